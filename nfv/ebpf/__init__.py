@@ -1,0 +1,1 @@
+"""C sources of the fast path, what composes and compiles them, and builders of the tables they read."""
