@@ -1,0 +1,26 @@
+BIN := .venv/bin
+C_FILES := find nfv/ebpf tests -name '*.[ch]'
+SHELL_FILES := .ci/run $(wildcard scripts/*)
+
+.PHONY: setup quickstart test check format
+
+setup:
+	scripts/setup --dev
+
+quickstart:
+	scripts/quickstart
+
+test:
+	scripts/test
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(C_FILES) | xargs -r $(BIN)/clang-format --dry-run --Werror
+	shellcheck $(SHELL_FILES)
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(C_FILES) | xargs -r $(BIN)/clang-format -i
