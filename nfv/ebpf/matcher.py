@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Network, IPv6Network
+from itertools import pairwise
 
 from nfv.chain.pattern import Direction, Pattern, Range
 from nfv.ebpf.lpm import POINTER, SLOTS, STRIDE, NodePool, Trie
@@ -27,7 +28,7 @@ PORT_PROTOCOLS = frozenset({1, 6, 17, 33, 58, 132, 136})
 """ICMP, TCP, UDP, DCCP, ICMPv6, SCTP, UDP-Lite: their packets have ports, or type and code."""
 
 Rows = Mapping[tuple[int, int], int]
-"""The rules that match a prefix (key, length), as a bit set; (0, 0) is always there."""
+"""The rules that match a prefix (key, length), as a bit set; the prefixes cover all keys."""
 
 
 class Node(IntEnum):
@@ -234,20 +235,16 @@ def _address_rows(conditions: Sequence[Sequence[IPv4Network | IPv6Network]], ver
 
 def _port_rows(conditions: Sequence[Sequence[Range]]) -> Rows:
     """Return the rules by prefix of the port, from stretches of ports that the same rules match."""
-    edges: defaultdict[int, int] = defaultdict(int)  # port: rules that begin or end to match there
-    row = 0
+    edges = defaultdict(int, {0: 0, 1 << 16: 0})  # port: rules that start or cease to match there
     for i, ranges in enumerate(conditions):
-        if not ranges:
-            row |= 1 << i
-        for low, high in _disjoint(ranges):
+        for low, high in _disjoint(ranges or [(0, 0xFFFF)]):
             edges[low] ^= 1 << i
             edges[high + 1] ^= 1 << i
-    rows = {(0, 0): row}
-    starts = sorted(edges)
-    for low, following in zip(starts, [*starts[1:], 1 << 16], strict=True):
+    rows: dict[tuple[int, int], int] = {}
+    row = 0
+    for low, following in pairwise(sorted(edges)):
         row ^= edges[low]
-        for prefix in _prefixes(low, following - 1):
-            rows[prefix] = row
+        rows.update(dict.fromkeys(_prefixes(low, following - 1), row))
     return rows
 
 

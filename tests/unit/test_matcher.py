@@ -1,0 +1,274 @@
+"""The tables must classify like the patterns read one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nfv.chain.pattern import Direction, Pattern
+from nfv.ebpf.lpm import POINTER, SLOTS
+from nfv.ebpf.matcher import Node, Packet, Tables, build, first_match, lookup, row_bytes
+
+ICMP, TCP, UDP, GRE, ICMPV6, SCTP = 1, 6, 17, 47, 58, 132
+SYN, ACK = 0x02, 0x10
+FIXED_NODES = 12
+
+NETWORKS: tuple[IPv4Network | IPv6Network, ...] = (
+    *map(IPv4Network, ("0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.0.1.0/24", "10.0.1.10/32")),
+    *map(IPv6Network, ("::/0", "2001:db8::/32", "2001:db8::/33", "2001:db8:1::10/128")),
+)
+PORTS = (0, 1, 22, 80, 255, 256, 1023, 1024, 2048, 8080, 0xFFFE, 0xFFFF)
+
+
+def edges(version: int) -> list[int]:
+    """Return the first and last address of every network of a family, and those just outside."""
+    found = set()
+    for network in NETWORKS:
+        if network.version == version:
+            first, last = int(network.network_address), int(network.broadcast_address)
+            found |= {
+                max(first - 1, 0),
+                first,
+                last,
+                min(last + 1, (1 << network.max_prefixlen) - 1),
+            }
+    return sorted(found)
+
+
+def some(values: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
+    return st.one_of(st.just(()), st.lists(values, min_size=1, max_size=3).map(tuple))
+
+
+ranges = st.tuples(st.sampled_from(PORTS), st.sampled_from(PORTS)).map(lambda r: (min(r), max(r)))
+flag_bytes = st.sampled_from((0, SYN, ACK, SYN | ACK, 0xFF))
+networks = some(st.sampled_from(NETWORKS))
+patterns = st.builds(
+    Pattern,
+    src=networks,
+    dst=networks,
+    protocols=some(st.sampled_from((ICMP, TCP, UDP, GRE, ICMPV6, SCTP, 0, 255))),
+    sports=some(ranges),
+    dports=some(ranges),
+    tcp_flags=st.one_of(st.none(), st.tuples(flag_bytes, flag_bytes)),
+    directions=some(st.sampled_from(Direction)),
+    families=some(st.sampled_from((4, 6))),
+)
+near_ports = st.builds(
+    lambda port, step: min(max(port + step, 0), 0xFFFF),
+    st.sampled_from(PORTS),
+    st.integers(-1, 1),
+)
+packets = st.sampled_from((4, 6)).flatmap(
+    lambda family: st.builds(
+        Packet,
+        family=st.just(family),
+        src=st.sampled_from(edges(family)),
+        dst=st.sampled_from(edges(family)),
+        protocol=st.sampled_from((ICMP, TCP, TCP, UDP, GRE, ICMPV6, SCTP, 0, 255)),
+        sport=near_ports,
+        dport=near_ports,
+        tcp_flags=st.one_of(flag_bytes, st.integers(0, 255)),
+        has_l4=st.booleans(),
+        direction=st.sampled_from(Direction),
+    )
+)
+
+
+def packet(src: str = "10.0.1.10", dst: str = "192.0.2.1", **fields: object) -> Packet:
+    """Return a TCP SYN to port 80, going forward, with other fields as given."""
+    plain = Packet(
+        family=ip_address(src).version,
+        src=int(ip_address(src)),
+        dst=int(ip_address(dst)),
+        protocol=TCP,
+        sport=40000,
+        dport=80,
+        tcp_flags=SYN,
+        has_l4=True,
+        direction=Direction.FORWARD,
+    )
+    return replace(plain, **fields)  # type: ignore[arg-type]
+
+
+def matches(pattern: Pattern, packet: Packet) -> bool:
+    """Say whether the tables of this one pattern and its plain reading both accept the packet."""
+    from_tables = lookup(build([pattern]), packet)
+    assert from_tables == first_match([pattern], packet)
+    return from_tables == 0
+
+
+def net(text: str) -> IPv4Network | IPv6Network:
+    return ip_network(text)
+
+
+@settings(deadline=None)
+@given(st.lists(patterns, max_size=12), st.lists(packets, min_size=1, max_size=20))
+def test_tables_classify_like_the_patterns(rules: list[Pattern], some: list[Packet]) -> None:
+    tables = build(rules)
+    for one in some:
+        assert lookup(tables, one) == first_match(rules, one)
+
+
+@settings(deadline=None)
+@given(patterns, patterns, packets)
+def test_each_condition_alone_narrows_a_match(
+    first: Pattern, second: Pattern, packet: Packet
+) -> None:
+    """Take over conditions that hold, so that long conjunctions are seen to match."""
+    holding = Pattern()
+    for pattern in (first, second):
+        for name, condition in vars(pattern).items():
+            narrower = replace(holding, **{name: condition})
+            if first_match([narrower], packet) == 0:
+                holding = narrower
+    assert lookup(build([Pattern(families=(10 - packet.family,)), holding]), packet) == 1
+
+
+@settings(deadline=None)
+@given(st.lists(patterns, max_size=12))
+def test_every_slot_leads_to_a_row(rules: list[Pattern]) -> None:
+    tables = build(rules)
+    count = len(tables.nodes) // SLOTS
+    assert len(tables.nodes) == count * SLOTS
+    pointers = [word - POINTER for word in tables.nodes if word & POINTER]
+    assert sorted(pointers) == list(range(FIXED_NODES, count))
+    numbers = {word for word in tables.nodes if not word & POINTER}
+    assert numbers <= set(range(1, len(tables.rows)))
+    assert tables.rows[0] == 0
+    assert len(set(tables.rows[1:])) == len(tables.rows) - 1
+    assert max(tables.rows).bit_length() <= tables.rules == len(rules)
+
+
+def test_the_first_of_several_matches_wins_beyond_one_word() -> None:
+    rules = [Pattern(dports=((port, port),)) for port in range(1000, 1200)]
+    rules += [Pattern(dports=((1100, 1300),)), Pattern()]
+    tables = build(rules)
+    found = [lookup(tables, packet(dport=port)) for port in (1000, 1150, 1199, 1200, 1300, 1301)]
+    assert found == [0, 150, 199, 200, 200, 201]
+
+
+def test_no_rules_match_nothing() -> None:
+    tables = build([])
+    assert lookup(tables, packet()) is None
+    assert tables.rows == (0, 0)
+    assert len(tables.nodes) == FIXED_NODES * SLOTS
+
+
+def test_prefixes_of_one_family_exclude_the_other() -> None:
+    ipv4_only = Pattern(src=(net("0.0.0.0/0"),))
+    ipv6_only = Pattern(dst=(net("::/0"),))
+    both = Pattern(src=(net("10.0.0.0/8"), net("2001:db8::/32")))
+    neither = Pattern(src=(net("10.0.0.0/8"),), dst=(net("::/0"),))
+    ipv4, ipv6 = packet(), packet("2001:db8::1", "2001:db8::2")
+    assert (matches(ipv4_only, ipv4), matches(ipv4_only, ipv6)) == (True, False)
+    assert (matches(ipv6_only, ipv4), matches(ipv6_only, ipv6)) == (False, True)
+    assert (matches(both, ipv4), matches(both, ipv6)) == (True, True)
+    assert (matches(neither, ipv4), matches(neither, ipv6)) == (False, False)
+
+
+def test_ports_need_a_protocol_that_has_them() -> None:
+    any_port = Pattern(dports=((0, 0xFFFF),))
+    with_ports = {p for p in range(256) if matches(any_port, packet(protocol=p, sport=0, dport=0))}
+    assert with_ports == {ICMP, TCP, UDP, 33, ICMPV6, SCTP, 136}
+
+
+def test_a_fragment_without_its_header_matches_only_rules_without_ports_and_flags() -> None:
+    fragment = packet(sport=0, dport=0, tcp_flags=0, has_l4=False)
+    assert matches(Pattern(protocols=(TCP,)), fragment)
+    assert not matches(Pattern(sports=((0, 0xFFFF),)), fragment)
+    assert not matches(Pattern(dports=((0, 0xFFFF),)), fragment)
+    assert not matches(Pattern(tcp_flags=(0, 0)), fragment)
+
+
+def test_tcp_flags_compare_under_their_mask_and_imply_tcp() -> None:
+    opening = Pattern(tcp_flags=(SYN | ACK, SYN))
+    assert matches(opening, packet(tcp_flags=SYN))
+    assert matches(opening, packet(tcp_flags=SYN | 0x40))
+    assert not matches(opening, packet(tcp_flags=SYN | ACK))
+    assert not matches(opening, packet(protocol=UDP, tcp_flags=SYN))
+
+
+def test_icmp_type_and_code_are_a_destination_port() -> None:
+    echo_request = Pattern(protocols=(ICMP,), dports=((8 * 256, 8 * 256 + 255),))
+    assert matches(echo_request, packet(protocol=ICMP, sport=0, dport=8 * 256))
+    assert not matches(echo_request, packet(protocol=ICMP, sport=0, dport=0))
+
+
+def test_directions_and_families_are_conditions_of_their_own() -> None:
+    forward = Pattern(directions=(Direction.FORWARD,))
+    assert matches(forward, packet())
+    assert not matches(forward, packet(direction=Direction.REVERSE))
+    ipv6 = Pattern(families=(6,))
+    assert not matches(ipv6, packet())
+    assert matches(ipv6, packet("fe80::1", "fe80::2"))
+
+
+def test_overlapping_and_adjoining_ranges_of_one_rule_are_their_union() -> None:
+    pattern = Pattern(dports=((10, 20), (15, 30), (31, 40), (15, 16)))
+    tables = build([pattern])
+    found = [port for port in range(100) if lookup(tables, packet(dport=port)) == 0]
+    assert found == list(range(10, 41))
+
+
+def test_rules_with_the_same_conditions_share_rows() -> None:
+    def rules(count: int) -> list[Pattern]:
+        return [Pattern(dst=(net(f"10.0.{i % 4}.0/24"),), dports=((80, 80),)) for i in range(count)]
+
+    assert len(build(rules(400)).rows) == len(build(rules(4)).rows)
+
+
+def test_rows_are_little_endian_words() -> None:
+    tables = build([Pattern(dports=((80, 80),))] * 65)
+    image = row_bytes(tables, 2)
+    assert len(image) == 16 * len(tables.rows)
+    row = tables.nodes[Node.PROTOCOL * SLOTS + TCP]
+    assert image[row * 16 : row * 16 + 16] == b"\xff" * 8 + b"\x01" + b"\0" * 7
+    with pytest.raises(ValueError, match="65 rules do not fit in 1 words"):
+        row_bytes(tables, 1)
+
+
+def test_fixed_nodes_are_where_the_c_code_looks() -> None:
+    """Every node but one admits rule 0 only, so each is read where its condition is."""
+    rule = Pattern(
+        src=(net("10.0.0.0/8"), net("fe00::/8")),
+        dst=(net("11.0.0.0/8"), net("fd00::/8")),
+        protocols=(TCP,),
+        sports=((0x1200, 0x12FF),),
+        dports=((0x3400, 0x34FF),),
+        tcp_flags=(0xFF, SYN),
+        directions=(Direction.REVERSE,),
+        families=(6,),
+    )
+    tables = build([rule])
+    assert [admitted(tables, node) for node in range(FIXED_NODES)] == [
+        [],  # forward, IPv4
+        [],  # forward, IPv6
+        [],  # reverse, IPv4
+        [TCP],  # reverse, IPv6
+        [SYN],
+        [0x12],
+        [0x34],
+        [],
+        [10],
+        [11],
+        [0xFE],
+        [0xFD],
+    ]
+
+
+def admitted(tables: Tables, node: int) -> list[int]:
+    """Return the slots of a node whose row holds rule 0."""
+    words = tables.nodes[node * SLOTS : (node + 1) * SLOTS]
+    return [slot for slot, word in enumerate(words) if tables.rows[word] & 1]
+
+
+def test_addresses_are_compared_to_their_last_bit() -> None:
+    host = Pattern(src=(net("10.0.1.10/32"), net("2001:db8:1::10/128")))
+    for address in (IPv4Address("10.0.1.10"), IPv6Address("2001:db8:1::10")):
+        other = str(address + 1)
+        assert matches(host, packet(str(address), str(address)))
+        assert not matches(host, packet(other, other))
