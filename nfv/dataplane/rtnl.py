@@ -1,0 +1,315 @@
+"""What rtnetlink speaks of: links, addresses, routes, neighbours and rules.
+
+Frozen objects, and the functions that read them from the kernel's messages (rtnetlink(7)).
+pyroute2's message classes do the encoding and decoding; nothing else of it is used.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2.netlink.rtnl.fibmsg import fibmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
+
+IFF_UP = 0x1
+IFF_PROMISC = 0x100
+
+RT_TABLE_MAIN = 254
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
+
+# Routing protocol identifiers (rtm_protocol): who put a route there.
+RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC = 2, 3, 4
+
+ROUTE_TYPES = {
+    1: "unicast",
+    2: "local",
+    3: "broadcast",
+    4: "anycast",
+    5: "multicast",
+    6: "blackhole",
+    7: "unreachable",
+    8: "prohibit",
+    9: "throw",
+}
+
+_RTM_F_CLONED = 0x200
+_RTEXT_FILTER_SKIP_STATS = 8
+_IP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+
+# Neighbour states (NUD_*) in which the kernel sends frames to the address it knows.
+_NUD_INCOMPLETE, _NUD_FAILED = 0x01, 0x20
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network device. For a veth, `peer_index` counts in the namespace `peer_netns_id`."""
+
+    index: int
+    name: str
+    mac: str | None
+    mtu: int
+    up: bool  # administratively
+    carrier: bool
+    alias: str | None
+    kind: str | None  # "veth", "tun", ...; None for a physical device and lo
+    peer_index: int | None
+    peer_netns_id: int | None  # None: this namespace
+    promiscuity: int  # how many times promiscuous mode is on
+    xdp_prog_id: int | None
+    altnames: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address of a device, as "10.0.0.1/24"; scope and flags are RT_SCOPE_* and IFA_F_*."""
+
+    ifindex: int
+    address: str
+    scope: int
+    flags: int
+
+
+@dataclass(frozen=True)
+class NextHop:
+    """Where a route leads: a device, and a gateway unless the destination is on its link."""
+
+    via: str | None
+    ifindex: int
+    weight: int = 1
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route; several next hops share its traffic (ECMP), a blackhole and its kin have none."""
+
+    destination: str  # always a prefix: "10.0.0.0/24", "::/0"
+    kind: str  # of ROUTE_TYPES
+    nexthops: tuple[NextHop, ...]
+    metric: int
+    protocol: int  # RTPROT_*
+    scope: int
+    table: int
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if ":" in self.destination else socket.AF_INET
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """An entry of the neighbour table: ARP (RFC 826) or Neighbor Discovery (RFC 4861)."""
+
+    ifindex: int
+    address: str
+    mac: str | None
+    state: int  # NUD_*
+    flags: int  # NTF_*
+
+    @property
+    def usable(self) -> bool:
+        """The kernel sends frames to `mac` without asking for it first."""
+        return self.mac is not None and not self.state & (_NUD_INCOMPLETE | _NUD_FAILED)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A routing policy rule; lower priorities are tried first. None matches anything."""
+
+    family: int
+    priority: int
+    table: int
+    action: int  # FR_ACT_*
+    source: str | None
+    destination: str | None
+    iif: str | None
+    oif: str | None
+    mark: int | None
+
+
+RtObject = Link | Address | Route | Neighbour | Rule
+
+
+def link_message(
+    index: int = 0, flags: int = 0, change: int = 0, attributes: Mapping[str, Any] | None = None
+) -> bytes:
+    """struct ifinfomsg with its IFLA_* attributes; `change` is the mask of valid `flags`."""
+    fields = {"index": index, "flags": flags, "change": change}
+    return _body(ifinfmsg(), fields, attributes or {})
+
+
+def link_dump_message() -> bytes:
+    """Selects every link; counters are left out, which halves the work."""
+    return link_message(attributes={"IFLA_EXT_MASK": _RTEXT_FILTER_SKIP_STATS})
+
+
+def address_message(
+    family: int, ifindex: int, prefix_length: int = 0, attributes: Mapping[str, Any] | None = None
+) -> bytes:
+    """struct ifaddrmsg with its IFA_* attributes."""
+    fields = {"family": family, "index": ifindex, "prefixlen": prefix_length}
+    return _body(ifaddrmsg(), fields, attributes or {})
+
+
+def route_message(fields: Mapping[str, int], attributes: Mapping[str, Any]) -> bytes:
+    """struct rtmsg (`fields` by their names without the prefix) with its RTA_* attributes."""
+    return _body(rtmsg(), fields, attributes)
+
+
+def neighbour_message(
+    family: int = 0, ifindex: int = 0, flags: int = 0, address: str | None = None
+) -> bytes:
+    """struct ndmsg; `flags` are NTF_*."""
+    fields = {"family": family, "ifindex": ifindex, "flags": flags}
+    return _body(ndmsg(), fields, {"NDA_DST": address} if address else {})
+
+
+def rule_dump_message() -> bytes:
+    """Selects the rules of both families."""
+    return _body(fibmsg(), {}, {})
+
+
+def parse_link(data: bytes) -> Link | None:
+    """Read RTM_NEWLINK or RTM_DELLINK; None for a bridge port's own message."""
+    message = _decoded(ifinfmsg, data)
+    if message["family"] != socket.AF_UNSPEC:
+        return None
+    get = message.get_attr
+    info, xdp, properties = get("IFLA_LINKINFO"), get("IFLA_XDP"), get("IFLA_PROP_LIST")
+    return Link(
+        index=message["index"],
+        name=get("IFLA_IFNAME"),
+        mac=get("IFLA_ADDRESS"),
+        mtu=get("IFLA_MTU", 0),
+        up=bool(message["flags"] & IFF_UP),
+        carrier=bool(get("IFLA_CARRIER")),
+        alias=get("IFLA_IFALIAS"),
+        kind=info.get_attr("IFLA_INFO_KIND") if info else None,
+        peer_index=get("IFLA_LINK"),
+        peer_netns_id=get("IFLA_LINK_NETNSID"),
+        promiscuity=get("IFLA_PROMISCUITY", 0),
+        xdp_prog_id=xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None,
+        altnames=tuple(properties.get_attrs("IFLA_ALT_IFNAME")) if properties else (),
+    )
+
+
+def parse_address(data: bytes) -> Address:
+    """Read RTM_NEWADDR or RTM_DELADDR."""
+    message = _decoded(ifaddrmsg, data)
+    get = message.get_attr
+    own = get("IFA_LOCAL") or get("IFA_ADDRESS")  # IFA_ADDRESS is the peer's, where they differ
+    return Address(
+        ifindex=message["index"],
+        address=f"{own}/{message['prefixlen']}",
+        scope=message["scope"],
+        flags=get("IFA_FLAGS", message["flags"]),
+    )
+
+
+def parse_route(data: bytes) -> Route | None:
+    """Read RTM_NEWROUTE or RTM_DELROUTE; None for one of the kernel's cached clones."""
+    message = _decoded(rtmsg, data)
+    family = message["family"]
+    if family not in _IP_FAMILIES or message["flags"] & _RTM_F_CLONED:
+        return None
+    get = message.get_attr
+    return Route(
+        destination=f"{get('RTA_DST', _ANYWHERE[family])}/{message['dst_len']}",
+        kind=ROUTE_TYPES.get(message["type"], str(message["type"])),
+        nexthops=_nexthops(message),
+        metric=get("RTA_PRIORITY", 0),
+        protocol=message["proto"],
+        scope=message["scope"],
+        table=get("RTA_TABLE", message["table"]),
+    )
+
+
+def parse_neighbour(data: bytes) -> Neighbour | None:
+    """Read RTM_NEWNEIGH or RTM_DELNEIGH; None for a bridge's forwarding entry."""
+    message = _decoded(ndmsg, data)
+    if message["family"] not in _IP_FAMILIES:
+        return None
+    return Neighbour(
+        ifindex=message["ifindex"],
+        address=message.get_attr("NDA_DST"),
+        mac=message.get_attr("NDA_LLADDR"),
+        state=message["state"],
+        flags=message["flags"],
+    )
+
+
+def parse_rule(data: bytes) -> Rule | None:
+    """Read RTM_NEWRULE or RTM_DELRULE; None for a family other than IPv4 and IPv6."""
+    message = _decoded(fibmsg, data)
+    if message["family"] not in _IP_FAMILIES:
+        return None
+    get = message.get_attr
+    source, destination = get("FRA_SRC"), get("FRA_DST")
+    return Rule(
+        family=message["family"],
+        priority=get("FRA_PRIORITY", 0),
+        table=get("FRA_TABLE", message["table"]),
+        action=message["action"],
+        source=f"{source}/{message['src_len']}" if source else None,
+        destination=f"{destination}/{message['dst_len']}" if destination else None,
+        iif=get("FRA_IIFNAME"),
+        oif=get("FRA_OIFNAME"),
+        mark=get("FRA_FWMARK"),
+    )
+
+
+PARSERS: Mapping[int, Callable[[bytes], RtObject | None]] = {
+    RTM_NEWLINK: parse_link,
+    RTM_DELLINK: parse_link,
+    RTM_NEWADDR: parse_address,
+    RTM_DELADDR: parse_address,
+    RTM_NEWROUTE: parse_route,
+    RTM_DELROUTE: parse_route,
+    RTM_NEWNEIGH: parse_neighbour,
+    RTM_DELNEIGH: parse_neighbour,
+    RTM_NEWRULE: parse_rule,
+    RTM_DELRULE: parse_rule,
+}
+
+
+def _nexthops(message: Any) -> tuple[NextHop, ...]:
+    multipath = message.get_attr("RTA_MULTIPATH")
+    if multipath:
+        return tuple(NextHop(_gateway(hop), hop["oif"], hop["hops"] + 1) for hop in multipath)
+    ifindex = message.get_attr("RTA_OIF")
+    discards = ROUTE_TYPES.get(message["type"]) in ("blackhole", "unreachable", "prohibit")
+    return () if ifindex is None or discards else (NextHop(_gateway(message), ifindex),)
+
+
+def _gateway(message: Any) -> str | None:
+    """The gateway; RTA_VIA is one of the other family (RFC 8950)."""
+    via = message.get_attr("RTA_VIA")
+    gateway: str | None = via["addr"] if via else message.get_attr("RTA_GATEWAY")
+    return gateway
+
+
+def _body(message: Any, fields: Mapping[str, int], attributes: Mapping[str, Any]) -> bytes:
+    """The encoded message after its netlink header."""
+    for name, value in fields.items():
+        message[name] = value
+    message["attrs"] = list(attributes.items())
+    message.encode()
+    return bytes(message.data[16:])
+
+
+def _decoded(message_class: Callable[[bytes], Any], data: bytes) -> Any:
+    message = message_class(data)
+    message.decode()
+    return message
