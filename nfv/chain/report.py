@@ -1,0 +1,68 @@
+"""Collects the problems of a topology, so that all of them are shown at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from nfv.chain.source import KeyPath, Source, dotted
+from nfv.errors import Problem, TopologyError
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|[^\s,\[\]{}]+')
+
+
+class Report:
+    """Problems found in one source; `at` gives a view whose paths start deeper in the file."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._prefix: KeyPath = ()
+        self._problems: list[Problem] = list(source.problems)
+
+    def at(self, *path: str | int) -> Report:
+        """The same report, for the part of the file under `path`."""
+        view = Report(self._source)
+        view._prefix = self._prefix + path
+        view._problems = self._problems
+        return view
+
+    def error(
+        self, path: KeyPath, message: str, hint: str | None = None, *, key: bool = False
+    ) -> None:
+        """Note a problem with the value at `path`, or with its key."""
+        whole = self._prefix + path
+        position = self._source.position(whole, key)
+        shown = dotted(self._source.existing(whole))
+        line = self._source.line(position.line)
+        self._problems.append(Problem(position, shown, message, hint, line))
+
+    def raise_if_any(self) -> None:
+        """Raise TopologyError with all problems, in the order of the file."""
+        if self._problems:
+            ordered = sorted(
+                dict.fromkeys(self._problems),
+                key=lambda problem: (problem.position.line, problem.position.column),
+            )
+            raise TopologyError(ordered)
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) -> str | None:
+    """A hint that names the closest of `known`, or `otherwise` if none is close."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else otherwise
+
+
+def format_problem(problem: Problem) -> str:
+    """File, line, column and message; then the source line, with a caret line and the hint."""
+    position = problem.position
+    path = f"{problem.path}: " if problem.path else ""
+    head = f"{position.file}:{position.line}:{position.column}: error: {path}{problem.message}"
+    if not problem.source.strip():
+        return f"{head}\n    {problem.hint}" if problem.hint else head
+    before = problem.source[: position.column - 1]
+    token = _TOKEN.match(problem.source, position.column - 1)
+    width = len(token[0].rstrip(":")) if token else 1
+    caret = re.sub(r"[^\t]", " ", before) + "^" * max(width, 1)
+    hint = f" {problem.hint}" if problem.hint else ""
+    return f"{head}\n    {problem.source}\n    {caret}{hint}"

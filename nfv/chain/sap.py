@@ -1,0 +1,93 @@
+"""Service access points: where traffic enters and leaves a topology."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from nfv.chain.fields import (
+    Address,
+    DeviceName,
+    InterfaceAddress,
+    Mac,
+    Model,
+    Mtu,
+    NetnsName,
+    OneOrMore,
+)
+
+_OWN_MAC = "MAC address of the device; by default derived from the names"
+
+
+class Sap(Model):
+    """A service access point; `kind` says what stands behind it."""
+
+    name: str
+    kind: str
+    mtu: Mtu = 1500
+
+    @property
+    def addresses(self) -> tuple[InterfaceAddress, ...]:
+        """Addresses that nfv gives to the far side of the access point."""
+        return ()
+
+    @property
+    def gateways(self) -> tuple[Address, ...]:
+        """Next hops of its default routes, at most one for each of IPv4 and IPv6."""
+        return ()
+
+
+class HostSap(Sap):
+    """A host of its own: a network namespace with one interface, eth0."""
+
+    kind: Literal["host"]
+    ip: OneOrMore[InterfaceAddress] = Field(description="addresses of the host")
+    gateway: OneOrMore[Address] = Field((), description="default gateway, one for each family")
+    mac: Mac | None = Field(None, description=_OWN_MAC)
+
+    @property
+    def addresses(self) -> tuple[InterfaceAddress, ...]:
+        return self.ip
+
+    @property
+    def gateways(self) -> tuple[Address, ...]:
+        return self.gateway
+
+
+class TapSap(Sap):
+    """A tap device, for a virtual machine or any program that reads and writes frames."""
+
+    kind: Literal["tap"]
+    device: DeviceName | None = Field(None, description="its name; by default TOPOLOGY-SAP")
+    netns: NetnsName | None = Field(None, description="namespace of the tap; by default the host's")
+    mac: Mac | None = Field(None, description=_OWN_MAC)
+
+
+class NicSap(Sap):
+    """A device that exists already; it is given back as it was when the topology is destroyed."""
+
+    kind: Literal["nic"]
+    device: DeviceName = Field(description="its name", examples=["eth1"])
+
+
+class VethSap(Sap):
+    """An interface in a network namespace that exists already, such as a container's."""
+
+    kind: Literal["veth"]
+    netns: NetnsName = Field(description="namespace that gets the interface")
+    device: DeviceName = Field(description="name of the interface there", examples=["eth0"])
+    ip: OneOrMore[InterfaceAddress] = Field((), description="addresses of the interface")
+    gateway: OneOrMore[Address] = Field((), description="default gateway, one for each family")
+    mac: Mac | None = Field(None, description=_OWN_MAC)
+
+    @property
+    def addresses(self) -> tuple[InterfaceAddress, ...]:
+        return self.ip
+
+    @property
+    def gateways(self) -> tuple[Address, ...]:
+        return self.gateway
+
+
+KINDS: dict[str, type[Sap]] = {"host": HostSap, "tap": TapSap, "nic": NicSap, "veth": VethSap}

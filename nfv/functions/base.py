@@ -1,0 +1,59 @@
+"""What every network function is: a configuration model and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeAlias, TypeVar
+
+from pydantic import Field
+
+from nfv.chain.fields import InterfaceAddress, Mac, Model, Mtu, OneOrMore
+from nfv.chain.report import Report
+
+
+class FunctionConfig(Model):
+    """Base of the configuration models: the keys of a function besides `type`."""
+
+
+class Interface(Model):
+    """A layer 3 interface of a network function."""
+
+    ip: OneOrMore[InterfaceAddress] = Field(description="addresses of the interface")
+    mac: Mac | None = Field(None, description="MAC address; by default derived from the names")
+    mtu: Mtu = 1500
+
+
+ConfigT = TypeVar("ConfigT", bound=FunctionConfig)
+_ConfigClass: TypeAlias = type[FunctionConfig]
+
+
+@dataclass(frozen=True)
+class Function(Generic[ConfigT]):
+    """A network function (VNF). Its type is the name of the module that defines it."""
+
+    Config: ClassVar[_ConfigClass]
+    type: ClassVar[str]
+    rejects: ClassVar[bool] = False  # its C may return NF_REJECT
+
+    name: str
+    config: ConfigT
+
+    def __init_subclass__(cls) -> None:
+        cls.type = cls.__module__.rpartition(".")[2]
+
+    @property
+    def interfaces(self) -> Mapping[str, Interface]:
+        """Interfaces that chains may end at; none for a bump in the wire."""
+        return {}
+
+    def check(self, report: Report) -> None:
+        """Report what is wrong inside this function; paths are relative to its keys."""
+
+    def defines(self) -> Mapping[str, int]:
+        """What the C text is compiled for: `SELF_NAME` by name. A change loads other programs."""
+        return {}
+
+    def map_sizes(self) -> Mapping[str, int]:
+        """Capacity of each `self_` map of the C text, by name without the prefix."""
+        return {}

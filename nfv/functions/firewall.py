@@ -1,0 +1,120 @@
+"""Packet filter with connection tracking: ordered rules, the first that matches decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator
+
+from nfv.chain.fields import (
+    NAME,
+    Many,
+    Name,
+    Network,
+    OneOrMore,
+    parse_network,
+    text_schema,
+)
+from nfv.chain.match import Conditions
+from nfv.chain.pattern import Direction, Pattern
+from nfv.chain.report import Report, did_you_mean
+from nfv.functions.base import Function, FunctionConfig
+
+Action = Literal["accept", "drop", "reject"]
+PrefixLists = Mapping[str, tuple[Network, ...]]
+
+
+def _parse_prefix_or_list(value: object) -> object:
+    if isinstance(value, str) and NAME.fullmatch(value) and not value[0].isdigit():
+        return value
+    return parse_network(value)
+
+
+PrefixOrList = Annotated[
+    Network | str,
+    PlainValidator(_parse_prefix_or_list),
+    text_schema("prefix, address, or name of a prefix list", "10.0.0.0/8", "2001:db8::/32"),
+]
+
+
+class Rule(Conditions):
+    """A rule: what happens to the packets that all its conditions hold for."""
+
+    name: Name | None = Field(None, description="name of the rule in statistics")
+    action: Action = Field(description="reject answers with a TCP reset or an ICMP error")
+    direction: Literal["forward", "reverse"] | None = Field(
+        None, description="only packets going along the path, or only against it"
+    )
+    src: OneOrMore[PrefixOrList] = Field((), description="source prefixes or prefix lists")
+    dst: OneOrMore[PrefixOrList] = Field((), description="destination prefixes or prefix lists")
+
+    def pattern(self, prefix_lists: PrefixLists) -> Pattern:
+        """The packets that the rule is for."""
+        directions = (Direction[self.direction.upper()],) if self.direction else ()
+        return self.reduce(
+            _expand(self.src, prefix_lists), _expand(self.dst, prefix_lists), directions
+        )
+
+
+class FirewallConfig(FunctionConfig):
+    """A firewall: its rules, and what happens to packets that no rule is for."""
+
+    default: Action = Field("drop", description="for packets that no rule matches")
+    stateless: Annotated[bool, Field(strict=True)] = Field(
+        False, description="true: don't track connections, rules see every packet"
+    )
+    connections: Annotated[int, Field(strict=True, ge=1, le=1 << 24)] = Field(
+        65536, description="size of the connection table"
+    )
+    rules: Many[Rule] = Field((), description="the first that matches decides")
+    prefix_lists: dict[Name, OneOrMore[Network]] = Field(
+        default_factory=dict, description="lists of prefixes that rules refer to by name"
+    )
+
+
+class Firewall(Function[FirewallConfig]):
+    """Filters the packets of a chain in both directions."""
+
+    Config = FirewallConfig
+    rejects = True
+
+    def defines(self) -> Mapping[str, int]:
+        return {"STATELESS": int(self.config.stateless), "WORDS": 1}
+
+    def patterns(self) -> list[Pattern]:
+        """The pattern of each rule, in order."""
+        return [rule.pattern(self.config.prefix_lists) for rule in self.config.rules]
+
+    def check(self, report: Report) -> None:
+        names: dict[str, int] = {}
+        lists = self.config.prefix_lists
+        for index, rule in enumerate(self.config.rules):
+            at = report.at("rules", index)
+            if rule.name and names.setdefault(rule.name, index) != index:
+                at.error(("name",), f"rules[{names[rule.name]}] is named '{rule.name}' too")
+            known = [_check_lists(key, getattr(rule, key), lists, at) for key in ("src", "dst")]
+            if all(known):
+                rule.check(at, _expand(rule.src, lists), _expand(rule.dst, lists))
+
+
+def _check_lists(
+    key: str, entries: Sequence[Network | str], lists: PrefixLists, report: Report
+) -> bool:
+    """Report references to prefix lists that don't exist; True if there are none."""
+    unknown = [
+        (index, entry)
+        for index, entry in enumerate(entries)
+        if isinstance(entry, str) and entry not in lists
+    ]
+    for index, entry in unknown:
+        otherwise = f"prefix lists are {', '.join(lists)}" if lists else "add it to prefix_lists"
+        hint = did_you_mean(entry, lists, otherwise)
+        report.error((key, index), f"'{entry}' is neither a prefix nor a prefix list", hint)
+    return not unknown
+
+
+def _expand(entries: Sequence[Network | str], lists: PrefixLists) -> tuple[Network, ...]:
+    """The prefixes themselves in place of the names of lists."""
+    groups = (lists[entry] if isinstance(entry, str) else (entry,) for entry in entries)
+    return tuple(prefix for group in groups for prefix in group)

@@ -1,0 +1,109 @@
+"""IPv4 and IPv6 router."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator
+
+from nfv.chain.addressing import check_addresses, check_disjoint, check_mtu
+from nfv.chain.fields import Address, Many, Model, Name, Network, parse_network, refusal
+from nfv.chain.report import Report, did_you_mean
+from nfv.functions.base import Function, FunctionConfig, Interface
+
+
+def _parse_destination(value: object) -> object:
+    if value == "default":
+        hint = "write 0.0.0.0/0 for IPv4 or ::/0 for IPv6"
+        raise refusal("'default' does not say of which family", hint)
+    return parse_network(value)
+
+
+class Route(Model):
+    """A static route: by a next hop, out of an interface, or to nowhere."""
+
+    to: Annotated[Network, PlainValidator(_parse_destination)] = Field(
+        description="destination prefix", examples=["0.0.0.0/0", "::/0"]
+    )
+    via: Address | None = Field(None, description="next hop")
+    interface: Name | None = Field(None, description="interface the packets leave by")
+    type: Literal["blackhole", "unreachable", "prohibit"] | None = Field(
+        None, description="drop the packets, silently or with an ICMP error"
+    )
+    metric: Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)] | None = Field(
+        None, description="the lowest wins among routes to one prefix; default as in Linux"
+    )
+
+    @property
+    def priority(self) -> int:
+        """The metric as Linux keeps it: 0 of an IPv6 route stands for 1024."""
+        return self.metric or (1024 if self.to.version == 6 else 0)
+
+
+class RouterConfig(FunctionConfig):
+    """A router: its interfaces and static routes."""
+
+    interfaces: dict[Name, Interface] = Field(min_length=1, description="interfaces by name")
+    routes: Many[Route] = Field((), description="static routes")
+
+
+class Router(Function[RouterConfig]):
+    """Forwards between its interfaces by longest prefix match."""
+
+    Config = RouterConfig
+
+    @property
+    def interfaces(self) -> Mapping[str, Interface]:
+        return self.config.interfaces
+
+    def check(self, report: Report) -> None:
+        for name, interface in self.interfaces.items():
+            at = report.at("interfaces", name)
+            check_addresses(interface.ip, at)
+            check_mtu(interface.mtu, interface.ip, at)
+        check_disjoint(
+            {name: interface.ip for name, interface in self.interfaces.items()},
+            report.at("interfaces"),
+        )
+        seen: dict[tuple[Network, int], int] = {}
+        for index, route in enumerate(self.config.routes):
+            at = report.at("routes", index)
+            self._check_route(route, at)
+            first = seen.setdefault((route.to, route.priority), index)
+            if first != index:
+                message = f"routes[{first}] leads to {route.to} with the same metric"
+                at.error(("to",), message, "give one of them another metric")
+
+    def _check_route(self, route: Route, report: Report) -> None:
+        ways = [key for key in ("via", "interface", "type") if getattr(route, key) is not None]
+        if not ways:
+            report.error((), f"the route to {route.to} leads nowhere", "add via, interface or type")
+        elif "type" in ways and len(ways) > 1:
+            message = f"type: {route.type} and {ways[0]} exclude each other"
+            report.error((ways[0],), message, "remove one of them", key=True)
+        elif route.interface is not None and route.interface not in self.interfaces:
+            hint = did_you_mean(
+                route.interface, self.interfaces, f"interfaces are {', '.join(self.interfaces)}"
+            )
+            report.error(("interface",), f"no interface '{route.interface}'", hint)
+        elif route.via is not None:
+            self._check_next_hop(route, route.via, report)
+
+    def _check_next_hop(self, route: Route, via: Address, report: Report) -> None:
+        if via.version != route.to.version:
+            message = f"the next hop of {route.to} must be an IPv{route.to.version} address"
+            report.error(("via",), message)
+            return
+        if via.is_link_local and route.interface is None:
+            hint = "add interface: NAME, the one it is reached by"
+            report.error(("via",), f"{via} is link-local and exists on every interface", hint)
+            return
+        names = [route.interface] if route.interface else list(self.interfaces)
+        own = [address for name in names for address in self.interfaces[name].ip]
+        if any(via == address.ip for address in own):
+            report.error(("via",), f"{via} is the router's own address")
+        elif not via.is_link_local and not any(via in address.network for address in own):
+            subnets = [str(address.network) for address in own if address.version == via.version]
+            hint = f"connected are {', '.join(subnets) or f'no IPv{via.version} subnets'}"
+            report.error(("via",), f"{via} is in no connected subnet", hint)
