@@ -1,0 +1,118 @@
+"""What is known of an applied topology beyond what the kernel shows: /run/nfv/NAME and bpffs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO
+
+from nfv.chain.topology import Topology, loads
+from nfv.errors import InputError
+
+RUN = Path("/run/nfv")
+BPFFS = Path("/sys/fs/bpf")
+PINS = BPFFS / "nfv"
+
+
+@dataclass(frozen=True)
+class State:
+    """An applied topology: its text, and the numbers that programs and maps know it by."""
+
+    name: str
+    file: str  # where the text was read
+    text: str
+    ports: Mapping[str, int]  # attachment -> port number
+    counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # VNF -> what -> place
+    nics: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # SAP -> what it was like
+
+    def topology(self) -> Topology:
+        """The topology as it was applied."""
+        return loads(self.text, self.file)
+
+
+def directory(name: str) -> Path:
+    """Files of an applied topology: state.json, lock, the agent's socket, lock and log."""
+    return RUN / name
+
+
+def pins(name: str) -> Path:
+    """Pinned maps and links of a topology."""
+    return PINS / name
+
+
+def names() -> list[str]:
+    """The applied topologies, sorted."""
+    if not RUN.is_dir():
+        return []
+    return sorted(path.parent.name for path in RUN.glob("*/state.json"))
+
+
+def load(name: str) -> State | None:
+    """The state of a topology, or None if it is not applied."""
+    try:
+        return State(**json.loads((directory(name) / "state.json").read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def store(state: State) -> None:
+    """Write the state in one step."""
+    path = directory(state.name) / "state.json"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(asdict(state), indent=1))
+    os.replace(fresh, path)
+
+
+def remove(name: str) -> None:
+    """Forget a topology: its state, its lock, its agent's files."""
+    shutil.rmtree(directory(name), ignore_errors=True)
+
+
+def resolve(text: str) -> State:
+    """The applied topology that a TOPOLOGY argument means: its name, or its file.
+
+    `InputError` lists what is applied.
+    """
+    name = text
+    if "/" in text or text.endswith((".yaml", ".yml")) or Path(text).is_file():
+        from nfv.chain.topology import load as load_file
+
+        name = load_file(text).name
+    state = load(name)
+    if state is None:
+        applied = names()
+        hint = f"applied are {', '.join(applied)}" if applied else "nothing is applied"
+        raise InputError(f"topology '{name}' is not applied", hint)
+    return state
+
+
+@contextmanager
+def locked(name: str, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold a topology alone; `waiting` is told who holds it if somebody else does."""
+    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    path = RUN / f"{name}.lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            waiting(file.read().strip() or "another process")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        _sign(file)
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _sign(file: IO[str]) -> None:
+    file.truncate(0)
+    file.write(f"process {os.getpid()}")
+    file.flush()

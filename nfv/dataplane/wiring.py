@@ -1,0 +1,107 @@
+"""Which kernel objects a topology needs: ports with their numbers, devices, namespaces, addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from nfv.chain import names
+from nfv.chain.graph import attachments
+from nfv.chain.path import Attachment
+from nfv.chain.sap import HostSap, NicSap, TapSap, VethSap
+from nfv.chain.topology import Topology
+
+MAX_PORTS = 4096
+"""Ports of a topology: SAPs and interfaces of functions."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A network device, by name and by the namespace it is in (None: the one nfvctl runs in)."""
+
+    netns: str | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Port:
+    """A place where packets enter and leave the chains.
+
+    `outer` carries the port's program. `inner` is the far end of its veth pair: in a host, a router or
+    a foreign namespace; a tap or a NIC has none.
+    """
+
+    number: int
+    attachment: Attachment
+    kind: str  # the SAP's kind, or "interface"
+    outer: Device
+    inner: Device | None
+    mac: str | None  # of the inner device, or of the tap's far side
+    mtu: int
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The ports of a topology, by attachment."""
+
+    topology: str
+    ports: Mapping[Attachment, Port]
+
+    @property
+    def fabric(self) -> str:
+        """The namespace of the plumbing."""
+        return names.fabric_netns(self.topology)
+
+    def of(self, node: str) -> Iterator[Port]:
+        """The ports of a SAP or of a function, in the order of the file."""
+        return (port for place, port in self.ports.items() if place.node == node)
+
+
+def number_ports(topology: Topology, before: Mapping[str, int]) -> dict[str, int]:
+    """A number for every attachment; those that had one keep it, as programs and maps know it."""
+    wanted = [str(place) for place in attachments(topology)]
+    kept = {place: before[place] for place in wanted if place in before}
+    taken = set(kept.values())
+    free = (number for number in range(1, MAX_PORTS) if number not in taken)
+    return {place: kept[place] if place in kept else next(free) for place in wanted}
+
+
+def wire(topology: Topology, numbers: Mapping[str, int]) -> Wiring:
+    """Derive the ports. Pure: the same topology and numbers give the same names."""
+    return Wiring(
+        topology.name,
+        {
+            place: _port(topology, place, numbers[str(place)])
+            for place in attachments(topology)
+        },
+    )
+
+
+def _port(topology: Topology, place: Attachment, number: int) -> Port:
+    fabric = names.fabric_netns(topology.name)
+    if place.interface is not None:
+        interface = topology.vnfs[place.node].interfaces[place.interface]
+        return Port(
+            number,
+            place,
+            "interface",
+            Device(fabric, names.fabric_device(place.node, place.interface)),
+            Device(
+                names.node_netns(topology.name, place.node), names.interface_device(place.interface)
+            ),
+            interface.mac or names.mac(topology.name, place.node, place.interface),
+            interface.mtu,
+        )
+    sap = topology.saps[place.node]
+    mac = getattr(sap, "mac", None) or names.mac(topology.name, sap.name)
+    outer = Device(fabric, names.sap_device(sap.name))
+    inner: Device | None = None
+    if isinstance(sap, HostSap):
+        inner = Device(names.node_netns(topology.name, sap.name), names.HOST_DEVICE)
+    elif isinstance(sap, VethSap):
+        inner = Device(sap.netns, sap.device)
+    elif isinstance(sap, TapSap):
+        outer = Device(sap.netns, sap.device or names.tap_device(topology.name, sap.name))
+    elif isinstance(sap, NicSap):
+        outer, mac = Device(None, sap.device), None
+    return Port(number, place, sap.kind, outer, inner, mac, sap.mtu)

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Firewall: ordered rules, and connections that the first packet's rule has admitted.
+ *
+ * ARP and the ICMPv6 messages of neighbour discovery always pass, as no host can be reached without
+ * them (RFC 4890, section 4.4.1).
+ */
+#include "nf.h"
+#include "matcher.h"
+
+/* Stateless: every packet is matched against the rules, none is remembered. */
+#ifndef SELF_STATELESS
+#define SELF_STATELESS 0
+#endif
+
+enum self_action {
+	SELF_ACCEPT = 0,
+	SELF_DROP = 1,
+	SELF_REJECT = 2,
+};
+
+struct self_rule {
+	u32 action;  /* enum self_action */
+	u32 counter; /* place in self_counters, kept when the rule moves */
+};
+
+BPF_F_TABLE("array", u32, struct self_rule, self_rules, 1, BPF_F_MMAPABLE);
+BPF_TABLE("percpu_array", u32, struct nf_counter, self_counters, 1);
+
+static __always_inline void self_count(u32 counter, u32 bytes)
+{
+	struct nf_counter *found = self_counters.lookup(&counter);
+
+	if (found)
+		nf_add(found, bytes);
+}
+
+/* Neighbour and router discovery and multicast listener reports (RFC 4861, RFC 2710, RFC 3810). */
+static __always_inline int self_discovery(const struct nf_packet *pkt)
+{
+	u8 type = bpf_ntohs(pkt->dport) >> 8;
+
+	if (pkt->family != 6 || pkt->protocol != IPPROTO_ICMPV6 || !pkt->has_l4)
+		return 0;
+	if (type >= 133 && type <= 136)
+		return pkt->ttl == 255;
+	return (type == 143 || (type >= 130 && type <= 132)) && pkt->ttl == 1;
+}
+
+/* The rule that decides: place 0 is the default, the rules follow in order. */
+static __always_inline struct self_rule *self_decide(const struct nf_packet *pkt, u32 direction)
+{
+	struct self_halves *halves;
+	u32 index = 0, place = 0;
+
+	halves = self_matcher.lookup(&index);
+	if (!halves)
+		return 0;
+	if (pkt->family)
+		place = self_match(halves, pkt, direction) + 1;
+	index = halves->half * halves->rules + place;
+	return self_rules.lookup(&index);
+}
+
+/* The verdict of the rules; `counter` is set to the place where the deciding rule is counted. */
+static __always_inline int self_judge(struct nf_packet *pkt, u32 direction, u32 *counter)
+{
+	struct self_rule *rule = self_decide(pkt, direction);
+
+	if (!rule)
+		return nf_drop(pkt, NF_REASON_NONE);
+	*counter = rule->counter;
+	self_count(rule->counter, pkt->frame_length);
+	if (rule->action == SELF_ACCEPT)
+		return NF_NEXT;
+	pkt->reason = rule->action == SELF_REJECT ? NF_REASON_REJECTED : NF_REASON_RULE;
+	return rule->action == SELF_REJECT ? NF_REJECT : NF_DROP;
+}
+
+/* Frames that are neither IP nor ARP: no rule but the default speaks of them. */
+static __always_inline int self_other(struct nf_packet *pkt)
+{
+	struct self_rule *rule = self_decide(pkt, 0);
+
+	if (rule && rule->action == SELF_ACCEPT)
+		return NF_NEXT;
+	return nf_drop(pkt, NF_REASON_ETHERTYPE);
+}
+
+#if !SELF_STATELESS
+#include "connections.h"
+#endif
+
+/* `way` is the direction along the chain (enum nf_direction). */
+static __always_inline int self_process(struct xdp_md *ctx, struct nf_packet *pkt, u32 way)
+{
+	if (pkt->ethertype == ETH_P_ARP)
+		return NF_NEXT;
+	if (!pkt->family)
+		return self_other(pkt);
+	if (self_discovery(pkt))
+		return NF_NEXT;
+#if SELF_STATELESS
+	u32 counter;
+
+	return self_judge(pkt, way, &counter);
+#else
+	return self_track(pkt, way);
+#endif
+}

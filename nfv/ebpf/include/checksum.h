@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The Internet checksum (RFC 1071) and its update by increment (RFC 1624), without helper calls. */
+#ifndef NFV_CHECKSUM_H
+#define NFV_CHECKSUM_H
+
+#include "nf.h"
+
+static __always_inline u16 checksum_fold(u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* RFC 1624, equation 3: HC' = ~(~HC + ~m + m'). */
+static __always_inline u16 checksum_update(u16 checksum, u16 before, u16 after)
+{
+	return checksum_fold((u16)~checksum + (u16)~before + (u32)after);
+}
+
+/* The sum over an IPv4 header without options; 0xffff before folding's complement if it is right. */
+static __always_inline u32 checksum_ipv4(const struct iphdr *ip)
+{
+	const u16 *half = (const u16 *)ip;
+	u32 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < 10; i++)
+		sum += half[i];
+	return sum;
+}
+
+#endif /* NFV_CHECKSUM_H */

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The connections of a stateful firewall: one entry for both directions, found by the two endpoints in
+ * ascending order. Entries are made by packets that the rules admit, and aged by the agent
+ * (nfv/functions/firewall.py); nothing here waits or sweeps.
+ */
+
+enum self_state {
+	SELF_STATE_NEW = 0,	    /* one direction seen */
+	SELF_STATE_REPLIED = 1,	    /* both directions seen; TCP: SYN answered */
+	SELF_STATE_ESTABLISHED = 2, /* TCP: handshake done, or picked up in the middle */
+	SELF_STATE_CLOSING = 3,	    /* TCP: a FIN was seen */
+	SELF_STATE_CLOSED = 4,	    /* TCP: FIN both ways, or RST */
+};
+
+#define SELF_FIN_LOW 1	     /* FIN from the lower endpoint */
+#define SELF_FIN_HIGH 2	     /* FIN from the higher endpoint */
+#define SELF_ORIGIN_HIGH 4   /* the higher endpoint sent the first packet */
+
+struct self_connection {
+	u32 seen;    /* jiffies of the last packet, give or take SELF_SEEN_SLACK */
+	u32 counter; /* of the rule that admitted it */
+	u8 state;    /* enum self_state */
+	u8 flags;
+	u16 reserved;
+};
+
+struct self_key4 {
+	u32 low, high; /* addresses */
+	u16 low_port, high_port;
+	u32 protocol;
+};
+
+struct self_key6 {
+	u32 low[4], high[4];
+	u16 low_port, high_port;
+	u32 protocol;
+};
+
+/* A datagram whose first fragment was admitted. */
+struct self_datagram {
+	u32 src[4], dst[4];
+	u32 id;
+	u32 protocol; /* and family, times 256 */
+};
+
+/* How old `seen` may be before it is written again: saves a dirty cache line for most packets. */
+#define SELF_SEEN_SLACK 64
+
+BPF_TABLE("hash", struct self_key4, struct self_connection, self_connections4, 1);
+BPF_TABLE("hash", struct self_key6, struct self_connection, self_connections6, 1);
+BPF_TABLE("lru_hash", struct self_datagram, u32, self_datagrams, 1);
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+/* A connection's name, and which of its endpoints is the source. */
+struct self_tuple {
+	union {
+		struct self_key4 key4;
+		struct self_key6 key6;
+	};
+	u32 from_high;
+};
+
+static __always_inline void self_tuple4(struct self_tuple *tuple, u32 src, u32 dst, u16 sport,
+					u16 dport, u8 protocol)
+{
+	int swap = src > dst || (src == dst && sport > dport);
+
+	tuple->from_high = swap;
+	tuple->key4.low = swap ? dst : src;
+	tuple->key4.high = swap ? src : dst;
+	tuple->key4.low_port = swap ? dport : sport;
+	tuple->key4.high_port = swap ? sport : dport;
+	tuple->key4.protocol = protocol;
+}
+
+static __always_inline int self_above(const u32 *a, const u32 *b, u16 a_port, u16 b_port)
+{
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		if (a[i] != b[i])
+			return a[i] > b[i];
+	return a_port > b_port;
+}
+
+static __always_inline void self_tuple6(struct self_tuple *tuple, const u32 *src, const u32 *dst,
+					u16 sport, u16 dport, u8 protocol)
+{
+	int swap = self_above(src, dst, sport, dport);
+
+	tuple->from_high = swap;
+	__builtin_memcpy(tuple->key6.low, swap ? dst : src, 16);
+	__builtin_memcpy(tuple->key6.high, swap ? src : dst, 16);
+	tuple->key6.low_port = swap ? dport : sport;
+	tuple->key6.high_port = swap ? sport : dport;
+	tuple->key6.protocol = protocol;
+}
+
+static __always_inline struct self_connection *self_find(u8 family, struct self_tuple *tuple)
+{
+	if (family == 4)
+		return self_connections4.lookup(&tuple->key4);
+	return self_connections6.lookup(&tuple->key6);
+}
+
+/* An echo's identifier stands for both ports, so that request and reply have one name. */
+static __always_inline void self_name(struct self_tuple *tuple, const struct nf_packet *pkt)
+{
+	u16 sport = pkt->sport, dport = pkt->dport;
+
+	if (pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6)
+		sport = dport = pkt->echo_id;
+	if (pkt->family == 4)
+		self_tuple4(tuple, pkt->src[0], pkt->dst[0], sport, dport, pkt->protocol);
+	else
+		self_tuple6(tuple, pkt->src, pkt->dst, sport, dport, pkt->protocol);
+}
+
+static __always_inline void self_tcp(struct self_connection *found, u8 flags, u32 from_high)
+{
+	if (flags & TCP_RST) {
+		found->state = SELF_STATE_CLOSED;
+		return;
+	}
+	if (flags & TCP_FIN) {
+		found->flags |= from_high ? SELF_FIN_HIGH : SELF_FIN_LOW;
+		found->state = (found->flags & 3) == 3 ? SELF_STATE_CLOSED : SELF_STATE_CLOSING;
+		return;
+	}
+	if (found->state == SELF_STATE_NEW &&
+	    from_high != !!(found->flags & SELF_ORIGIN_HIGH))
+		found->state = SELF_STATE_REPLIED;
+	else if (found->state == SELF_STATE_REPLIED && (flags & (TCP_SYN | TCP_ACK)) == TCP_ACK &&
+		 from_high == !!(found->flags & SELF_ORIGIN_HIGH))
+		found->state = SELF_STATE_ESTABLISHED;
+}
+
+/* A packet of a known connection: note what it says, count it for the rule that admitted it. */
+static __always_inline int self_continue(struct self_connection *found, struct nf_packet *pkt,
+					 u32 from_high)
+{
+	u32 now = bpf_jiffies64();
+
+	if (now - found->seen > SELF_SEEN_SLACK)
+		found->seen = now;
+	if (pkt->protocol == IPPROTO_TCP)
+		self_tcp(found, pkt->tcp_flags, from_high);
+	else if (found->state == SELF_STATE_NEW &&
+		 from_high != !!(found->flags & SELF_ORIGIN_HIGH))
+		found->state = SELF_STATE_REPLIED;
+	self_count(found->counter, pkt->frame_length);
+	return NF_NEXT;
+}
+
+static __always_inline int self_is_error(const struct nf_packet *pkt)
+{
+	u8 type = bpf_ntohs(pkt->dport) >> 8;
+
+	if (pkt->protocol == IPPROTO_ICMPV6)
+		return type >= 1 && type <= 4;
+	return type == 3 || type == 4 || type == 11 || type == 12;
+}
+
+static __always_inline int self_is_echo(const struct nf_packet *pkt)
+{
+	u8 type = bpf_ntohs(pkt->dport) >> 8;
+
+	if (pkt->protocol == IPPROTO_ICMPV6)
+		return type == 128 ? 1 : type == 129 ? 2 : 0;
+	return type == 8 ? 1 : type == 0 ? 2 : 0;
+}
+
+/*
+ * An ICMP error passes when the packet it quotes belongs to a known connection, and it goes to that
+ * packet's sender.
+ */
+static __always_inline int self_related(struct nf_packet *pkt)
+{
+	struct self_tuple tuple = {};
+	struct self_connection *found;
+	void *inner = pkt->l4 + sizeof(struct icmphdr);
+	u8 protocol;
+	u16 *ports;
+
+	if (pkt->family == 4) {
+		struct iphdr *ip = inner;
+
+		if ((void *)(ip + 1) > pkt->data_end || ip->version != 4 || ip->ihl < 5 ||
+		    ip->saddr != pkt->dst[0] || ip->frag_off & bpf_htons(0x1fff))
+			return nf_drop(pkt, NF_REASON_INVALID);
+		protocol = ip->protocol;
+		ports = inner + ip->ihl * 4;
+		if ((void *)(ports + 4) > pkt->data_end)
+			return nf_drop(pkt, NF_REASON_INVALID);
+		if (protocol == IPPROTO_ICMP)
+			self_tuple4(&tuple, ip->saddr, ip->daddr, ports[2], ports[2], protocol);
+		else
+			self_tuple4(&tuple, ip->saddr, ip->daddr, ports[0], ports[1], protocol);
+	} else {
+		struct ipv6hdr *ip = inner;
+		u32 src[4], dst[4];
+
+		if ((void *)(ip + 1) > pkt->data_end || ip->version != 6)
+			return nf_drop(pkt, NF_REASON_INVALID);
+		__builtin_memcpy(src, &ip->saddr, 16);
+		__builtin_memcpy(dst, &ip->daddr, 16);
+		if (self_above(src, pkt->dst, 0, 0) || self_above(pkt->dst, src, 0, 0))
+			return nf_drop(pkt, NF_REASON_INVALID);
+		protocol = ip->nexthdr;
+		ports = (void *)(ip + 1);
+		if (protocol == IPPROTO_FRAGMENT)
+			ports += 4, protocol = *(u8 *)(ip + 1);
+		if ((void *)(ports + 4) > pkt->data_end)
+			return nf_drop(pkt, NF_REASON_INVALID);
+		if (protocol == IPPROTO_ICMPV6)
+			self_tuple6(&tuple, src, dst, ports[2], ports[2], protocol);
+		else
+			self_tuple6(&tuple, src, dst, ports[0], ports[1], protocol);
+	}
+	found = self_find(pkt->family, &tuple);
+	if (!found)
+		return nf_drop(pkt, NF_REASON_INVALID);
+	self_count(found->counter, pkt->frame_length);
+	return NF_NEXT;
+}
+
+static __always_inline void self_datagram(struct self_datagram *key, const struct nf_packet *pkt)
+{
+	__builtin_memcpy(key->src, pkt->src, 16);
+	__builtin_memcpy(key->dst, pkt->dst, 16);
+	key->id = pkt->fragment_id;
+	key->protocol = pkt->family * 256 + pkt->protocol;
+}
+
+/* Later fragments have no ports: they go the way of their datagram's first. */
+static __always_inline int self_later(struct nf_packet *pkt)
+{
+	struct self_datagram key = {};
+	u32 *counter;
+
+	self_datagram(&key, pkt);
+	counter = self_datagrams.lookup(&key);
+	if (!counter)
+		return nf_drop(pkt, NF_REASON_FRAGMENT);
+	self_count(*counter, pkt->frame_length);
+	return NF_NEXT;
+}
+
+/* Flags that no TCP sends (RFC 9293, section 3.10.7): none, SYN with FIN or RST, FIN alone. */
+static __always_inline int self_bad_flags(u8 flags)
+{
+	if (flags & TCP_SYN)
+		return flags & (TCP_FIN | TCP_RST);
+	return !(flags & (TCP_ACK | TCP_RST));
+}
+
+/* Whether the packet may start a connection; 0 if it is only matched and not remembered. */
+static __always_inline int self_remembered(const struct nf_packet *pkt)
+{
+	if (pkt->protocol == IPPROTO_TCP)
+		return !(pkt->tcp_flags & TCP_RST);
+	if (pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6)
+		return self_is_echo(pkt);
+	return 1;
+}
+
+static __always_inline int self_remember(struct nf_packet *pkt, struct self_tuple *tuple,
+					 u32 counter)
+{
+	struct self_connection fresh = {
+		.seen = bpf_jiffies64(),
+		.counter = counter,
+		.flags = tuple->from_high ? SELF_ORIGIN_HIGH : 0,
+	};
+	int failed;
+
+	/* Picked up in the middle, as Linux does: there was a handshake before this firewall. */
+	if (pkt->protocol == IPPROTO_TCP && !(pkt->tcp_flags & TCP_SYN))
+		fresh.state = SELF_STATE_ESTABLISHED;
+	if (pkt->family == 4)
+		failed = self_connections4.update(&tuple->key4, &fresh);
+	else
+		failed = self_connections6.update(&tuple->key6, &fresh);
+	return failed ? nf_drop(pkt, NF_REASON_TABLE_FULL) : NF_NEXT;
+}
+
+/* A closed connection's ports may be used again by a SYN: that is another connection. */
+static __always_inline int self_reopened(const struct self_connection *found,
+					 const struct nf_packet *pkt)
+{
+	return pkt->protocol == IPPROTO_TCP && found->state == SELF_STATE_CLOSED &&
+	       (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+static __always_inline int self_track(struct nf_packet *pkt, u32 direction)
+{
+	int icmp = pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6;
+	struct self_tuple tuple = {};
+	struct self_connection *found;
+	u32 counter = 0;
+	int verdict;
+
+	if (pkt->fragment == NF_FRAGMENT_LATER)
+		return self_later(pkt);
+	/* RFC 1858: a transport header cut by fragmentation or by its sender hides its ports. */
+	if (!pkt->has_l4 && (icmp || pkt->protocol == IPPROTO_TCP || pkt->protocol == IPPROTO_UDP))
+		return nf_drop(pkt, NF_REASON_MALFORMED);
+	if (pkt->protocol == IPPROTO_TCP && self_bad_flags(pkt->tcp_flags))
+		return nf_drop(pkt, NF_REASON_INVALID);
+	if (icmp && self_is_error(pkt))
+		return self_related(pkt);
+	self_name(&tuple, pkt);
+	found = self_find(pkt->family, &tuple);
+	if (found && !self_reopened(found, pkt)) {
+		verdict = self_continue(found, pkt, tuple.from_high);
+		counter = found->counter;
+	} else {
+		/* A reply to a question that nobody asked. */
+		if (icmp && self_is_echo(pkt) == 2)
+			return nf_drop(pkt, NF_REASON_INVALID);
+		verdict = self_judge(pkt, direction, &counter);
+		if (verdict != NF_NEXT)
+			return verdict;
+		if (self_remembered(pkt))
+			verdict = self_remember(pkt, &tuple, counter);
+	}
+	if (verdict == NF_NEXT && pkt->fragment == NF_FRAGMENT_FIRST) {
+		struct self_datagram key = {};
+
+		self_datagram(&key, pkt);
+		self_datagrams.update(&key, &counter);
+	}
+	return verdict;
+}

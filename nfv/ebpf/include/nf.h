@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The contract between a chain's program and the network functions in it. */
+#ifndef NFV_NF_H
+#define NFV_NF_H
+
+#include <uapi/linux/bpf.h>
+#include <uapi/linux/if_ether.h>
+#include <uapi/linux/icmp.h>
+#include <uapi/linux/icmpv6.h>
+#include <uapi/linux/in.h>
+#include <uapi/linux/ip.h>
+#include <uapi/linux/ipv6.h>
+#include <uapi/linux/tcp.h>
+#include <uapi/linux/udp.h>
+
+/*
+ * A constant that is known when the program is loaded, not when it is compiled: a port number, an
+ * interface's ordinal. The loader writes the value into the instruction, so the verifier and the JIT
+ * see an immediate, and programs that differ only in such values share one compilation.
+ */
+#define NF_LINK_MAGIC 0x4e46560000000000ull
+#define NF_LINK(number)                                                                            \
+	({                                                                                         \
+		u64 __value;                                                                       \
+		asm volatile("%0 = %1 ll" : "=r"(__value) : "i"(NF_LINK_MAGIC | (number)));        \
+		__value;                                                                           \
+	})
+
+/* What a function says of a packet. */
+enum nf_verdict {
+	NF_NEXT = 0, /* go on to the next function of the chain */
+	NF_DROP,
+	NF_FORWARD, /* leave the function by the interface whose port is pkt->egress */
+	NF_PUNT,    /* to the kernel of the function's namespace */
+	NF_REJECT,  /* drop, and tell the sender by a TCP reset or an ICMP error */
+};
+
+/* The way of a packet along the path of its chain. */
+enum nf_direction {
+	NF_DIR_FORWARD = 0, /* from the path's first attachment to its last */
+	NF_DIR_REVERSE = 1,
+};
+
+/*
+ * Why a packet left the walk where it did. The comment of each is what `nfvctl stats` prints; user
+ * space reads both from here.
+ */
+enum nf_reason {
+	NF_REASON_NONE = 0,	     /* no reason given */
+	NF_REASON_FORWARDED = 1,     /* forwarded */
+	NF_REASON_MALFORMED = 2,     /* header cut short or contradictory */
+	NF_REASON_CHECKSUM = 3,	     /* IPv4 header checksum wrong */
+	NF_REASON_RULE = 4,	     /* dropped by a rule */
+	NF_REASON_REJECTED = 5,	     /* rejected by a rule, sender told */
+	NF_REASON_REJECT_LIMIT = 6,  /* rejected, sender not told: rate limit, or no answer allowed */
+	NF_REASON_INVALID = 7,	     /* belongs to no connection and cannot start one */
+	NF_REASON_TABLE_FULL = 8,    /* connection table full */
+	NF_REASON_FRAGMENT = 9,	     /* fragment without its first fragment */
+	NF_REASON_ETHERTYPE = 10,    /* neither IP nor ARP, and the default is to drop */
+	NF_REASON_OTHER_HOST = 11,   /* for another station's MAC address */
+	NF_REASON_BLACKHOLE = 12,    /* blackhole route */
+	NF_REASON_SOURCE = 13,	     /* source address that no host may send from */
+	NF_REASON_NO_CHAIN = 14,     /* no chain's classifier matched */
+	NF_REASON_LOOP = 15,	     /* passed too many routers */
+	NF_REASON_LOCAL = 16,	     /* to the kernel: for the router itself, or unresolved */
+	NF_REASON_TTL = 17,	     /* to the kernel: TTL or hop limit used up */
+	NF_REASON_TOO_BIG = 18,	     /* to the kernel: larger than the egress MTU */
+	NF_REASON_OPTIONS = 19,	     /* to the kernel: IP options or hop-by-hop header */
+	NF_REASON_LINK_LOCAL = 20,   /* to the kernel: multicast, broadcast or link-local */
+	NF_REASON_CONTROL = 21,	     /* to the kernel: ARP or another control protocol */
+	NF_REASON_PADDING = 22,	     /* to the kernel: frame longer than its packet */
+	NF_REASON_COUNT = 32,	     /* size of the tables that count by reason */
+};
+
+/* The place of a packet in its datagram. */
+enum nf_fragment {
+	NF_FRAGMENT_NONE = 0,
+	NF_FRAGMENT_FIRST = 1,
+	NF_FRAGMENT_LATER = 2,
+};
+
+/*
+ * A packet on its walk, parsed once. Addresses and ports are in network order, lengths in bytes.
+ * For ICMP and ICMPv6 dport is type * 256 + code in network order, sport 0, and echo_id the identifier
+ * of an echo.
+ */
+struct nf_packet {
+	void *data;
+	void *data_end;
+	void *l3;	   /* IP header; valid for its fixed part when family is not 0 */
+	void *l4;	   /* transport header; valid for the bytes that l4_room says */
+	u32 src[4];	   /* IPv4 in src[0] */
+	u32 dst[4];
+	u32 frame_length;  /* with the Ethernet header */
+	u32 packet_length; /* as the IP header says, from the IP header on */
+	u32 fragment_id;
+	u32 egress;	   /* port to leave by */
+	u32 tx;		   /* port at the end of the egress segment when nothing is in between */
+	u16 ethertype;	   /* behind VLAN tags, host order */
+	u16 sport;
+	u16 dport;
+	u16 echo_id;
+	u8 family;	   /* 4, 6, or 0 for anything else */
+	u8 protocol;	   /* behind IPv6 extension headers */
+	u8 ttl;
+	u8 tcp_flags;
+	u8 fragment;	   /* enum nf_fragment */
+	u8 has_l4;	   /* ports or ICMP type were there to read */
+	u8 tags;	   /* VLAN tags in front of the IP header */
+	u8 options;	   /* IPv4 options, or IPv6 hop-by-hop header */
+	u8 reason;	   /* enum nf_reason */
+};
+
+struct nf_counter {
+	u64 packets;
+	u64 bytes;
+};
+
+static __always_inline int nf_drop(struct nf_packet *pkt, u8 reason)
+{
+	pkt->reason = reason;
+	return NF_DROP;
+}
+
+static __always_inline int nf_punt(struct nf_packet *pkt, u8 reason)
+{
+	pkt->reason = reason;
+	return NF_PUNT;
+}
+
+static __always_inline void nf_add(struct nf_counter *counter, u32 bytes)
+{
+	counter->packets++;
+	counter->bytes += bytes;
+}
+
+#endif /* NFV_NF_H */

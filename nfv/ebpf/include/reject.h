@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The answer to a packet that a rule rejects: a TCP reset (RFC 9293, section 3.10.7.1), or an ICMP
+ * error "administratively prohibited" (RFC 1812, section 5.2.7.1; RFC 4443, section 3.1). The frame is
+ * turned into its own answer, from the packet's destination to its source.
+ */
+#ifndef NFV_REJECT_H
+#define NFV_REJECT_H
+
+#include "nf.h"
+#include "checksum.h"
+#include "parse.h"
+
+#define REJECT_TTL 64
+#define REJECT_QUOTE4 548  /* RFC 1812, section 4.3.2.3: the error fits in 576 bytes */
+#define REJECT_QUOTE6 1232 /* RFC 4443, section 2.4 (c): it fits in 1280 bytes */
+#define REJECT_ICMP_LENGTH 8
+
+/* Answers a CPU may send in one window of 2^REJECT_WINDOW jiffies (RFC 1812, section 4.3.2.8). */
+#define REJECT_WINDOW 6
+#define REJECT_BURST 64
+
+struct reject_budget {
+	u32 window;
+	u32 sent;
+};
+
+BPF_TABLE("percpu_array", u32, struct reject_budget, nf_rejects, 1);
+
+static __always_inline int reject_allowed(void)
+{
+	u32 window = bpf_jiffies64() >> REJECT_WINDOW;
+	u32 index = 0;
+	struct reject_budget *budget = nf_rejects.lookup(&index);
+
+	if (!budget)
+		return 0;
+	if (budget->window != window) {
+		budget->window = window;
+		budget->sent = 0;
+	}
+	return budget->sent++ < REJECT_BURST;
+}
+
+/* RFC 1122, section 3.2.2: no answer to errors, later fragments, or what went to more than one host. */
+static __always_inline int reject_answerable(const struct nf_packet *pkt)
+{
+	u8 type = bpf_ntohs(pkt->dport) >> 8;
+	const u8 *to = pkt->data;
+
+	if (pkt->tags || pkt->fragment == NF_FRAGMENT_LATER || to[0] & 1)
+		return 0;
+	if (pkt->family == 4) {
+		u8 first = bpf_ntohl(pkt->dst[0]) >> 24;
+
+		if (!pkt->src[0] || first >= 224)
+			return 0;
+		if (pkt->protocol == IPPROTO_ICMP)
+			return type == 8 || type == 13;
+	} else {
+		if ((pkt->dst[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000) ||
+		    !(pkt->src[0] | pkt->src[1] | pkt->src[2] | pkt->src[3]))
+			return 0;
+		if (pkt->protocol == IPPROTO_ICMPV6)
+			return type >= 128;
+	}
+	return !(pkt->protocol == IPPROTO_TCP && pkt->tcp_flags & 4);
+}
+
+static __always_inline void reject_swap_macs(struct ethhdr *eth)
+{
+	u8 mac[ETH_ALEN];
+
+	__builtin_memcpy(mac, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
+}
+
+static __always_inline void reject_ipv4(struct iphdr *ip, const struct nf_packet *pkt, u8 protocol,
+					u16 length)
+{
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->tos = 0;
+	ip->tot_len = bpf_htons(length);
+	ip->id = 0;
+	ip->frag_off = bpf_htons(0x4000);
+	ip->ttl = REJECT_TTL;
+	ip->protocol = protocol;
+	ip->check = 0;
+	ip->saddr = pkt->dst[0];
+	ip->daddr = pkt->src[0];
+	ip->check = checksum_fold(checksum_ipv4(ip));
+}
+
+static __always_inline void reject_ipv6(struct ipv6hdr *ip, const struct nf_packet *pkt,
+					u8 protocol, u16 payload)
+{
+	*(u32 *)ip = bpf_htonl(0x60000000);
+	ip->payload_len = bpf_htons(payload);
+	ip->nexthdr = protocol;
+	ip->hop_limit = REJECT_TTL;
+	__builtin_memcpy(&ip->saddr, pkt->dst, 16);
+	__builtin_memcpy(&ip->daddr, pkt->src, 16);
+}
+
+/* RFC 9293 and RFC 8200, section 8.1: the pseudo-header; the same sum for both directions. */
+static __always_inline u32 reject_pseudo(const struct nf_packet *pkt, u8 protocol, u16 length)
+{
+	const u16 *src = (const u16 *)pkt->src, *dst = (const u16 *)pkt->dst;
+	u32 sum = bpf_htons(protocol) + bpf_htons(length);
+
+#pragma unroll
+	for (int i = 0; i < 8; i++)
+		if (i < 2 || pkt->family == 6)
+			sum += src[i] + dst[i];
+	return sum;
+}
+
+static __always_inline int reject_tcp(struct xdp_md *ctx, struct nf_packet *pkt)
+{
+	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	u32 segment = pkt->packet_length - (u32)(pkt->l4 - pkt->l3);
+	struct tcphdr *tcp = pkt->l4;
+	u32 seq, ack, sum;
+	int size, acked;
+	u16 *half;
+
+	if ((void *)(tcp + 1) > pkt->data_end)
+		return -1;
+	acked = tcp->ack;
+	seq = acked ? tcp->ack_seq : 0;
+	ack = bpf_ntohl(tcp->seq) + segment - tcp->doff * 4 + tcp->syn + tcp->fin;
+	size = sizeof(struct ethhdr) + header + sizeof(*tcp);
+	if (bpf_xdp_adjust_tail(ctx, size - (int)pkt->frame_length))
+		return -1;
+	pkt->data = (void *)(long)ctx->data;
+	pkt->data_end = (void *)(long)ctx->data_end;
+	if (pkt->data + sizeof(struct ethhdr) + sizeof(struct ipv6hdr) > pkt->data_end ||
+	    pkt->data + size > pkt->data_end)
+		return -1;
+	reject_swap_macs(pkt->data);
+	if (pkt->family == 4) {
+		reject_ipv4(pkt->data + sizeof(struct ethhdr), pkt, IPPROTO_TCP,
+			    header + sizeof(*tcp));
+		tcp = pkt->data + sizeof(struct ethhdr) + sizeof(struct iphdr);
+	} else {
+		reject_ipv6(pkt->data + sizeof(struct ethhdr), pkt, IPPROTO_TCP, sizeof(*tcp));
+		tcp = pkt->data + sizeof(struct ethhdr) + sizeof(struct ipv6hdr);
+	}
+	if ((void *)(tcp + 1) > pkt->data_end)
+		return -1;
+	__builtin_memset(tcp, 0, sizeof(*tcp));
+	tcp->source = pkt->dport;
+	tcp->dest = pkt->sport;
+	tcp->seq = seq;
+	tcp->ack_seq = acked ? 0 : bpf_htonl(ack);
+	tcp->doff = 5;
+	tcp->rst = 1;
+	tcp->ack = !acked;
+	sum = reject_pseudo(pkt, IPPROTO_TCP, sizeof(*tcp));
+	half = (u16 *)tcp;
+#pragma unroll
+	for (int i = 0; i < 10; i++)
+		sum += half[i];
+	tcp->check = checksum_fold(sum);
+	return 0;
+}
+
+/* The sum over the quoted packet; its length is even. */
+static __always_inline u32 reject_sum(const u16 *half, void *data_end, u32 length)
+{
+	u32 sum = 0;
+
+	for (int i = 0; i < REJECT_QUOTE6 / 2; i++) {
+		if (i * 2 >= length || (void *)(half + i + 1) > data_end)
+			break;
+		sum += half[i];
+	}
+	return sum;
+}
+
+static __always_inline int reject_icmp(struct xdp_md *ctx, struct nf_packet *pkt)
+{
+	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	u32 quote = pkt->family == 4 ? REJECT_QUOTE4 : REJECT_QUOTE6;
+	int grown = header + REJECT_ICMP_LENGTH;
+	struct icmphdr *icmp;
+	struct ethhdr eth;
+	u32 sum;
+
+	if (quote > pkt->packet_length)
+		quote = pkt->packet_length & ~1;
+	__builtin_memcpy(&eth, pkt->data, sizeof(eth));
+	if (bpf_xdp_adjust_head(ctx, -grown) ||
+	    bpf_xdp_adjust_tail(ctx, (int)(quote + sizeof(eth)) - (int)pkt->frame_length))
+		return -1;
+	pkt->data = (void *)(long)ctx->data;
+	pkt->data_end = (void *)(long)ctx->data_end;
+	if (pkt->data + sizeof(eth) + sizeof(struct ipv6hdr) + REJECT_ICMP_LENGTH > pkt->data_end)
+		return -1;
+	__builtin_memcpy(pkt->data, &eth, sizeof(eth));
+	reject_swap_macs(pkt->data);
+	if (pkt->family == 4) {
+		reject_ipv4(pkt->data + sizeof(eth), pkt, IPPROTO_ICMP, grown + quote);
+		icmp = pkt->data + sizeof(eth) + sizeof(struct iphdr);
+		icmp->type = ICMP_DEST_UNREACH;
+		icmp->code = ICMP_PKT_FILTERED;
+		sum = 0;
+	} else {
+		reject_ipv6(pkt->data + sizeof(eth), pkt, IPPROTO_ICMPV6,
+			    REJECT_ICMP_LENGTH + quote);
+		icmp = pkt->data + sizeof(eth) + sizeof(struct ipv6hdr);
+		icmp->type = ICMPV6_DEST_UNREACH;
+		icmp->code = ICMPV6_ADM_PROHIBITED;
+		sum = reject_pseudo(pkt, IPPROTO_ICMPV6, REJECT_ICMP_LENGTH + quote);
+	}
+	icmp->checksum = 0;
+	icmp->un.gateway = 0;
+	sum += *(u16 *)icmp + reject_sum((u16 *)(icmp + 1), pkt->data_end, quote);
+	icmp->checksum = checksum_fold(sum);
+	return 0;
+}
+
+/* Turn a rejected packet into its answer and parse that; NF_DROP if there is none. */
+static __always_inline int reject_answer(struct xdp_md *ctx, struct nf_packet *pkt)
+{
+	struct nf_packet answer = {};
+	int failed;
+
+	if (!reject_answerable(pkt) || !reject_allowed())
+		return nf_drop(pkt, NF_REASON_REJECT_LIMIT);
+	if (pkt->protocol == IPPROTO_TCP && pkt->has_l4)
+		failed = reject_tcp(ctx, pkt);
+	else
+		failed = reject_icmp(ctx, pkt);
+	if (failed)
+		return nf_drop(pkt, NF_REASON_REJECT_LIMIT);
+	*pkt = answer;
+	return parse_packet(ctx, pkt);
+}
+
+#endif /* NFV_REJECT_H */
