@@ -49,7 +49,7 @@ _RTEXT_FILTER_SKIP_STATS = 8
 _IP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
-# Neighbour states (NUD_*) in which the kernel sends frames to the address it knows.
+# Neighbour states in which the address is not known (include/uapi/linux/neighbour.h).
 _NUD_INCOMPLETE, _NUD_FAILED = 0x01, 0x20
 
 
@@ -65,7 +65,7 @@ class Link:
     carrier: bool
     alias: str | None
     kind: str | None  # "veth", "tun", ...; None for a physical device and lo
-    peer_index: int | None
+    peer_index: int | None  # also the device below a VLAN's
     peer_netns_id: int | None  # None: this namespace
     promiscuity: int  # how many times promiscuous mode is on
     xdp_prog_id: int | None
@@ -197,7 +197,7 @@ def parse_link(data: bytes) -> Link | None:
         carrier=bool(get("IFLA_CARRIER")),
         alias=get("IFLA_IFALIAS"),
         kind=info.get_attr("IFLA_INFO_KIND") if info else None,
-        peer_index=get("IFLA_LINK"),
+        peer_index=get("IFLA_LINK") or None,
         peer_netns_id=get("IFLA_LINK_NETNSID"),
         promiscuity=get("IFLA_PROMISCUITY", 0),
         xdp_prog_id=xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None,
