@@ -65,7 +65,7 @@ def locate(release: str, modules: Path, kheaders: Path, cache: Path) -> Path:
         tree = _installed(modules / candidate, cache)
         if tree is not None:
             return tree
-    raise InputError("no kernel headers are installed", f"run: apt-get install {package()}")
+    raise InputError("no kernel headers are installed", f"apt-get install {package()}")
 
 
 def package() -> str:
@@ -80,26 +80,26 @@ def package() -> str:
     return "linux-headers-" + {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
+def version(release: str) -> list[int]:
+    """The leading numbers of a release: 6.1.0-56-amd64 gives 6, 1, 0, 56."""
+    leading = re.match(r"[0-9.-]*", release)
+    return [int(part) for part in re.findall(r"\d+", leading[0])] if leading else []
+
+
 def _chosen(tree: Path) -> Path:
     if not _complete(tree):
         raise InputError(
             f"BCC_KERNEL_SOURCE is {tree}, which has no complete kernel headers",
-            "unset it, and installed headers are found by themselves",
+            "unset BCC_KERNEL_SOURCE",
         )
     return tree
 
 
 def _distance(candidate: str, running: str) -> tuple[bool, list[int]]:
     """Sorts releases by preference: not newer than the running one first, the closest first."""
-    version, limit = _version(candidate), _version(running)
-    newer = version > limit
-    return newer, version if newer else [-part for part in version]
-
-
-def _version(release: str) -> list[int]:
-    """The leading numbers of a release: 6.1.0-56-amd64 gives 6, 1, 0, 56."""
-    leading = re.match(r"[0-9.-]*", release)
-    return [int(part) for part in re.findall(r"\d+", leading[0])] if leading else []
+    numbers = version(candidate)
+    newer = numbers > version(running)
+    return newer, numbers if newer else [-part for part in numbers]
 
 
 def _complete(tree: Path) -> bool:

@@ -146,7 +146,7 @@ def test_incomplete_headers_are_passed_over(machine: Machine) -> None:
 def test_none_names_the_command(machine: Machine) -> None:
     with pytest.raises(InputError, match="no kernel headers") as caught:
         machine.locate()
-    assert caught.value.hint == f"run: apt-get install {headers.package()}"
+    assert caught.value.hint == f"apt-get install {headers.package()}"
 
 
 @pytest.mark.parametrize(
