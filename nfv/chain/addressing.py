@@ -36,7 +36,11 @@ def check_gateways(
         path = ("gateway", index)
         connected = [a.network for a in addresses if a.version == gateway.version]
         if any(gateway.version == earlier.version for earlier in gateways[:index]):
-            report.error(path, f"a second IPv{gateway.version} gateway", "give one a family")
+            report.error(
+                path,
+                f"a second IPv{gateway.version} gateway",
+                "at most one for each of IPv4 and IPv6",
+            )
         elif any(gateway == address.ip for address in addresses):
             report.error(path, f"{gateway} is this access point's own address")
         elif gateway.version == 6 and gateway.is_link_local:

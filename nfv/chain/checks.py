@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 from nfv.chain import names
-from nfv.chain.addressing import check_addresses, check_gateways, check_mtu
 from nfv.chain.fields import Address, InterfaceAddress
 from nfv.chain.path import Attachment, ChainConfig
 from nfv.chain.report import Report, did_you_mean
@@ -38,10 +37,7 @@ class End:
 
 
 def check(draft: Draft, report: Report) -> None:
-    """Report everything that is wrong between the parts, and inside each function and SAP."""
-    for name, sap in draft.saps.items():
-        if sap:
-            _check_sap(sap, report.at("saps", name))
+    """Report everything that is wrong between the parts, and between those of each function."""
     for name, vnf in draft.vnfs.items():
         if name in draft.saps:
             message = f"'{name}' is the name of a SAP too"
@@ -60,15 +56,7 @@ def check(draft: Draft, report: Report) -> None:
     _check_outer_devices(draft, report)
 
 
-def _check_sap(sap: Sap, report: Report) -> None:
-    check_addresses(sap.addresses, report)
-    check_mtu(sap.mtu, sap.addresses, report)
-    check_gateways(sap.gateways, sap.addresses, report)
-
-
 def _check_chain(draft: Draft, chain: ChainConfig, report: Report) -> None:
-    if chain.match:
-        chain.match.check(report.at("match"), chain.match.src, chain.match.dst)
     path = chain.path
     if len(path) < 2:
         hint = 'write it as [lan, fw, "gw:lan"]'

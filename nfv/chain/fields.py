@@ -28,6 +28,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from nfv.chain.report import Report
+
 MAX_NAME = 32
 MAX_DEVICE_NAME = 15  # IFNAMSIZ less the terminating zero
 
@@ -42,6 +44,9 @@ class Model(BaseModel):
     """Base of everything a topology file describes: immutable, unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def check(self, report: Report) -> None:
+        """Report what is wrong with this part by itself; paths are relative to its keys."""
 
 
 def refusal(message: str, hint: str | None = None) -> PydanticCustomError:
@@ -160,6 +165,8 @@ def _as_tuple(value: object) -> object:
 
 
 def _one_as_tuple(value: object) -> object:
+    if value in ([], ()):
+        raise refusal("must not be empty", "remove the key, or give a value")
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
@@ -169,7 +176,7 @@ class _OneOrMoreSchema:
     def __get_pydantic_json_schema__(
         self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        many = handler(core_schema)
+        many = handler(core_schema) | {"minItems": 1}
         return {"anyOf": [many["items"], many]}
 
 
@@ -182,9 +189,7 @@ def text_schema(description: str, *examples: object, **more: object) -> WithJson
 Many = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 """A list."""
 
-OneOrMore = Annotated[
-    tuple[T, ...], Field(min_length=1), BeforeValidator(_one_as_tuple), _OneOrMoreSchema()
-]
+OneOrMore = Annotated[tuple[T, ...], BeforeValidator(_one_as_tuple), _OneOrMoreSchema()]
 """One value, or a list of at least one."""
 
 Name = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from nfv.chain.fields import Model, Network, OneOrMore, quoted, refusal, text_schema
+from nfv.chain.fields import Model, Network, OneOrMore, quoted, refusal, text_of, text_schema
 from nfv.chain.pattern import Direction, Pattern, Range
 from nfv.chain.report import Report, did_you_mean
 
@@ -46,11 +46,13 @@ _ICMP_NUMBERS = re.compile(r"([0-9]{1,3})(?:/([0-9]{1,3}))?")
 
 def parse_protocol(value: object) -> int:
     """Protocol number from a name or a number."""
-    if isinstance(value, str) and value.lower() in PROTOCOLS:
-        return PROTOCOLS[value.lower()]
+    if isinstance(value, str) and value in PROTOCOLS:
+        return PROTOCOLS[value]
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 255:
         return value
-    hint = did_you_mean(str(value), PROTOCOLS, f"a number 1 to 255, or {', '.join(PROTOCOLS)}")
+    hint = did_you_mean(
+        str(value).lower(), PROTOCOLS, f"a number 1 to 255, or {', '.join(PROTOCOLS)}"
+    )
     raise refusal(f"{quoted(value)} is not an IP protocol", hint)
 
 
@@ -70,34 +72,36 @@ def parse_ports(value: object) -> Range:
 
 def parse_icmp_type(value: object) -> str:
     """An ICMP or ICMPv6 type by name or number, or "type/code"."""
-    text = "" if isinstance(value, (bool, float)) else str(value).lower()
+    text = "" if isinstance(value, (bool, float)) else str(value)
     known = {name for names in ICMP_TYPES.values() for name in names}
     found = _ICMP_NUMBERS.fullmatch(text)
     if text not in known and not (found and int(found[1]) <= 255 and int(found[2] or 0) <= 255):
-        hint = did_you_mean(text, sorted(known), "write a name, a number or type/code: 3/4")
+        hint = did_you_mean(text.lower(), sorted(known), "write a name, a number or type/code: 3/4")
         raise refusal(f"{quoted(value)} is not an ICMP type", hint)
     return text
 
 
 def parse_tcp_flags(value: object) -> tuple[int, int]:
     """Mask and value from "SET" (others may be anything) or "SET/EXAMINED", as in syn/syn,ack."""
-    text = value.lower() if isinstance(value, str) else str(value)
+    text = text_of(value, "a list of TCP flags")
     wanted, slash, examined = text.partition("/")
     value_bits = 0 if slash and wanted == "none" else _flag_bits(wanted)
     mask = _flag_bits(examined) if slash else value_bits
     if value_bits & ~mask:
-        hint = f"write {wanted}/{examined},..., with all of {wanted} also after the '/'"
-        raise refusal(f"{quoted(text)} wants a flag set that it doesn't examine", hint)
+        hint = f"write {wanted}/{examined},{wanted}"
+        raise refusal(f"{quoted(text)} wants flags set that are not examined", hint)
     return mask, value_bits
 
 
 def _flag_bits(text: str) -> int:
     bits = 0
     for name in text.split(","):
-        if name.strip() not in TCP_FLAGS:
-            hint = did_you_mean(name, TCP_FLAGS, f"flags are {', '.join(TCP_FLAGS)}")
+        if name not in TCP_FLAGS:
+            hint = did_you_mean(
+                name.strip().lower(), TCP_FLAGS, f"flags are {', '.join(TCP_FLAGS)}"
+            )
             raise refusal(f"{quoted(name)} is not a TCP flag", hint)
-        bits |= TCP_FLAGS[name.strip()]
+        bits |= TCP_FLAGS[name]
     return bits
 
 
@@ -160,12 +164,16 @@ class Conditions(Model):
     tcp_flags: TcpFlags | None = Field(None, description="TCP flags, with proto tcp")
     family: Literal["ipv4", "ipv6"] | None = Field(None, description="only IPv4 or only IPv6")
 
-    def check(self, report: Report, src: Sequence[Network], dst: Sequence[Network]) -> None:
-        """Report conditions that contradict each other, given the prefixes of the addresses."""
+    def check(self, report: Report) -> None:
         self._check_ports(report)
         self._check_icmp(report)
         if self.tcp_flags and self.proto != (TCP,):
             report.error(("tcp_flags",), "tcp_flags needs proto: tcp", "add proto: tcp", key=True)
+
+    def check_families(
+        self, src: Sequence[Network], dst: Sequence[Network], report: Report
+    ) -> None:
+        """Report if the conditions together with these addresses leave neither IPv4 nor IPv6."""
         wanted = list(self._families(src, dst))
         for index, (key, families) in enumerate(wanted):
             for other, others in wanted[:index]:
@@ -233,6 +241,10 @@ class Match(Conditions):
 
     src: OneOrMore[Network] = Field((), description="source prefixes")
     dst: OneOrMore[Network] = Field((), description="destination prefixes")
+
+    def check(self, report: Report) -> None:
+        super().check(report)
+        self.check_families(self.src, self.dst, report)
 
     def pattern(self) -> Pattern:
         """The pattern of a packet on its way from the first attachment of the path."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from nfv.chain.addressing import check_addresses, check_gateways, check_mtu
 from nfv.chain.fields import (
     Address,
     DeviceName,
@@ -16,6 +17,7 @@ from nfv.chain.fields import (
     NetnsName,
     OneOrMore,
 )
+from nfv.chain.report import Report
 
 _OWN_MAC = "MAC address of the device; by default derived from the names"
 
@@ -23,7 +25,7 @@ _OWN_MAC = "MAC address of the device; by default derived from the names"
 class Sap(Model):
     """A service access point; `kind` says what stands behind it."""
 
-    name: str
+    name: str = Field(exclude=True)  # the key of the SAP in the file
     kind: str
     mtu: Mtu = 1500
 
@@ -36,6 +38,11 @@ class Sap(Model):
     def gateways(self) -> tuple[Address, ...]:
         """Next hops of its default routes, at most one for each of IPv4 and IPv6."""
         return ()
+
+    def check(self, report: Report) -> None:
+        check_addresses(self.addresses, report)
+        check_mtu(self.mtu, self.addresses, report)
+        check_gateways(self.gateways, self.addresses, report)
 
 
 class HostSap(Sap):

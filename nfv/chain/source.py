@@ -139,7 +139,8 @@ def parse(text: str, file: str) -> Source:
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
         mark = (where.line + 1, where.column + 1) if where else (1, 1)
-        _fail(file, text, mark, f"not valid YAML: {error.problem or error.context}", None)
+        hint = _syntax_hint(_line(text, mark[0])[mark[1] - 1 :])
+        _fail(file, text, mark, f"not valid YAML: {error.problem or error.context}", hint)
     return Source(file, text, root, tuple(reader.problems))
 
 
@@ -270,6 +271,15 @@ def _convert(kind: str, value: str) -> str | int | float | bool | None:
     if kind == "float":
         return float(value.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return value
+
+
+def _syntax_hint(rest: str) -> str | None:
+    """What to do about text that the parser stumbles over."""
+    if rest.startswith("\t"):
+        return "indent with blanks, not with tabs"
+    if rest.startswith(":"):
+        return 'quote IPv6 addresses that start or end with a colon: "::/0"'
+    return None
 
 
 def _mark(event: Any) -> Mark:

@@ -17,7 +17,7 @@ from nfv.chain.report import Report, did_you_mean
 from nfv.chain.sap import KINDS, HostSap, NicSap, Sap, TapSap, VethSap
 from nfv.chain.source import Source, parse
 from nfv.chain.source import read as read_source
-from nfv.chain.validate import read, read_mapping, unknown_key
+from nfv.chain.validate import keys_of, read, read_mapping, unknown_key
 from nfv.functions.base import Function
 
 __all__ = [
@@ -53,9 +53,19 @@ class File(Model):
     """The keys of a topology file; the content of each section is read by its kind."""
 
     name: Name = Field(description="name of the topology")
-    saps: dict[Name, Any] = Field(description="service access points by name")
-    vnfs: dict[Name, Any] = Field({}, description="virtual network functions by name")
-    chains: dict[Name, Any] = Field(description="service chains by name")
+    saps: dict[Name, Any] = Field(
+        description="service access points by name",
+        examples=[{"lan": {"kind": "host", "ip": "10.0.1.10/24", "gateway": "10.0.1.1"}}],
+    )
+    vnfs: dict[Name, Any] = Field(
+        {},
+        description="virtual network functions by name",
+        examples=[{"fw": {"type": "firewall", "rules": [{"action": "accept", "proto": "icmp"}]}}],
+    )
+    chains: dict[Name, Any] = Field(
+        description="service chains by name",
+        examples=[{"inside": {"path": ["lan", "fw", "gw:lan"]}}],
+    )
 
 
 def load(file: str | Path) -> Topology:
@@ -114,7 +124,7 @@ def _sap(name: str, body: object, report: Report) -> Sap | None:
         return None
     model = KINDS[kind]
     if "name" in keys:  # a field of the model, but its value is the key of the SAP
-        unknown_key("name", model.model_fields.keys() - {"name"}, report)
+        unknown_key("name", keys_of(model), report)
         return None
     return read(model, {**keys, "name": name}, report)
 

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from nfv.chain.fields import quoted
+from nfv.chain.fields import Model, quoted
 from nfv.chain.report import Report, did_you_mean
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
+ModelT = TypeVar("ModelT", bound=Model)
 
-_MAPPING_ERRORS = ("model_type", "dict_type")
-_LIST_ERRORS = ("tuple_type", "list_type")
+_WANTED = {
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping (lines of 'key: value')",
+    "model_type": "a mapping (lines of 'key: value')",
+}
 
 
 def read(model: type[ModelT], data: object, report: Report) -> ModelT | None:
-    """An instance of `model`, or None with every problem in `report`."""
+    """An instance of `model`, or None with every problem in `report`.
+
+    Every part that could be read checks itself, even where others could not.
+    """
     try:
-        return model.model_validate(data)
+        instance = model.model_validate(data)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             _report(model, details, report)
+        _check_readable(model, data, report)
         return None
+    _check_parts(instance, report)
+    return instance
 
 
 def read_mapping(data: object, report: Report) -> dict[str, Any] | None:
@@ -33,8 +45,13 @@ def read_mapping(data: object, report: Report) -> dict[str, Any] | None:
     if isinstance(data, dict):
         return data
     if data is not None:  # an empty value is reported by the reader of the file
-        report.error((), _not_a_mapping(data))
+        report.error((), f"must be {_WANTED['dict_type']}, not {quoted(data)}")
     return None
+
+
+def keys_of(model: type[Model]) -> list[str]:
+    """The keys that are written in the file."""
+    return [key for key, field in model.model_fields.items() if not field.exclude]
 
 
 def unknown_key(key: str, known: Iterable[str], report: Report) -> None:
@@ -43,12 +60,15 @@ def unknown_key(key: str, known: Iterable[str], report: Report) -> None:
     report.error((key,), f"unknown key {quoted(key)}", hint, key=True)
 
 
-def _report(model: type[BaseModel], details: ErrorDetails, report: Report) -> None:
+def _report(model: type[Model], details: ErrorDetails, report: Report) -> None:
     kind, value, path = details["type"], details["input"], details["loc"]
     if kind == "missing":
-        report.error(path[:-1], f"missing key '{path[-1]}'")
+        key = str(path[-1])
+        description = _model_at(model, path[:-1]).model_fields[key].description
+        hint = f"{key}: {description}" if description else None
+        report.error(path[:-1], f"missing key '{key}'", hint)
     elif kind == "extra_forbidden":
-        known = _keys_at(model, path[:-1])
+        known = keys_of(_model_at(model, path[:-1]))
         unknown_key(str(path[-1]), known, report.at(*path[:-1]))
     elif path and path[-1] == "[key]":
         report.error(path[:-1], *_words(details), key=True)
@@ -61,10 +81,6 @@ def _words(details: ErrorDetails) -> tuple[str, str | None]:
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     if kind == "refused":
         return context["message"], context["hint"]
-    if kind in _MAPPING_ERRORS:
-        return _not_a_mapping(value), None
-    if kind in _LIST_ERRORS:
-        return f"must be a list, not {quoted(value)}", f"write [{_inline(value)}]"
     if kind == "literal_error":
         choices = re.findall("'([^']*)'", context["expected"])
         hint = did_you_mean(value, choices) if isinstance(value, str) else None
@@ -75,45 +91,67 @@ def _words(details: ErrorDetails) -> tuple[str, str | None]:
         return f"{value} is too large, the most is {context['le']}", None
     if kind == "too_short":
         return "must not be empty", None
-    return f"must be {_WANTED.get(kind, 'something else')}, not {quoted(value)}", None
+    return f"must be {_WANTED[kind]}, not {quoted(value)}", _type_hint(kind, value)
 
 
-_WANTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "bool_type": "true or false",
-    "string_type": "text",
-}
+def _type_hint(kind: str, value: object) -> str | None:
+    if kind == "int_type" and isinstance(value, str) and value.isdecimal():
+        return "remove the quotes"
+    if kind == "tuple_type" and isinstance(value, (str, int)):
+        return f"write [{value}]"
+    return None
 
 
-def _not_a_mapping(value: object) -> str:
-    return f"must be a mapping (lines of 'key: value'), not {quoted(value)}"
+def _check_parts(part: object, report: Report) -> None:
+    """Have a part and all parts in it check themselves."""
+    if isinstance(part, Model):
+        part.check(report)
+        part = dict(part)
+    for key, item in _items(part):
+        _check_parts(item, report.at(key))
 
 
-def _inline(value: object) -> str:
-    return str(value) if isinstance(value, (str, int)) else "..."
+def _check_readable(annotation: Any, data: object, report: Report) -> None:
+    """The same for those parts of `data` that can be read, where it cannot as a whole."""
+    model = _model_in(annotation)
+    if model is None:
+        return
+    if get_origin(annotation) in (dict, tuple):
+        for key, item in _items(data):
+            _check_readable(model, item, report.at(key))
+        return
+    try:
+        _check_parts(model.model_validate(data), report)
+    except ValidationError:
+        for key, item in _items(data):
+            if key in model.model_fields:
+                _check_readable(model.model_fields[str(key)].annotation, item, report.at(key))
 
 
-def _keys_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    """The keys that the model at `path` below `model` knows."""
+def _items(data: object) -> Iterator[tuple[str | int, object]]:
+    if isinstance(data, dict):
+        yield from data.items()
+    elif isinstance(data, (list, tuple)):
+        yield from enumerate(data)
+
+
+def _model_at(model: type[Model], path: Sequence[str | int]) -> type[Model]:
+    """The model of the value at `path` below a value of `model`."""
     annotation: Any = model
     for part in path:
-        annotation = _step(annotation, part)
+        found = _model_in(annotation)
+        if found is None or get_origin(annotation) in (dict, tuple):
+            annotation = found
+        else:
+            annotation = found.model_fields[str(part)].annotation
     found = _model_in(annotation)
-    return list(found.model_fields) if found else []
+    assert found is not None
+    return found
 
 
-def _step(annotation: Any, part: str | int) -> Any:
-    """What stands at key or index `part` of a value of this type."""
-    model = _model_in(annotation)
-    if model is None or get_origin(annotation) in (dict, tuple):
-        return model
-    return model.model_fields[str(part)].annotation
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: Any) -> type[Model] | None:
     """The model that an annotation such as `dict[str, Interface]` or `Match | None` holds."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Model):
         return annotation
     found = (_model_in(argument) for argument in get_args(annotation))
     return next((model for model in found if model is not None), None)

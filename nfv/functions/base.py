@@ -8,6 +8,7 @@ from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 from pydantic import Field
 
+from nfv.chain.addressing import check_addresses, check_mtu
 from nfv.chain.fields import InterfaceAddress, Mac, Model, Mtu, OneOrMore
 from nfv.chain.report import Report
 
@@ -22,6 +23,10 @@ class Interface(Model):
     ip: OneOrMore[InterfaceAddress] = Field(description="addresses of the interface")
     mac: Mac | None = Field(None, description="MAC address; by default derived from the names")
     mtu: Mtu = 1500
+
+    def check(self, report: Report) -> None:
+        check_addresses(self.ip, report)
+        check_mtu(self.mtu, self.ip, report)
 
 
 ConfigT = TypeVar("ConfigT", bound=FunctionConfig)
@@ -48,7 +53,10 @@ class Function(Generic[ConfigT]):
         return {}
 
     def check(self, report: Report) -> None:
-        """Report what is wrong inside this function; paths are relative to its keys."""
+        """Report what is wrong between the parts of this function.
+
+        Each part of the configuration checks itself. Paths are relative to the function's keys.
+        """
 
     def defines(self) -> Mapping[str, int]:
         """What the C text is compiled for: `SELF_NAME` by name. A change loads other programs."""

@@ -42,7 +42,7 @@ class Rule(Conditions):
     """A rule: what happens to the packets that all its conditions hold for."""
 
     name: Name | None = Field(None, description="name of the rule in statistics")
-    action: Action = Field(description="reject answers with a TCP reset or an ICMP error")
+    action: Action = Field(description="reject: drop, and answer with a TCP reset or an ICMP error")
     direction: Literal["forward", "reverse"] | None = Field(
         None, description="only packets going along the path, or only against it"
     )
@@ -95,7 +95,7 @@ class Firewall(Function[FirewallConfig]):
                 at.error(("name",), f"rules[{names[rule.name]}] is named '{rule.name}' too")
             known = [_check_lists(key, getattr(rule, key), lists, at) for key in ("src", "dst")]
             if all(known):
-                rule.check(at, _expand(rule.src, lists), _expand(rule.dst, lists))
+                rule.check_families(_expand(rule.src, lists), _expand(rule.dst, lists), at)
 
 
 def _check_lists(

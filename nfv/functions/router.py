@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator
 
-from nfv.chain.addressing import check_addresses, check_disjoint, check_mtu
+from nfv.chain.addressing import check_disjoint
 from nfv.chain.fields import Address, Many, Model, Name, Network, parse_network, refusal
 from nfv.chain.report import Report, did_you_mean
 from nfv.functions.base import Function, FunctionConfig, Interface
@@ -40,6 +40,21 @@ class Route(Model):
         """The metric as Linux keeps it: 0 of an IPv6 route stands for 1024."""
         return self.metric or (1024 if self.to.version == 6 else 0)
 
+    def check(self, report: Report) -> None:
+        ways = [key for key in ("via", "interface", "type") if getattr(self, key) is not None]
+        if not ways:
+            hint = "add via, interface or type"
+            report.error((), f"the route to {self.to} leads nowhere", hint)
+        elif self.type and len(ways) > 1:
+            message = f"type: {self.type} and {ways[0]} exclude each other"
+            report.error((ways[0],), message, "remove one of them", key=True)
+        elif self.via and self.via.version != self.to.version:
+            message = f"the next hop of {self.to} must be an IPv{self.to.version} address"
+            report.error(("via",), message)
+        elif self.via and self.via.is_link_local and self.interface is None:
+            hint = "add interface: NAME, the one it is reached by"
+            report.error(("via",), f"{self.via} is link-local and exists on every link", hint)
+
 
 class RouterConfig(FunctionConfig):
     """A router: its interfaces and static routes."""
@@ -58,48 +73,27 @@ class Router(Function[RouterConfig]):
         return self.config.interfaces
 
     def check(self, report: Report) -> None:
-        for name, interface in self.interfaces.items():
-            at = report.at("interfaces", name)
-            check_addresses(interface.ip, at)
-            check_mtu(interface.mtu, interface.ip, at)
-        check_disjoint(
-            {name: interface.ip for name, interface in self.interfaces.items()},
-            report.at("interfaces"),
-        )
+        subnets = {name: interface.ip for name, interface in self.interfaces.items()}
+        check_disjoint(subnets, report.at("interfaces"))
         seen: dict[tuple[Network, int], int] = {}
         for index, route in enumerate(self.config.routes):
             at = report.at("routes", index)
-            self._check_route(route, at)
+            self._check_next_hop(route, at)
             first = seen.setdefault((route.to, route.priority), index)
             if first != index:
                 message = f"routes[{first}] leads to {route.to} with the same metric"
                 at.error(("to",), message, "give one of them another metric")
 
-    def _check_route(self, route: Route, report: Report) -> None:
-        ways = [key for key in ("via", "interface", "type") if getattr(route, key) is not None]
-        if not ways:
-            report.error((), f"the route to {route.to} leads nowhere", "add via, interface or type")
-        elif "type" in ways and len(ways) > 1:
-            message = f"type: {route.type} and {ways[0]} exclude each other"
-            report.error((ways[0],), message, "remove one of them", key=True)
-        elif route.interface is not None and route.interface not in self.interfaces:
-            hint = did_you_mean(
-                route.interface, self.interfaces, f"interfaces are {', '.join(self.interfaces)}"
-            )
-            report.error(("interface",), f"no interface '{route.interface}'", hint)
-        elif route.via is not None:
-            self._check_next_hop(route, route.via, report)
-
-    def _check_next_hop(self, route: Route, via: Address, report: Report) -> None:
-        if via.version != route.to.version:
-            message = f"the next hop of {route.to} must be an IPv{route.to.version} address"
-            report.error(("via",), message)
+    def _check_next_hop(self, route: Route, report: Report) -> None:
+        via, names = route.via, list(self.interfaces)
+        if route.interface is not None:
+            if route.interface not in names:
+                hint = did_you_mean(route.interface, names, f"interfaces are {', '.join(names)}")
+                report.error(("interface",), f"no interface '{route.interface}'", hint)
+                return
+            names = [route.interface]
+        if via is None or via.version != route.to.version:
             return
-        if via.is_link_local and route.interface is None:
-            hint = "add interface: NAME, the one it is reached by"
-            report.error(("via",), f"{via} is link-local and exists on every interface", hint)
-            return
-        names = [route.interface] if route.interface else list(self.interfaces)
         own = [address for name in names for address in self.interfaces[name].ip]
         if any(via == address.ip for address in own):
             report.error(("via",), f"{via} is the router's own address")
