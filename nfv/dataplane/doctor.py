@@ -42,7 +42,6 @@ Status = Literal["ok", "warn", "fail"]
 
 _AS_ROOT = "sudo nfvctl doctor"
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
-_BPFFS = "/sys/fs/bpf"
 _CLONE_NEWNET = 0x40000000
 
 # r0 = XDP_PASS; exit
@@ -68,7 +67,7 @@ def examine() -> list[Finding]:
         _tried("native XDP on veth", _native_xdp),
         _bcc(),
         _tried("kernel headers", _headers),
-        _bpffs(Path("/proc/mounts").read_text()),
+        _bpffs(Path("/sys/fs/bpf")),
         _open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         _tools(),
         *_leftovers(),
@@ -161,14 +160,15 @@ def _headers() -> Finding:
         return Finding(check, "fail", error.message, error.hint)
 
 
-def _bpffs(mounts: str) -> Finding:
+def _bpffs(place: Path) -> Finding:
     check = "BPF file system"
-    for line in mounts.splitlines():
-        _device, place, kind, *_ = line.split()
-        if (place, kind) == (_BPFFS, "bpf"):
-            return Finding(check, "ok", f"mounted at {_BPFFS}")
-    detail = f"not mounted at {_BPFFS}"
-    return Finding(check, "fail", detail, f"mount -t bpf bpf {_BPFFS}")
+    device = place.stat().st_dev if place.exists() else 0
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        mount, _, source = line.partition(" - ")
+        if mount.split()[2] == number and source.split()[0] == "bpf":
+            return Finding(check, "ok", f"mounted at {place}")
+    return Finding(check, "fail", f"not mounted at {place}", f"mount -t bpf bpf {place}")
 
 
 def _open_files(limit: int) -> Finding:
