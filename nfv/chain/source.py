@@ -218,7 +218,12 @@ class _Reader:
             if not isinstance(item, yaml.ScalarEvent):
                 self._stop(_mark(item), "a key must be plain text", None)
             key: str = item.value
-            value = self._node(next(self._events), (*path, key))
+            following = next(self._events)
+            if ":" not in self._text[item.end_mark.index : following.start_mark.index]:
+                hint = f"to have a comma in a value, quote it or write a list: [..., {key}]"
+                self._note(_mark(item), path, f"'{key}' stands here without a value", hint)
+                continue
+            value = self._node(following, (*path, key))
             if key in keys:
                 hint = f"it is first set in line {keys[key][0]}"
                 self._note(_mark(item), (*path, key), f"duplicate key '{key}'", hint)
