@@ -2,13 +2,10 @@ BIN := .venv/bin
 C_FILES := find nfv/ebpf tests -name '*.[ch]'
 SHELL_FILES := .ci/run $(wildcard scripts/*)
 
-.PHONY: setup quickstart test check format
+.PHONY: setup test check format
 
 setup:
 	scripts/setup --dev
-
-quickstart:
-	scripts/quickstart
 
 test:
 	scripts/test

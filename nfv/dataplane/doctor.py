@@ -20,6 +20,7 @@ from typing import Literal
 
 from nfv.dataplane import bpf, headers, leftovers
 from nfv.dataplane.netlink import Netlink
+from nfv.ebpf.compiler import Compiler
 from nfv.errors import NfvError
 
 OLDEST_KERNEL = (5, 15)
@@ -67,6 +68,7 @@ def examine() -> list[Finding]:
         _tried("native XDP on veth", _native_xdp),
         _bcc(),
         _tried("kernel headers", _headers),
+        _tried("compilation", _compilation),
         _bpffs(Path("/sys/fs/bpf")),
         _open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         _tools(),
@@ -158,6 +160,12 @@ def _headers() -> Finding:
         return Finding(check, "ok", str(headers.find()))
     except NfvError as error:
         return Finding(check, "fail", error.message, error.hint)
+
+
+def _compilation() -> Finding:
+    source = "#include <uapi/linux/bpf.h>\nint pass(struct xdp_md *ctx) { return XDP_PASS; }\n"
+    Compiler(headers.find(), _bcc().detail).compile([source])
+    return Finding("compilation", "ok", "a program compiles with these headers")
 
 
 def _bpffs(place: Path) -> Finding:

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from nfv.ebpf.compiler import cache_directory
 from nfv.errors import InputError
 
 MODULES = Path("/lib/modules")
@@ -44,8 +45,7 @@ def find() -> Path:
     chosen = os.environ.get("BCC_KERNEL_SOURCE")
     if chosen is not None:
         return _chosen(Path(chosen))
-    cache = Path(os.environ.get("NFV_CACHE_DIR", "/var/cache/nfv")) / "headers"
-    return locate(platform.release(), MODULES, KHEADERS, cache)
+    return locate(platform.release(), MODULES, KHEADERS, cache_directory() / "headers")
 
 
 def locate(release: str, modules: Path, kheaders: Path, cache: Path) -> Path:

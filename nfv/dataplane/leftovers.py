@@ -1,24 +1,21 @@
 """What remains of topologies that are not applied: after a crash, a kill or a failed removal.
 
-A topology is applied when its state file is there (/run/nfv/NAME/state.json). Only what bears the
-project's mark counts. Nothing is removed here: each leftover comes with the command that clears it.
+Only what bears the project's mark counts. Nothing is removed here: each leftover comes with the
+command that clears it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from nfv.chain import names
-from nfv.dataplane import netns
+from nfv.dataplane import netns, state
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.rtnl import Link
 from nfv.errors import KernelError
-
-STATE = Path("/run/nfv")
-PINS = Path("/sys/fs/bpf/nfv")
 
 _MARK = names.owner("")
 _NAMESPACE = names.fabric_netns("")
@@ -37,31 +34,31 @@ def find() -> list[Leftover]:
 
     Raises `KernelError` where the kernel refuses to tell, which takes root.
     """
-    applied = {path.parent.name for path in STATE.glob("*/state.json")}
-    found = [*_devices(None, applied)]
+    kept = {*state.names(), *_changing()}
+    found = [*_devices(None, kept)]
     for place in netns.names():
         owned = place.startswith(_NAMESPACE)
         try:
-            found += _namespace(place, applied) if owned else _devices(place, applied)
+            found += _namespace(place, kept) if owned else _devices(place, kept)
         except KernelError:
             if netns.exists(place):  # else it ended while it was looked at
                 raise
-    return [*found, *_directories(applied)]
+    return [*found, *_directories(kept)]
 
 
-def _namespace(name: str, applied: set[str]) -> Iterator[Leftover]:
+def _namespace(name: str, kept: set[str]) -> Iterator[Leftover]:
     """A namespace as a whole: what is in it goes with it."""
     owner = _owner(netns.mark(name))
-    if owner is not None and owner not in applied:
+    if owner is not None and owner not in kept:
         yield Leftover(f"network namespace {name}", f"ip netns delete {shlex.quote(name)}")
 
 
-def _devices(place: str | None, applied: set[str]) -> Iterator[Leftover]:
+def _devices(place: str | None, kept: set[str]) -> Iterator[Leftover]:
     with Netlink(place) as netlink:
         links = netlink.links().values()
     for link in links:
         owner = _owner(link.alias)
-        if owner is not None and owner not in applied:
+        if owner is not None and owner not in kept:
             where = f" in namespace {place}" if place else ""
             yield Leftover(f"device {link.name}{where}", _clear_device(link, place))
 
@@ -74,11 +71,24 @@ def _clear_device(link: Link, place: str | None) -> str:
     return f"{ip} link delete dev {name}"
 
 
-def _directories(applied: set[str]) -> Iterator[Leftover]:
-    for parent, what in ((PINS, "directory of pinned objects"), (STATE, "state directory")):
-        for path in sorted(parent.glob("*/")):
-            if path.name not in applied:
+def _directories(kept: set[str]) -> Iterator[Leftover]:
+    for parent, what in (
+        (state.PINS, "directory of pinned objects"),
+        (state.RUN, "state directory"),
+    ):
+        for path in sorted(parent.glob("*")):
+            if path.is_dir() and path.name not in kept:
                 yield Leftover(f"{what} {path.name}", f"rm -r {shlex.quote(str(path))}")
+
+
+def _changing() -> Iterator[str]:
+    """The topologies that a process has locked: being applied, changed or destroyed."""
+    for path in state.RUN.glob("*.lock"):
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield path.stem
 
 
 def _owner(mark: str | None) -> str | None:
