@@ -165,6 +165,7 @@ class _Reader:
         if isinstance(next(self._events), yaml.StreamEndEvent):
             self._stop((1, 1), "the file is empty", "start with 'name: ...'")
         root = self._node(next(self._events), ())
+        self._check_filled(root, root.mark, ())
         next(self._events)  # end of the document
         event = next(self._events)
         if not isinstance(event, yaml.StreamEndEvent):
@@ -205,7 +206,10 @@ class _Reader:
         self._check_tag(event, "seq", path)
         items: list[Node] = []
         while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
-            items.append(self._node(item, (*path, len(items))))
+            item_path = (*path, len(items))
+            node = self._node(item, item_path)
+            self._check_filled(node, node.mark, item_path)
+            items.append(node)
         size = 1 + sum(item.nodes for item in items)
         data = [item.data for item in items]
         return Node(data, _mark(event), dict(enumerate(items)), nodes=size)
@@ -219,7 +223,7 @@ class _Reader:
                 self._stop(_mark(item), "a key must be plain text", None)
             key: str = item.value
             following = next(self._events)
-            if ":" not in self._text[item.end_mark.index : following.start_mark.index]:
+            if ":" not in self._between(item, following):
                 hint = f"to have a comma in a value, quote it or write a list: [..., {key}]"
                 self._note(_mark(item), path, f"'{key}' stands here without a value", hint)
                 continue
@@ -228,6 +232,7 @@ class _Reader:
                 hint = f"it is first set in line {keys[key][0]}"
                 self._note(_mark(item), (*path, key), f"duplicate key '{key}'", hint)
                 continue
+            self._check_filled(value, _mark(item), (*path, key))
             children[key], keys[key] = value, _mark(item)
         data = {key: child.data for key, child in children.items()}
         size = 1 + sum(child.nodes for child in children.values())
@@ -237,7 +242,7 @@ class _Reader:
         value: str = event.value
         if event.implicit[0]:
             kind = next((kind for kind, form in _CORE_SCHEMA if form.fullmatch(value)), "str")
-        elif event.tag in (None, "!"):
+        elif event.tag is None:
             kind = "str"
         else:
             kind = event.tag.removeprefix(_TAG)
@@ -245,17 +250,21 @@ class _Reader:
             if kind != "str" and (form is None or not form.fullmatch(value)):
                 self._note(_mark(event), path, f"tag '{event.tag}' does not fit here", "remove it")
                 return value
-        if kind == "null":
-            hint = "give it a value, or remove it"
-            self._note(_mark(event), path, "has no value", hint)
         if kind == "int" and len(value) > MAX_DIGITS:
             self._note(_mark(event), path, "the number is too long", None)
             return 0
         return _convert(kind, value)
 
+    def _between(self, one: Any, other: Any) -> str:
+        return self._text[one.end_mark.index : other.start_mark.index]
+
     def _check_tag(self, event: Any, kind: str, path: KeyPath) -> None:
-        if event.tag not in (None, "!", _TAG + kind):
+        if not event.implicit and event.tag != _TAG + kind:
             self._note(_mark(event), path, f"tag '{event.tag}' does not fit here", "remove it")
+
+    def _check_filled(self, node: Node, mark: Mark, path: KeyPath) -> None:
+        if node.data is None:
+            self._note(mark, path, "has no value", "give it a value, or remove it")
 
     def _note(self, mark: Mark, path: KeyPath, message: str, hint: str | None) -> None:
         self.problems.append(_problem(self._file, self._text, mark, message, hint, dotted(path)))
