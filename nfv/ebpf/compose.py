@@ -55,7 +55,7 @@ class _Composer:
     entry: Entry
     links: list[Link] = field(default_factory=list)
     prefixes: dict[str, str] = field(default_factory=dict)  # VNF name -> prefix
-    places: list[tuple[int, str]] = field(default_factory=list)  # rejecting stages: place, way back
+    places: list[tuple[int, list[str]]] = field(default_factory=list)  # rejecting stages: place, way back
     budget: int = FUSED_FUNCTIONS
 
     def link(self, kind: str, attachment: Attachment) -> str:
@@ -74,7 +74,7 @@ class _Composer:
         lines: list[str] = []
         back: list[str] = []
         for name in walk.functions:
-            lines += self.bump(name, walk.direction, [*back, *self.arrive(start)])
+            lines += self.bump(name, walk.direction, _back(back, self.arrive(start)))
             back = [*self.step(name, Direction(1 - walk.direction)), *back]
         return lines + self.arrive(walk.end, depth)
 
@@ -82,9 +82,9 @@ class _Composer:
         prefix = self.prefix(name)
         way = "NF_DIR_FORWARD" if direction is Direction.FORWARD else "NF_DIR_REVERSE"
         return [
-            f"verdict = {prefix}_process(ctx, &pkt, {way});",
+            f"verdict = {prefix}_process(ctx, pkt, {way});",
             "if (verdict != NF_NEXT) {",
-            f"\t{prefix}_report(&pkt);",
+            f"\t{prefix}_report(pkt);",
             "\tgoto out;",
             "}",
         ]
@@ -94,8 +94,8 @@ class _Composer:
         if not self.topology.vnfs[name].rejects:
             return lines
         place = len(self.places) + 1
-        self.places.append((place, "\n".join(back)))
-        return [*lines[:3], f"\tplace = {place};", *lines[3:]]
+        self.places.append((place, back))
+        return [*lines[:3], f"\tpkt->place = {place};", *lines[3:]]
 
     def arrive(self, end: Attachment, depth: int | None = None) -> list[str]:
         """Leave by a SAP, or enter a function's interface.
@@ -105,37 +105,37 @@ class _Composer:
         port = self.link("port", end)
         if end.interface is None or depth is None:
             return [
-                f"pkt.egress = {port};",
-                "pkt.reason = NF_REASON_FORWARDED;",
+                f"pkt->egress = {port};",
+                "pkt->reason = NF_REASON_FORWARDED;",
                 "goto out;",
             ]
         prefix = self.prefix(end.node)
         lines = [
-            f"verdict = {prefix}_process(ctx, &pkt, {self.link('interface', end)});",
-            f"{prefix}_report(&pkt);",
+            f"verdict = {prefix}_process(ctx, pkt, {self.link('interface', end)});",
+            f"{prefix}_report(pkt);",
             "if (verdict != NF_FORWARD) {",
-            f"\tpkt.egress = {port};",
+            f"\tpkt->egress = {port};",
             "\tgoto out;",
             "}",
         ]
         if depth == 0:
-            lines += self.fused(end.node)
-        return [*lines, "return entry_leave(ctx, &pkt);"]
+            lines += self.fused(end.node, end.interface)
+        return [*lines, "return entry_leave(ctx, pkt);"]
 
-    def fused(self, node: str) -> list[str]:
+    def fused(self, node: str, arrived: str) -> list[str]:
         """The walks behind the router's other interfaces, where they are a lone chain to a SAP."""
         lines: list[str] = []
         for interface in self.topology.vnfs[node].interfaces:
             leaving = Attachment(node, interface)
             walks = self.graph[leaving].walks
-            if len(walks) != 1 or walks[0].end.interface is not None or not walks[0].functions:
+            if interface == arrived or len(walks) != 1 or walks[0].end.interface is not None or not walks[0].functions:
                 continue
             if len(walks[0].functions) > self.budget:
                 continue
             self.budget -= len(walks[0].functions)
             inner = self.walk(walks[0], leaving, depth=1)
             port = self.link("port", leaving)
-            lines += [f"if (pkt.egress == {port}) {{", *_indent(["pkt.reason = 0;", *inner]), "}"]
+            lines += [f"if (pkt->egress == {port}) {{", *_indent(["pkt->reason = 0;", *inner]), "}"]
         return lines
 
     # The whole text --------------------------------------------------------------------------------
@@ -144,15 +144,15 @@ class _Composer:
         walks = self.entry.walks
         start = self.entry.attachment
         if not walks:
-            return ["verdict = nf_drop(&pkt, NF_REASON_NO_CHAIN);", "goto out;"]
+            return ["verdict = nf_drop(pkt, NF_REASON_NO_CHAIN);", "goto out;"]
         if len(walks) == 1 and walks[0].match is None:
             return self.walk(walks[0], start, 0)
-        lines = ["switch (c0_classify(&pkt)) {"]
+        lines = ["switch (c0_classify(pkt)) {"]
         for number, walk in enumerate(walks, 1):
             label = f"case {number}:" if walk.match is not None else "default:"
             lines += [label, *_indent(self.walk(walk, start, 0))]
         if walks[-1].match is not None:
-            lines += ["default:", "\tverdict = nf_drop(&pkt, NF_REASON_NO_CHAIN);", "\tgoto out;"]
+            lines += ["default:", "\tverdict = nf_drop(pkt, NF_REASON_NO_CHAIN);", "\tgoto out;"]
         return [*lines, "}"]
 
     def unit(self) -> Unit:
@@ -196,42 +196,47 @@ class _Composer:
 
     def way_back(self) -> list[str]:
         """For each place where a packet can be rejected, the functions between there and the start."""
-        lines = ["switch (place) {"]
+        lines = ["switch (pkt->place) {"]
         for place, back in self.places:
-            lines += [f"case {place}:", *_indent(["place = 0;", *back.split("\n")])]
-        return [*lines, "}", "verdict = nf_drop(&pkt, NF_REASON_NONE);"]
+            lines += [f"case {place}:", *_indent(back)]
+        return [*lines, "}", "verdict = nf_drop(pkt, NF_REASON_NONE);"]
 
 
 _ANSWER = [
-    "struct entry_note *note = nf_notes.lookup(&place);",
-    "",
-    "verdict = parse_packet(ctx, &pkt);",
-    "if (verdict != NF_NEXT || !note)",
-    "\tgoto out;",
-    "place = note->place;",
-    "verdict = reject_answer(ctx, &pkt);",
+    "verdict = reject_answer(ctx, pkt);",
     "if (verdict != NF_NEXT)",
     "\tgoto out;",
 ]
 
 
+def _back(functions: list[str], end: list[str]) -> list[str]:
+    """The way back of an answer; it is parsed only if there is a function to read it."""
+    return [*_PARSE, *functions, *end] if functions else end
+
+
+_PARSE = ["verdict = parse_packet(ctx, pkt);", "if (verdict != NF_NEXT)", "\tgoto out;"]
+
+
 def _parse(wire: bool) -> list[str]:
     if wire:
-        return ["pkt.frame_length = ctx->data_end - ctx->data;"]
-    return ["verdict = parse_packet(ctx, &pkt);", "if (verdict != NF_NEXT)", "\tgoto out;"]
+        return ["parse_begin(ctx, pkt);"]
+    return _PARSE
 
 
 def _program(name: str, prologue: list[str], body: list[str]) -> str:
     lines = [
         f"int {name}(struct xdp_md *ctx)",
         "{",
-        "\tstruct nf_packet pkt = {};",
+        "\tstruct nf_packet *pkt;",
         "\tint verdict = NF_NEXT;",
-        "\tu32 place = 0;",
+        "\tu32 index = 0;",
         "",
+        "\tpkt = nf_packets.lookup(&index);",
+        "\tif (!pkt)",
+        "\t\treturn XDP_DROP;",
         *_indent([*prologue, *body]),
         "out:",
-        "\treturn entry_finish(ctx, &pkt, verdict, place);",
+        "\treturn entry_finish(ctx, pkt, verdict);",
         "}",
         "",
     ]

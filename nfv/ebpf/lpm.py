@@ -141,7 +141,7 @@ class Trie:
             self._grow(node, end, key, length, value)
         else:
             low, high = self._covered(node, end, key, length)
-            self._paint(node, low, high, _runs(0, length), value, length)
+            self._paint(node, low, high, length, (value, length))
         self._values[length][key] = value
 
     def remove(self, key: int, length: int) -> None:
@@ -150,7 +150,7 @@ class Trie:
         path = self._path(key, length)
         node, end = path[-1]
         low, high = self._covered(node, end, key, length)
-        self._paint(node, low, high, _runs(length, length), *self._next_shorter(key, length))
+        self._paint(node, low, high, length, self._next_shorter(key, length))
         self._collapse(path, key)
 
     def _aligned(self, key: int, length: int) -> int:
@@ -188,19 +188,22 @@ class Trie:
         return 0, 0
 
     def _paint(
-        self, node: int, low: int, high: int, runs: re.Pattern[bytes], value: int, length: int
+        self, node: int, low: int, high: int, longest: int, content: tuple[int, int]
     ) -> None:
-        """Give slots low .. high - 1, and all below them, a value where `runs` admits its owner."""
+        """Give slots low .. high - 1, and all below them, the (value, length) `content`.
+
+        Slots that belong to a prefix longer than `longest` stay as they are.
+        """
         lengths = self._lengths[node]
         base = node * SLOTS
-        for run in runs.finditer(lengths, low, high):
+        for run in _runs(longest).finditer(lengths, low, high):
             start, stop = run.span()
-            self._slots[base + start : base + stop] = _words(value, stop - start)
-            lengths[start:stop] = bytes((length,)) * (stop - start)
+            self._slots[base + start : base + stop] = _words(content[0], stop - start)
+            lengths[start:stop] = bytes((content[1],)) * (stop - start)
         slot = lengths.find(_CHILD, low, high)
         while slot >= 0:
             child = self._slots[base + slot] ^ POINTER
-            self._paint(child, 0, SLOTS, runs, value, length)
+            self._paint(child, 0, SLOTS, longest, content)
             slot = lengths.find(_CHILD, slot + 1, high)
 
     def _grow(self, node: int, end: int, key: int, length: int, value: int) -> None:
@@ -253,6 +256,6 @@ def _words(value: int, count: int) -> array[int]:
 
 
 @cache
-def _runs(shortest: int, longest: int) -> re.Pattern[bytes]:
-    """Return what finds runs of slots whose owner's prefix length is in the range."""
-    return re.compile(rb"[\x%02x-\x%02x]+" % (shortest, longest))
+def _runs(longest: int) -> re.Pattern[bytes]:
+    """Return what finds, among prefix lengths, runs of those up to the longest."""
+    return re.compile(rb"[\x00-\x%02x]+" % longest)

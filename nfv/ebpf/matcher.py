@@ -249,10 +249,10 @@ def _port_rows(conditions: Sequence[Sequence[Range]]) -> Rows:
 
 
 def _disjoint(ranges: Sequence[Range]) -> list[Range]:
-    """Return the same set of values with neighbours and overlaps merged."""
+    """Return the same set of values with overlaps merged."""
     merged: list[Range] = []
     for low, high in sorted(ranges):
-        if merged and low <= merged[-1][1] + 1:
+        if merged and low <= merged[-1][1]:
             low, high = merged[-1][0], max(high, merged[-1][1])
             merged.pop()
         merged.append((low, high))

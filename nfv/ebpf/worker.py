@@ -18,6 +18,9 @@ from nfv.ebpf.object import Code, Field, Layout, MapSpec, Object
 _LINK_MAGIC = 0x4E465600
 _LOAD_IMM64 = 0x18
 
+for _function in (lib.bpf_table_name, lib.bpf_function_name):
+    _function.restype = ctypes.c_char_p
+
 CFLAGS = [
     "-Wno-macro-redefined",
     "-Wno-address-of-packed-member",

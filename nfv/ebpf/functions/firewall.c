@@ -105,6 +105,6 @@ static __always_inline int self_process(struct xdp_md *ctx, struct nf_packet *pk
 
 	return self_judge(pkt, way, &counter);
 #else
-	return self_track(pkt, way);
+	return self_track(ctx, pkt, way);
 #endif
 }

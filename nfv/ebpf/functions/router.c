@@ -75,7 +75,7 @@ static __always_inline u32 self_lookup6(u32 root, const u8 *address)
 {
 	u32 slot = root + address[0];
 
-#pragma unroll
+#pragma clang loop unroll(disable)
 	for (int i = 1; i < 16; i++) {
 		u32 index = slot & ~LPM_CHILD;
 		struct lpm_node *node = self_fib6.lookup(&index);
@@ -121,15 +121,36 @@ static __always_inline int self_station(const struct ethhdr *eth,
 	return eth->h_dest[0] & 1 ? 2 : 0;
 }
 
+static __always_inline int self_admit4(struct xdp_md *ctx, struct nf_packet *pkt)
+{
+	struct iphdr *ip = nf_l3(ctx, sizeof(*ip));
+
+	if (!ip || checksum_fold(checksum_ipv4(ip)))
+		return nf_drop(pkt, NF_REASON_CHECKSUM);
+	if (self_martian4(pkt->src[0]))
+		return nf_drop(pkt, NF_REASON_SOURCE);
+	return NF_NEXT;
+}
+
+static __always_inline int self_admit6(struct nf_packet *pkt)
+{
+	if (self_martian6(pkt->src))
+		return nf_drop(pkt, NF_REASON_SOURCE);
+	if (self_link_local6(pkt->src))
+		return nf_punt(pkt, NF_REASON_LINK_LOCAL);
+	return NF_NEXT;
+}
+
 /* What only the kernel may handle, or nobody; NF_NEXT for a packet that can be routed here. */
-static __always_inline int self_admit(struct nf_packet *pkt,
+static __always_inline int self_admit(struct xdp_md *ctx, struct nf_packet *pkt,
 				      const struct self_interface *interface)
 {
-	int station = self_station(pkt->data, interface);
+	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
+	int station = eth ? self_station(eth, interface) : 0;
 
 	if (!station)
 		return nf_drop(pkt, NF_REASON_OTHER_HOST);
-	if (!pkt->family || pkt->tags)
+	if (!pkt->family)
 		return nf_punt(pkt, NF_REASON_CONTROL);
 	if (station == 2)
 		return nf_punt(pkt, NF_REASON_LINK_LOCAL);
@@ -137,41 +158,51 @@ static __always_inline int self_admit(struct nf_packet *pkt,
 		return nf_punt(pkt, NF_REASON_OPTIONS);
 	/* The kernel trims what follows the packet; in a minimal frame it is the usual padding. */
 	if (pkt->frame_length > ETH_ZLEN &&
-	    pkt->frame_length != pkt->packet_length + sizeof(struct ethhdr))
+	    pkt->frame_length != pkt->packet_length + sizeof(*eth))
 		return nf_punt(pkt, NF_REASON_PADDING);
-	if (pkt->family == 4) {
-		if (checksum_fold(checksum_ipv4(pkt->l3)))
-			return nf_drop(pkt, NF_REASON_CHECKSUM);
-		if (self_martian4(pkt->src[0]))
-			return nf_drop(pkt, NF_REASON_SOURCE);
-	} else {
-		if (self_martian6(pkt->src))
-			return nf_drop(pkt, NF_REASON_SOURCE);
-		if (self_link_local6(pkt->src))
-			return nf_punt(pkt, NF_REASON_LINK_LOCAL);
-	}
-	return NF_NEXT;
+	return pkt->family == 4 ? self_admit4(ctx, pkt) : self_admit6(pkt);
 }
 
-static __always_inline void self_rewrite(struct nf_packet *pkt, const struct self_adjacency *hop)
+static __always_inline int self_rewrite(struct xdp_md *ctx, struct nf_packet *pkt,
+					const struct self_adjacency *hop)
 {
-	struct ethhdr *eth = pkt->data;
+	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth) + sizeof(struct iphdr));
 
+	if (!eth)
+		return nf_drop(pkt, NF_REASON_MALFORMED);
 	__builtin_memcpy(eth->h_dest, hop->dst_mac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, hop->src_mac, ETH_ALEN);
 	if (pkt->family == 4) {
-		struct iphdr *ip = pkt->data + sizeof(*eth);
+		struct iphdr *ip = (void *)(eth + 1);
 		u16 *ttl_protocol = (u16 *)&ip->ttl;
 		u16 before = *ttl_protocol;
 
 		ip->ttl--;
 		ip->check = checksum_update(ip->check, before, *ttl_protocol);
 	} else {
-		struct ipv6hdr *ip = pkt->data + sizeof(*eth);
+		struct ipv6hdr *ip = (void *)(eth + 1);
 
 		ip->hop_limit--;
 	}
 	pkt->ttl--;
+	pkt->egress = hop->egress;
+	pkt->tx = hop->tx;
+	pkt->reason = NF_REASON_FORWARDED;
+	return NF_FORWARD;
+}
+
+/* The number of the adjacency for the packet's destination. */
+static __always_inline u32 self_route(const struct nf_packet *pkt)
+{
+	struct self_roots *roots;
+	u32 index = 0;
+
+	roots = self_tables.lookup(&index);
+	if (!roots)
+		return 0;
+	if (pkt->family == 4)
+		return self_lookup4(roots->fib4, (const u8 *)pkt->dst);
+	return self_lookup6(roots->fib6, (const u8 *)pkt->dst);
 }
 
 /*
@@ -182,19 +213,15 @@ static __always_inline int self_process(struct xdp_md *ctx, struct nf_packet *pk
 {
 	struct self_interface *interface = self_interfaces.lookup(&way);
 	struct self_adjacency *hop;
-	struct self_roots *roots;
-	u32 index = 0;
 	int verdict;
-	void *end;
+	u32 index;
 
-	roots = self_tables.lookup(&index);
-	if (!interface || !roots)
+	if (!interface)
 		return nf_drop(pkt, NF_REASON_NONE);
-	verdict = self_admit(pkt, interface);
+	verdict = self_admit(ctx, pkt, interface);
 	if (verdict != NF_NEXT)
 		return verdict;
-	index = pkt->family == 4 ? self_lookup4(roots->fib4, (u8 *)pkt->dst) :
-				   self_lookup6(roots->fib6, (u8 *)pkt->dst);
+	index = self_route(pkt);
 	hop = self_adjacencies.lookup(&index);
 	if (!hop || hop->action == SELF_PUNT)
 		return nf_punt(pkt, NF_REASON_LOCAL);
@@ -204,14 +231,5 @@ static __always_inline int self_process(struct xdp_md *ctx, struct nf_packet *pk
 		return nf_punt(pkt, NF_REASON_TTL);
 	if (pkt->packet_length > hop->mtu)
 		return nf_punt(pkt, NF_REASON_TOO_BIG);
-	end = pkt->data_end;
-	if (pkt->data + sizeof(struct ethhdr) + sizeof(struct iphdr) > end ||
-	    (pkt->family == 6 &&
-	     pkt->data + sizeof(struct ethhdr) + sizeof(struct ipv6hdr) > end))
-		return nf_drop(pkt, NF_REASON_MALFORMED);
-	self_rewrite(pkt, hop);
-	pkt->egress = hop->egress;
-	pkt->tx = hop->tx;
-	pkt->reason = NF_REASON_FORWARDED;
-	return NF_FORWARD;
+	return self_rewrite(ctx, pkt, hop);
 }

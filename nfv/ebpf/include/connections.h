@@ -4,6 +4,7 @@
  * ascending order. Entries are made by packets that the rules admit, and aged by the agent
  * (nfv/functions/firewall.py); nothing here waits or sweeps.
  */
+#include "parse.h"
 
 enum self_state {
 	SELF_STATE_NEW = 0,	    /* one direction seen */
@@ -65,39 +66,53 @@ struct self_tuple {
 	u32 from_high;
 };
 
+/*
+ * Exchanges two values, or not, without a branch: the compiler would make a choice of pointers of it,
+ * which the verifier does not follow.
+ */
+#define SELF_ORDER(low, high, from, to, mask)                                                      \
+	do {                                                                                       \
+		u32 __difference = ((from) ^ (to)) & (mask);                                       \
+		(low) = (from) ^ __difference;                                                     \
+		(high) = (to) ^ __difference;                                                      \
+	} while (0)
+
 static __always_inline void self_tuple4(struct self_tuple *tuple, u32 src, u32 dst, u16 sport,
 					u16 dport, u8 protocol)
 {
-	int swap = src > dst || (src == dst && sport > dport);
+	struct self_key4 *key = &tuple->key4;
+	u32 swap = src > dst || (src == dst && sport > dport);
 
 	tuple->from_high = swap;
-	tuple->key4.low = swap ? dst : src;
-	tuple->key4.high = swap ? src : dst;
-	tuple->key4.low_port = swap ? dport : sport;
-	tuple->key4.high_port = swap ? sport : dport;
-	tuple->key4.protocol = protocol;
+	SELF_ORDER(key->low, key->high, src, dst, -swap);
+	SELF_ORDER(key->low_port, key->high_port, sport, dport, -swap);
+	key->protocol = protocol;
 }
 
-static __always_inline int self_above(const u32 *a, const u32 *b, u16 a_port, u16 b_port)
+static __always_inline u32 self_above(const u32 *a, const u32 *b, u16 a_port, u16 b_port)
 {
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-		if (a[i] != b[i])
-			return a[i] > b[i];
+	u64 a_high = (u64)a[0] << 32 | a[1], b_high = (u64)b[0] << 32 | b[1];
+	u64 a_low = (u64)a[2] << 32 | a[3], b_low = (u64)b[2] << 32 | b[3];
+
+	if (a_low != b_low)
+		return a_low > b_low;
+	if (a_high != b_high)
+		return a_high > b_high;
 	return a_port > b_port;
 }
 
 static __always_inline void self_tuple6(struct self_tuple *tuple, const u32 *src, const u32 *dst,
 					u16 sport, u16 dport, u8 protocol)
 {
-	int swap = self_above(src, dst, sport, dport);
+	struct self_key6 *key = &tuple->key6;
+	u32 swap = self_above(src, dst, sport, dport);
 
 	tuple->from_high = swap;
-	__builtin_memcpy(tuple->key6.low, swap ? dst : src, 16);
-	__builtin_memcpy(tuple->key6.high, swap ? src : dst, 16);
-	tuple->key6.low_port = swap ? dport : sport;
-	tuple->key6.high_port = swap ? sport : dport;
-	tuple->key6.protocol = protocol;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		SELF_ORDER(key->low[i], key->high[i], src[i], dst[i], -swap);
+	SELF_ORDER(key->low_port, key->high_port, sport, dport, -swap);
+	key->protocol = protocol;
 }
 
 static __always_inline struct self_connection *self_find(u8 family, struct self_tuple *tuple)
@@ -174,54 +189,69 @@ static __always_inline int self_is_echo(const struct nf_packet *pkt)
 	return type == 8 ? 1 : type == 0 ? 2 : 0;
 }
 
+/* Names the connection of a packet that an ICMP error quotes; 0 if it is not to be made out. */
+static __always_inline int self_quoted4(struct xdp_md *ctx, struct self_tuple *tuple,
+					const struct nf_packet *pkt)
+{
+	u32 offset = pkt->l4_offset + sizeof(struct icmphdr);
+	struct iphdr *ip = nf_at(ctx, offset, sizeof(*ip));
+	u16 *ports;
+
+	if (!ip || ip->saddr != pkt->dst[0] || ip->frag_off & bpf_htons(PARSE_IP_OFFSET_MASK))
+		return 0;
+	ports = nf_at(ctx, offset + ip->ihl * 4, 8);
+	if (!ports)
+		return 0;
+	if (ip->protocol == IPPROTO_ICMP)
+		self_tuple4(tuple, ip->saddr, ip->daddr, ports[2], ports[2], ip->protocol);
+	else
+		self_tuple4(tuple, ip->saddr, ip->daddr, ports[0], ports[1], ip->protocol);
+	return 1;
+}
+
+static __always_inline int self_quoted6(struct xdp_md *ctx, struct self_tuple *tuple,
+					const struct nf_packet *pkt)
+{
+	u32 offset = pkt->l4_offset + sizeof(struct icmphdr);
+	struct ipv6hdr *ip = nf_at(ctx, offset, sizeof(*ip));
+	u32 src[4], dst[4];
+	u8 protocol;
+	u16 *ports;
+
+	if (!ip)
+		return 0;
+	__builtin_memcpy(src, &ip->saddr, 16);
+	__builtin_memcpy(dst, &ip->daddr, 16);
+	if (src[0] != pkt->dst[0] || src[1] != pkt->dst[1] || src[2] != pkt->dst[2] ||
+	    src[3] != pkt->dst[3])
+		return 0;
+	protocol = ip->nexthdr;
+	offset += sizeof(*ip);
+	ports = nf_at(ctx, offset, 8);
+	if (ports && protocol == IPPROTO_FRAGMENT) {
+		protocol = *(u8 *)ports;
+		ports = nf_at(ctx, offset + sizeof(struct parse_fragment), 8);
+	}
+	if (!ports)
+		return 0;
+	if (protocol == IPPROTO_ICMPV6)
+		self_tuple6(tuple, src, dst, ports[2], ports[2], protocol);
+	else
+		self_tuple6(tuple, src, dst, ports[0], ports[1], protocol);
+	return 1;
+}
+
 /*
  * An ICMP error passes when the packet it quotes belongs to a known connection, and it goes to that
  * packet's sender.
  */
-static __always_inline int self_related(struct nf_packet *pkt)
+static __always_inline int self_related(struct xdp_md *ctx, struct nf_packet *pkt)
 {
 	struct self_tuple tuple = {};
-	struct self_connection *found;
-	void *inner = pkt->l4 + sizeof(struct icmphdr);
-	u8 protocol;
-	u16 *ports;
+	struct self_connection *found = 0;
 
-	if (pkt->family == 4) {
-		struct iphdr *ip = inner;
-
-		if ((void *)(ip + 1) > pkt->data_end || ip->version != 4 || ip->ihl < 5 ||
-		    ip->saddr != pkt->dst[0] || ip->frag_off & bpf_htons(0x1fff))
-			return nf_drop(pkt, NF_REASON_INVALID);
-		protocol = ip->protocol;
-		ports = inner + ip->ihl * 4;
-		if ((void *)(ports + 4) > pkt->data_end)
-			return nf_drop(pkt, NF_REASON_INVALID);
-		if (protocol == IPPROTO_ICMP)
-			self_tuple4(&tuple, ip->saddr, ip->daddr, ports[2], ports[2], protocol);
-		else
-			self_tuple4(&tuple, ip->saddr, ip->daddr, ports[0], ports[1], protocol);
-	} else {
-		struct ipv6hdr *ip = inner;
-		u32 src[4], dst[4];
-
-		if ((void *)(ip + 1) > pkt->data_end || ip->version != 6)
-			return nf_drop(pkt, NF_REASON_INVALID);
-		__builtin_memcpy(src, &ip->saddr, 16);
-		__builtin_memcpy(dst, &ip->daddr, 16);
-		if (self_above(src, pkt->dst, 0, 0) || self_above(pkt->dst, src, 0, 0))
-			return nf_drop(pkt, NF_REASON_INVALID);
-		protocol = ip->nexthdr;
-		ports = (void *)(ip + 1);
-		if (protocol == IPPROTO_FRAGMENT)
-			ports += 4, protocol = *(u8 *)(ip + 1);
-		if ((void *)(ports + 4) > pkt->data_end)
-			return nf_drop(pkt, NF_REASON_INVALID);
-		if (protocol == IPPROTO_ICMPV6)
-			self_tuple6(&tuple, src, dst, ports[2], ports[2], protocol);
-		else
-			self_tuple6(&tuple, src, dst, ports[0], ports[1], protocol);
-	}
-	found = self_find(pkt->family, &tuple);
+	if (pkt->family == 4 ? self_quoted4(ctx, &tuple, pkt) : self_quoted6(ctx, &tuple, pkt))
+		found = self_find(pkt->family, &tuple);
 	if (!found)
 		return nf_drop(pkt, NF_REASON_INVALID);
 	self_count(found->counter, pkt->frame_length);
@@ -296,7 +326,7 @@ static __always_inline int self_reopened(const struct self_connection *found,
 	       (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-static __always_inline int self_track(struct nf_packet *pkt, u32 direction)
+static __always_inline int self_track(struct xdp_md *ctx, struct nf_packet *pkt, u32 direction)
 {
 	int icmp = pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6;
 	struct self_tuple tuple = {};
@@ -312,7 +342,7 @@ static __always_inline int self_track(struct nf_packet *pkt, u32 direction)
 	if (pkt->protocol == IPPROTO_TCP && self_bad_flags(pkt->tcp_flags))
 		return nf_drop(pkt, NF_REASON_INVALID);
 	if (icmp && self_is_error(pkt))
-		return self_related(pkt);
+		return self_related(ctx, pkt);
 	self_name(&tuple, pkt);
 	found = self_find(pkt->family, &tuple);
 	if (found && !self_reopened(found, pkt)) {

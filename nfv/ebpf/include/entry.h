@@ -12,17 +12,11 @@
 /* Set in nf_packet.tx: not a port to send to, but the place in nf_jumps of the walk that goes on. */
 #define ENTRY_JUMP 0x80000000u
 
-/* For the program that goes on after a tail call, on the same CPU. */
-struct entry_note {
-	u32 place; /* where in the walk the packet was rejected */
-	u32 reserved;
-};
-
-BPF_TABLE("devmap", u32, u32, nf_ports, 1);
-BPF_TABLE("prog", u32, u32, nf_jumps, 1);
+BPF_DEVMAP(nf_ports, 1);
+BPF_PROG_ARRAY(nf_jumps, 1);
 BPF_TABLE("percpu_array", u32, struct nf_counter, nf_received, NF_REASON_COUNT);
 BPF_TABLE("percpu_array", u32, struct nf_counter, nf_sent, 1);
-BPF_TABLE("percpu_array", u32, struct entry_note, nf_notes, 1);
+BPF_TABLE("percpu_array", u32, struct nf_packet, nf_packets, 1);
 
 static __always_inline void entry_count(const struct nf_packet *pkt)
 {
@@ -43,22 +37,14 @@ static __always_inline int entry_send(const struct nf_packet *pkt)
 	return nf_ports.redirect_map(port, 0);
 }
 
-/* `place` says where the walk stood, for the answer to a rejected packet to go back from there. */
-static __always_inline int entry_finish(struct xdp_md *ctx, struct nf_packet *pkt, int verdict,
-					u32 place)
+/* The end of a walk at `out`. */
+static __always_inline int entry_finish(struct xdp_md *ctx, struct nf_packet *pkt, int verdict)
 {
 	entry_count(pkt);
-	if (verdict == NF_DROP)
-		return XDP_DROP;
-	if (verdict == NF_REJECT) {
-		u32 index = 0;
-		struct entry_note *note = nf_notes.lookup(&index);
-
-		if (note)
-			note->place = place;
+	if (verdict == NF_REJECT)
 		nf_jumps.call(ctx, NF_LINK(ENTRY_REJECT_JUMP));
+	if (verdict == NF_REJECT || verdict == NF_DROP)
 		return XDP_DROP;
-	}
 	return entry_send(pkt);
 }
 

@@ -56,7 +56,7 @@ static __always_inline u32 self_descend(u32 base, u32 root, const u8 *key, int l
 {
 	u32 slot = LPM_CHILD | root;
 
-#pragma unroll
+#pragma clang loop unroll(disable)
 	for (int i = 0; i < length; i++) {
 		slot = self_slot(base, slot & ~LPM_CHILD, key[i]);
 		if (!(slot & LPM_CHILD))

@@ -26,6 +26,9 @@
 		__value;                                                                           \
 	})
 
+/* Headers deeper than this are not looked for. */
+#define NF_OFFSET_MASK 0x3ff
+
 /* What a function says of a packet. */
 enum nf_verdict {
 	NF_NEXT = 0, /* go on to the next function of the chain */
@@ -83,33 +86,34 @@ enum nf_fragment {
  * A packet on its walk, parsed once. Addresses and ports are in network order, lengths in bytes.
  * For ICMP and ICMPv6 dport is type * 256 + code in network order, sport 0, and echo_id the identifier
  * of an echo.
+ *
+ * It lives in a per-CPU map, not on the stack: the verifier does not follow what is stored there, so
+ * the paths of a long chain meet again instead of multiplying, and a program that is reached by a tail
+ * call finds it as it was.
  */
 struct nf_packet {
-	void *data;
-	void *data_end;
-	void *l3;	   /* IP header; valid for its fixed part when family is not 0 */
-	void *l4;	   /* transport header; valid for the bytes that l4_room says */
-	u32 src[4];	   /* IPv4 in src[0] */
+	u32 src[4]; /* IPv4 in src[0] */
 	u32 dst[4];
 	u32 frame_length;  /* with the Ethernet header */
 	u32 packet_length; /* as the IP header says, from the IP header on */
 	u32 fragment_id;
-	u32 egress;	   /* port to leave by */
-	u32 tx;		   /* port at the end of the egress segment when nothing is in between */
-	u16 ethertype;	   /* behind VLAN tags, host order */
+	u32 egress;    /* port to leave by */
+	u32 tx;	       /* port at the end of the egress chain, or where its walk goes on */
+	u32 place;     /* in the walk, where the packet was rejected */
+	u16 ethertype; /* host order; a VLAN tag is one, what follows it is not read */
+	u16 l4_offset; /* of the transport header, from the start of the frame */
 	u16 sport;
 	u16 dport;
 	u16 echo_id;
-	u8 family;	   /* 4, 6, or 0 for anything else */
-	u8 protocol;	   /* behind IPv6 extension headers */
+	u8 family; /* 4, 6, or 0 for anything else */
+	u8 protocol; /* behind IPv6 extension headers */
 	u8 ttl;
 	u8 tcp_flags;
-	u8 fragment;	   /* enum nf_fragment */
-	u8 has_l4;	   /* ports or ICMP type were there to read */
-	u8 tags;	   /* VLAN tags in front of the IP header */
-	u8 options;	   /* IPv4 options, or IPv6 hop-by-hop header */
-	u8 reason;	   /* enum nf_reason */
-};
+	u8 fragment; /* enum nf_fragment */
+	u8 has_l4;   /* ports or ICMP type were there to read */
+	u8 options;  /* IPv4 options, or IPv6 hop-by-hop header */
+	u8 reason;   /* enum nf_reason */
+} __attribute__((aligned(8)));
 
 struct nf_counter {
 	u64 packets;
@@ -126,6 +130,20 @@ static __always_inline int nf_punt(struct nf_packet *pkt, u8 reason)
 {
 	pkt->reason = reason;
 	return NF_PUNT;
+}
+
+/* `size` bytes at an offset of the frame, or NULL if it ends before. */
+static __always_inline void *nf_at(struct xdp_md *ctx, u32 offset, u32 size)
+{
+	void *at = (void *)(long)ctx->data + (offset & NF_OFFSET_MASK);
+
+	return at + size > (void *)(long)ctx->data_end ? 0 : at;
+}
+
+/* The IP header, if there are `size` bytes of it. */
+static __always_inline void *nf_l3(struct xdp_md *ctx, u32 size)
+{
+	return nf_at(ctx, sizeof(struct ethhdr), size);
 }
 
 static __always_inline void nf_add(struct nf_counter *counter, u32 bytes)

@@ -15,6 +15,7 @@
 #define REJECT_QUOTE4 548  /* RFC 1812, section 4.3.2.3: the error fits in 576 bytes */
 #define REJECT_QUOTE6 1232 /* RFC 4443, section 2.4 (c): it fits in 1280 bytes */
 #define REJECT_ICMP_LENGTH 8
+#define REJECT_CHUNK 64
 
 /* Answers a CPU may send in one window of 2^REJECT_WINDOW jiffies (RFC 1812, section 4.3.2.8). */
 #define REJECT_WINDOW 6
@@ -43,12 +44,13 @@ static __always_inline int reject_allowed(void)
 }
 
 /* RFC 1122, section 3.2.2: no answer to errors, later fragments, or what went to more than one host. */
-static __always_inline int reject_answerable(const struct nf_packet *pkt)
+static __always_inline int reject_answerable(struct xdp_md *ctx,
+					     const struct nf_packet *pkt)
 {
 	u8 type = bpf_ntohs(pkt->dport) >> 8;
-	const u8 *to = pkt->data;
+	const u8 *to = nf_at(ctx, 0, sizeof(struct ethhdr));
 
-	if (pkt->tags || pkt->fragment == NF_FRAGMENT_LATER || to[0] & 1)
+	if (!to || to[0] & 1 || pkt->fragment == NF_FRAGMENT_LATER)
 		return 0;
 	if (pkt->family == 4) {
 		u8 first = bpf_ntohl(pkt->dst[0]) >> 24;
@@ -117,127 +119,147 @@ static __always_inline u32 reject_pseudo(const struct nf_packet *pkt, u8 protoco
 	return sum;
 }
 
-static __always_inline int reject_tcp(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline void reject_segment(struct tcphdr *tcp, const struct nf_packet *pkt, u32 seq,
+					   u32 ack, u32 acked)
 {
-	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
-	u32 segment = pkt->packet_length - (u32)(pkt->l4 - pkt->l3);
-	struct tcphdr *tcp = pkt->l4;
-	u32 seq, ack, sum;
-	int size, acked;
-	u16 *half;
+	u32 sum = reject_pseudo(pkt, IPPROTO_TCP, sizeof(*tcp));
+	u16 *half = (u16 *)tcp;
 
-	if ((void *)(tcp + 1) > pkt->data_end)
-		return -1;
-	acked = tcp->ack;
-	seq = acked ? tcp->ack_seq : 0;
-	ack = bpf_ntohl(tcp->seq) + segment - tcp->doff * 4 + tcp->syn + tcp->fin;
-	size = sizeof(struct ethhdr) + header + sizeof(*tcp);
-	if (bpf_xdp_adjust_tail(ctx, size - (int)pkt->frame_length))
-		return -1;
-	pkt->data = (void *)(long)ctx->data;
-	pkt->data_end = (void *)(long)ctx->data_end;
-	if (pkt->data + sizeof(struct ethhdr) + sizeof(struct ipv6hdr) > pkt->data_end ||
-	    pkt->data + size > pkt->data_end)
-		return -1;
-	reject_swap_macs(pkt->data);
-	if (pkt->family == 4) {
-		reject_ipv4(pkt->data + sizeof(struct ethhdr), pkt, IPPROTO_TCP,
-			    header + sizeof(*tcp));
-		tcp = pkt->data + sizeof(struct ethhdr) + sizeof(struct iphdr);
-	} else {
-		reject_ipv6(pkt->data + sizeof(struct ethhdr), pkt, IPPROTO_TCP, sizeof(*tcp));
-		tcp = pkt->data + sizeof(struct ethhdr) + sizeof(struct ipv6hdr);
-	}
-	if ((void *)(tcp + 1) > pkt->data_end)
-		return -1;
 	__builtin_memset(tcp, 0, sizeof(*tcp));
 	tcp->source = pkt->dport;
 	tcp->dest = pkt->sport;
 	tcp->seq = seq;
-	tcp->ack_seq = acked ? 0 : bpf_htonl(ack);
+	tcp->ack_seq = ack;
 	tcp->doff = 5;
 	tcp->rst = 1;
 	tcp->ack = !acked;
-	sum = reject_pseudo(pkt, IPPROTO_TCP, sizeof(*tcp));
-	half = (u16 *)tcp;
 #pragma unroll
 	for (int i = 0; i < 10; i++)
 		sum += half[i];
 	tcp->check = checksum_fold(sum);
+}
+
+static __always_inline int reject_tcp(struct xdp_md *ctx, struct nf_packet *pkt)
+{
+	u32 segment = pkt->packet_length + sizeof(struct ethhdr) - pkt->l4_offset;
+	struct tcphdr *tcp = nf_at(ctx, pkt->l4_offset, sizeof(*tcp));
+	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	u32 seq, ack, acked;
+	void *data;
+
+	if (!tcp)
+		return -1;
+	acked = tcp->ack;
+	seq = acked ? tcp->ack_seq : 0;
+	ack = bpf_ntohl(tcp->seq) + segment - tcp->doff * 4 + tcp->syn + tcp->fin;
+	ack = acked ? 0 : bpf_htonl(ack);
+	if (bpf_xdp_adjust_tail(ctx, (int)(sizeof(struct ethhdr) + header + sizeof(*tcp)) -
+					     (int)pkt->frame_length))
+		return -1;
+	if (pkt->family == 4) {
+		data = nf_at(ctx, 0, sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(*tcp));
+		if (!data)
+			return -1;
+		reject_swap_macs(data);
+		data += sizeof(struct ethhdr);
+		reject_ipv4(data, pkt, IPPROTO_TCP, sizeof(struct iphdr) + sizeof(*tcp));
+		reject_segment(data + sizeof(struct iphdr), pkt, seq, ack, acked);
+		return 0;
+	}
+	data = nf_at(ctx, 0, sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + sizeof(*tcp));
+	if (!data)
+		return -1;
+	reject_swap_macs(data);
+	data += sizeof(struct ethhdr);
+	reject_ipv6(data, pkt, IPPROTO_TCP, sizeof(*tcp));
+	reject_segment(data + sizeof(struct ipv6hdr), pkt, seq, ack, acked);
 	return 0;
 }
 
-/* The sum over the quoted packet; its length is even. */
-static __always_inline u32 reject_sum(const u16 *half, void *data_end, u32 length)
+/* The sum from `at` to the end of the frame, which is an even number of bytes away. */
+static __always_inline u32 reject_sum(void *at, void *data_end, u32 sum)
 {
-	u32 sum = 0;
-
-	for (int i = 0; i < REJECT_QUOTE6 / 2; i++) {
-		if (i * 2 >= length || (void *)(half + i + 1) > data_end)
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < REJECT_QUOTE6 / REJECT_CHUNK; i++) {
+		if (at + REJECT_CHUNK > data_end)
 			break;
-		sum += half[i];
+		sum = bpf_csum_diff(0, 0, at, REJECT_CHUNK, sum);
+		at += REJECT_CHUNK;
+	}
+	sum = (sum & 0xffff) + (sum >> 16);
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < REJECT_CHUNK / 2; i++) {
+		if (at + 2 > data_end)
+			break;
+		sum += *(u16 *)at;
+		at += 2;
 	}
 	return sum;
+}
+
+static __always_inline void reject_error(struct xdp_md *ctx, struct icmphdr *icmp, u8 type, u8 code,
+					 u32 sum)
+{
+	icmp->type = type;
+	icmp->code = code;
+	icmp->checksum = 0;
+	icmp->un.gateway = 0;
+	sum = reject_sum(icmp + 1, (void *)(long)ctx->data_end, sum + *(u16 *)icmp);
+	icmp->checksum = checksum_fold(sum);
 }
 
 static __always_inline int reject_icmp(struct xdp_md *ctx, struct nf_packet *pkt)
 {
 	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	u32 quote = pkt->family == 4 ? REJECT_QUOTE4 : REJECT_QUOTE6;
-	int grown = header + REJECT_ICMP_LENGTH;
-	struct icmphdr *icmp;
+	struct ethhdr *old = nf_at(ctx, 0, sizeof(*old));
 	struct ethhdr eth;
-	u32 sum;
+	void *data;
 
+	if (!old)
+		return -1;
+	eth = *old;
+	reject_swap_macs(&eth);
 	if (quote > pkt->packet_length)
 		quote = pkt->packet_length & ~1;
-	__builtin_memcpy(&eth, pkt->data, sizeof(eth));
-	if (bpf_xdp_adjust_head(ctx, -grown) ||
+	if (bpf_xdp_adjust_head(ctx, -(int)(header + REJECT_ICMP_LENGTH)) ||
 	    bpf_xdp_adjust_tail(ctx, (int)(quote + sizeof(eth)) - (int)pkt->frame_length))
 		return -1;
-	pkt->data = (void *)(long)ctx->data;
-	pkt->data_end = (void *)(long)ctx->data_end;
-	if (pkt->data + sizeof(eth) + sizeof(struct ipv6hdr) + REJECT_ICMP_LENGTH > pkt->data_end)
-		return -1;
-	__builtin_memcpy(pkt->data, &eth, sizeof(eth));
-	reject_swap_macs(pkt->data);
 	if (pkt->family == 4) {
-		reject_ipv4(pkt->data + sizeof(eth), pkt, IPPROTO_ICMP, grown + quote);
-		icmp = pkt->data + sizeof(eth) + sizeof(struct iphdr);
-		icmp->type = ICMP_DEST_UNREACH;
-		icmp->code = ICMP_PKT_FILTERED;
-		sum = 0;
-	} else {
-		reject_ipv6(pkt->data + sizeof(eth), pkt, IPPROTO_ICMPV6,
-			    REJECT_ICMP_LENGTH + quote);
-		icmp = pkt->data + sizeof(eth) + sizeof(struct ipv6hdr);
-		icmp->type = ICMPV6_DEST_UNREACH;
-		icmp->code = ICMPV6_ADM_PROHIBITED;
-		sum = reject_pseudo(pkt, IPPROTO_ICMPV6, REJECT_ICMP_LENGTH + quote);
+		data = nf_at(ctx, 0, sizeof(eth) + sizeof(struct iphdr) + REJECT_ICMP_LENGTH);
+		if (!data)
+			return -1;
+		*(struct ethhdr *)data = eth;
+		data += sizeof(eth);
+		reject_ipv4(data, pkt, IPPROTO_ICMP,
+			    sizeof(struct iphdr) + REJECT_ICMP_LENGTH + quote);
+		reject_error(ctx, data + sizeof(struct iphdr), ICMP_DEST_UNREACH, ICMP_PKT_FILTERED,
+			     0);
+		return 0;
 	}
-	icmp->checksum = 0;
-	icmp->un.gateway = 0;
-	sum += *(u16 *)icmp + reject_sum((u16 *)(icmp + 1), pkt->data_end, quote);
-	icmp->checksum = checksum_fold(sum);
+	data = nf_at(ctx, 0, sizeof(eth) + sizeof(struct ipv6hdr) + REJECT_ICMP_LENGTH);
+	if (!data)
+		return -1;
+	*(struct ethhdr *)data = eth;
+	data += sizeof(eth);
+	reject_ipv6(data, pkt, IPPROTO_ICMPV6, REJECT_ICMP_LENGTH + quote);
+	reject_error(ctx, data + sizeof(struct ipv6hdr), ICMPV6_DEST_UNREACH, ICMPV6_ADM_PROHIBITED,
+		     reject_pseudo(pkt, IPPROTO_ICMPV6, REJECT_ICMP_LENGTH + quote));
 	return 0;
 }
 
-/* Turn a rejected packet into its answer and parse that; NF_DROP if there is none. */
+/* Turn a rejected packet into its answer; NF_DROP if there is none. */
 static __always_inline int reject_answer(struct xdp_md *ctx, struct nf_packet *pkt)
 {
-	struct nf_packet answer = {};
 	int failed;
 
-	if (!reject_answerable(pkt) || !reject_allowed())
+	if (!reject_answerable(ctx, pkt) || !reject_allowed())
 		return nf_drop(pkt, NF_REASON_REJECT_LIMIT);
-	if (pkt->protocol == IPPROTO_TCP && pkt->has_l4)
-		failed = reject_tcp(ctx, pkt);
-	else
-		failed = reject_icmp(ctx, pkt);
+	failed = pkt->protocol == IPPROTO_TCP ? reject_tcp(ctx, pkt) : reject_icmp(ctx, pkt);
 	if (failed)
 		return nf_drop(pkt, NF_REASON_REJECT_LIMIT);
-	*pkt = answer;
-	return parse_packet(ctx, pkt);
+	pkt->frame_length = ctx->data_end - ctx->data;
+	return NF_NEXT;
 }
 
 #endif /* NFV_REJECT_H */
