@@ -27,7 +27,7 @@ MAX_VALUE = POINTER - 1
 _CHILD = 255  # stands for "pointer" among the prefix lengths, which end at 128
 
 
-class PoolFull(Exception):  # noqa: N818 - a state, like queue.Full
+class PoolFull(Exception):
     """Too few free nodes; nothing was changed. Nodes that were freed count after `recycle`."""
 
     def __init__(self, capacity: int) -> None:

@@ -245,6 +245,17 @@ def test_a_node_that_was_cut_off_keeps_its_content_until_recycled() -> None:
     assert set(array("I", content)) == {7}
 
 
+def test_a_node_full_of_children_stays() -> None:
+    table = Table(Shape(24, 8, (), ()), 258)
+    table.step((0x010000, 8), 7)
+    table.step((0x010000, 9), 8)
+    for slot in range(SLOTS):
+        table.step((0x010000 | slot << 8, 24), slot + 1)
+    table.step((0x010000, 9), 0)
+    assert [table.read(0x010000 | slot << 8) for slot in range(SLOTS)] == list(range(1, SLOTS + 1))
+    assert {table.read(0x010001 | slot << 8) for slot in range(SLOTS)} == {7}
+
+
 def test_tries_share_a_pool_and_leave_the_rest_of_the_array_alone() -> None:
     memory = memoryview(array("I", [9]) * (600 * SLOTS))
     pool = NodePool(memory, 100, 300)

@@ -18,8 +18,10 @@ SYN, ACK = 0x02, 0x10
 FIXED_NODES = 12
 
 NETWORKS: tuple[IPv4Network | IPv6Network, ...] = (
-    *map(IPv4Network, ("0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.0.1.0/24", "10.0.1.10/32")),
-    *map(IPv6Network, ("::/0", "2001:db8::/32", "2001:db8::/33", "2001:db8:1::10/128")),
+    *map(IPv4Network, ("0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.0.1.0/24", "192.0.2.0/23")),
+    *map(IPv4Network, ("10.0.1.10/31", "10.0.1.10/32", "10.0.1.11/32")),
+    *map(IPv6Network, ("::/0", "2001:db8::/32", "2001:db8::/33", "2001:db8:1::/64")),
+    *map(IPv6Network, ("2001:db8:1::10/127", "2001:db8:1::11/128", "fe80::/10")),
 )
 PORTS = (0, 1, 22, 80, 255, 256, 1023, 1024, 2048, 8080, 0xFFFE, 0xFFFF)
 
@@ -264,6 +266,16 @@ def admitted(tables: Tables, node: int) -> list[int]:
     """Return the slots of a node whose row holds rule 0."""
     words = tables.nodes[node * SLOTS : (node + 1) * SLOTS]
     return [slot for slot, word in enumerate(words) if tables.rows[word] & 1]
+
+
+def test_nested_and_adjoining_prefixes_are_told_apart_at_their_edges() -> None:
+    rules = [Pattern(src=(network,), protocols=(i,)) for i, network in enumerate(NETWORKS)]
+    tables = build(rules)
+    for family in (4, 6):
+        for address in edges(family):
+            for protocol in range(len(rules)):  # picks the one rule to ask
+                one = replace(packet(), family=family, src=address, protocol=protocol)
+                assert lookup(tables, one) == first_match(rules, one)
 
 
 def test_addresses_are_compared_to_their_last_bit() -> None:
