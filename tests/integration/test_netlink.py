@@ -170,9 +170,11 @@ def test_addresses_are_usable_at_once(space: str, wired: Netlink) -> None:
 
 def test_addresses_are_listed_by_device(space: str, wired: Netlink) -> None:
     index = wired.links()["near"].index
-    assert {a.address for a in wired.addresses(index)} == set(shown_addresses(space, "near"))
+    # The kernel adds the link-local one when it sees the carrier, which takes its time.
+    of_near = {each.address for each in wired.addresses(index) if each.scope == 0}
+    assert of_near == {"10.0.0.1/24", "2001:db8::1/64"}
     everywhere = {address.address for address in wired.addresses()}
-    assert everywhere >= {"127.0.0.1/8", "::1/128", "10.0.0.1/24"}
+    assert everywhere >= {"127.0.0.1/8", "::1/128", *of_near}
 
 
 def test_an_address_is_removed(space: str, wired: Netlink) -> None:
@@ -236,7 +238,7 @@ def test_routes_are_read_as_they_are(space: str, wired: Netlink) -> None:
 def test_routes_are_listed_by_table(space: str, wired: Netlink) -> None:
     ip(space, "route", "add", "10.7.0.0/16", "via", "10.0.0.9", "table", "7000")
     main = {each.destination for each in wired.routes()}
-    assert main == {"10.0.0.0/24", "2001:db8::/64", "fe80::/64"}
+    assert main - {"fe80::/64"} == {"10.0.0.0/24", "2001:db8::/64"}
     assert [each.destination for each in wired.routes(7000)] == ["10.7.0.0/16"]
     assert wired.routes(7001) == []
 
