@@ -46,8 +46,9 @@ def check_gateways(
         elif gateway.version == 6 and gateway.is_link_local:
             continue  # reachable on any link
         elif not any(gateway in network for network in connected):
-            subnets = ", ".join(map(str, connected)) or f"no IPv{gateway.version} subnet"
-            report.error(path, f"gateway {gateway} is not in {subnets}")
+            subnets = ", ".join(map(str, connected)) or f"none of IPv{gateway.version}"
+            hint = f"connected subnets: {subnets}"
+            report.error(path, f"gateway {gateway} is in no connected subnet", hint)
 
 
 def check_disjoint(interfaces: Mapping[str, Sequence[InterfaceAddress]], report: Report) -> None:
