@@ -70,6 +70,7 @@ def examine() -> list[Finding]:
         _tried("kernel headers", _headers),
         _tried("compilation", _compilation),
         _bpffs(Path("/sys/fs/bpf")),
+        _taps(Path("/dev/net/tun")),
         _open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         _tools(),
         *_leftovers(),
@@ -177,6 +178,13 @@ def _bpffs(place: Path) -> Finding:
         if mount.split()[2] == number and source.split()[0] == "bpf":
             return Finding(check, "ok", f"mounted at {place}")
     return Finding(check, "fail", f"not mounted at {place}", f"mount -t bpf bpf {place}")
+
+
+def _taps(device: Path) -> Finding:
+    check = "tap devices"
+    if device.is_char_device():
+        return Finding(check, "ok", f"made through {device}")
+    return Finding(check, "warn", f"cannot be made: no {device}", "modprobe tun")
 
 
 def _open_files(limit: int) -> Finding:

@@ -74,6 +74,12 @@ def test_with_bpffs_mended() -> None:
     assert bpffs.status == "ok"
 
 
+def test_without_taps() -> None:
+    hidden = 'mount -t tmpfs tmpfs /dev/net; exec "$@"'
+    taps = examined_in("unshare", "--mount", "sh", "-c", hidden, "sh")["tap devices"]
+    assert (taps.status, taps.mend) == ("warn", "modprobe tun")
+
+
 def test_with_few_open_files() -> None:
     limit = examined_in("prlimit", "--nofile=256")["open files"]
     assert (limit.status, limit.mend) == ("warn", "ulimit -n 1024")
