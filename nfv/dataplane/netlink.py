@@ -24,6 +24,7 @@ from nfv.dataplane.rtsocket import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Requ
 
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("=16si20x")
+_LINK_REQUESTS = (rtnl.RTM_NEWLINK, rtnl.RTM_DELLINK)
 _IFA_F_NODAD = 0x02
 _NTF_USE = 0x01
 _ROUTE_CODES = {name: code for code, name in rtnl.ROUTE_TYPES.items()}
@@ -59,11 +60,15 @@ class Netlink:
         self.close()
 
     def close(self) -> None:
+        self._forget_pending()
         self._socket.close()
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Collect changes and make them, in order, when the block ends or something must be read.
+        """Collect changes and make them, in order, when the block ends.
+
+        They are made earlier where something must be read: a list, or a device's ifindex after
+        changes of devices. So it is quickest to make all devices first.
 
         The first refused one raises `KernelError`. A batch is no transaction: what came before it
         stays, and some of what came after it may have been done too. A block that raises leaves out
@@ -142,7 +147,7 @@ class Netlink:
 
     def del_link(self, device: str | int) -> None:
         """Delete a device; the other end of a veth goes with it."""
-        self._change(f"delete link {device}", rtnl.RTM_DELLINK, 0, self._link_body(device))
+        self._change(f"delete link {device}", rtnl.RTM_DELLINK, 0, _link_body(device))
 
     def set_link(
         self,
@@ -162,12 +167,12 @@ class Netlink:
         values = {"IFLA_MTU": mtu, "IFLA_ADDRESS": mac, "IFLA_IFALIAS": alias, "IFLA_IFNAME": name}
         attributes = {key: value for key, value in values.items() if value is not None}
         target = self._index(device) if name is not None else device
-        body = self._link_body(target, flags, mask, attributes)
+        body = _link_body(target, flags, mask, attributes)
         self._change(f"set link {device}", rtnl.RTM_NEWLINK, 0, body)
 
     def move_link(self, device: str | int, netns: str | None) -> None:
         """Move a device into a namespace, None being the calling thread's. It arrives down."""
-        body = self._link_body(device, attributes={"IFLA_NET_NS_FD": self._descriptor(netns)})
+        body = _link_body(device, attributes={"IFLA_NET_NS_FD": self._descriptor(netns)})
         place = f"namespace {netns}" if netns else "the calling thread's namespace"
         self._change(f"move link {device} to {place}", rtnl.RTM_NEWLINK, 0, body)
 
@@ -268,7 +273,8 @@ class Netlink:
         """The ifindex of a device, which a pending request may be about to make or rename."""
         if isinstance(device, int):
             return device
-        self._flush()
+        if any(request.type in _LINK_REQUESTS for request in self._pending):
+            self._flush()
         request = _IFREQ.pack(device.encode(), 0)
         try:
             answer = fcntl.ioctl(self._socket.fileno(), _SIOCGIFINDEX, request)
@@ -292,25 +298,12 @@ class Netlink:
         return descriptor
 
     def _set_alias(self, device: str, netns: str | None, alias: str) -> None:
-        body = self._link_body(device, attributes={"IFLA_IFALIAS": alias})
+        body = _link_body(device, attributes={"IFLA_IFALIAS": alias})
         request = Request(f"mark link {device} as {alias}", rtnl.RTM_NEWLINK, 0, body)
         if netns is None:
             self._pending.append(request)
         else:
             self._elsewhere.append((netns, request))
-
-    def _link_body(
-        self,
-        device: str | int,
-        flags: int = 0,
-        mask: int = 0,
-        attributes: dict[str, Any] | None = None,
-    ) -> bytes:
-        values = dict(attributes or {})
-        if isinstance(device, int):
-            return rtnl.link_message(device, flags, mask, values)
-        values["IFLA_IFNAME"] = device
-        return rtnl.link_message(0, flags, mask, values)
 
     def _address_body(self, device: str | int, address: str) -> bytes:
         interface = ipaddress.ip_interface(address)
@@ -343,6 +336,15 @@ class Netlink:
             "table": rtnl.RT_TABLE_MAIN,
         }
         return rtnl.route_message({**where, **fields}, attributes)
+
+
+def _link_body(
+    device: str | int, flags: int = 0, mask: int = 0, attributes: dict[str, Any] | None = None
+) -> bytes:
+    """A request about a device: the kernel finds it by ifindex, or else by the name given."""
+    if isinstance(device, int):
+        return rtnl.link_message(device, flags, mask, attributes)
+    return rtnl.link_message(0, flags, mask, {**(attributes or {}), "IFLA_IFNAME": device})
 
 
 def _family(address: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nfv.dataplane import netns
+from nfv.dataplane import bpf, netns
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.rtnl import Link, NextHop, Route
 from nfv.errors import KernelError
@@ -17,6 +18,7 @@ from tests.integration.scratch import ip, scratch_namespace
 
 pytestmark = pytest.mark.root
 
+XDP_PASS = bytes.fromhex("b7000000020000009500000000000000")  # r0 = 2; exit
 NEAR_MAC, FAR_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
@@ -124,6 +126,17 @@ def test_peers_in_one_namespace_have_no_namespace_id(netlink: Netlink) -> None:
     links = netlink.links()
     assert links["near"].peer_index == links["far"].index
     assert links["near"].peer_netns_id is None
+
+
+def test_an_attached_program_is_read(space: str, netlink: Netlink) -> None:
+    netlink.add_veth("near", "far")
+    with netns.entered(space), contextlib.ExitStack() as descriptors:
+        program = bpf.prog_load(XDP_PASS, "test_netlink")
+        descriptors.callback(os.close, program)
+        descriptors.callback(os.close, bpf.link_create(program, netlink.links()["near"].index))
+        links, shown = netlink.links(), shown_links(space)
+    assert links["near"].xdp_prog_id == shown["near"]["xdp"]["prog"]["id"]
+    assert links["far"].xdp_prog_id is None
 
 
 def test_a_link_is_changed(space: str, netlink: Netlink) -> None:
