@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from nfv.chain.fields import Address, InterfaceAddress
-from nfv.chain.report import Report
+from nfv.chain.report import Report, listed
 
 IPV6_MINIMUM_MTU = 1280  # RFC 8200 section 5
 
@@ -46,7 +46,7 @@ def check_gateways(
         elif gateway.version == 6 and gateway.is_link_local:
             continue  # reachable on any link
         elif not any(gateway in network for network in connected):
-            subnets = ", ".join(map(str, connected)) or f"none of IPv{gateway.version}"
+            subnets = listed(map(str, connected)) or f"none of IPv{gateway.version}"
             hint = f"connected subnets: {subnets}"
             report.error(path, f"gateway {gateway} is in no connected subnet", hint)
 

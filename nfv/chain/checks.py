@@ -10,7 +10,7 @@ from typing import Any
 from nfv.chain import names
 from nfv.chain.fields import Address, InterfaceAddress
 from nfv.chain.path import Attachment, ChainConfig
-from nfv.chain.report import Report, did_you_mean
+from nfv.chain.report import Report, did_you_mean, listed
 from nfv.chain.sap import NicSap, Sap, TapSap, VethSap
 from nfv.chain.source import KeyPath
 from nfv.functions.base import Function
@@ -95,9 +95,9 @@ def _check_end(draft: Draft, entry: str, report: Report) -> None:
         message = f"a path cannot end at '{end.node}', a {vnf.type} has no interfaces"
         report.error((), message, "end it at a SAP or at an interface of a function")
     elif end.interface is None:
-        report.error((), f"'{end.node}' needs an interface", f"write {' or '.join(choices)}")
+        report.error((), f"'{end.node}' needs an interface", f"write one of {listed(choices)}")
     elif entry not in choices:
-        hint = did_you_mean(entry, choices, f"write {' or '.join(choices)}")
+        hint = did_you_mean(entry, choices, f"write one of {listed(choices)}")
         report.error((), f"'{end.node}' has no interface '{end.interface}'", hint)
 
 
@@ -121,7 +121,7 @@ def _check_inside(draft: Draft, entry: str, report: Report) -> None:
 def _report_unknown(draft: Draft, entry: str, report: Report) -> None:
     node = Attachment.parse(entry).node
     known = [*draft.saps, *draft.vnfs]
-    otherwise = f"declared are {', '.join(known)}" if known else "declare it under saps or vnfs"
+    otherwise = f"declared are {listed(known)}" if known else "declare it under saps or vnfs"
     report.error((), f"no SAP or function '{node}'", did_you_mean(node, known, otherwise))
 
 

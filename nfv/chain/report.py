@@ -11,6 +11,8 @@ from nfv.errors import Problem, TopologyError
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|[^\s,\[\]{}]+')
 
+MAX_LISTED = 20
+
 
 class Report:
     """Problems found in one source; `at` gives a view whose paths start deeper in the file."""
@@ -51,6 +53,13 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) 
     """A hint that names the closest of `known`, or `otherwise` if none is close."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else otherwise
+
+
+def listed(words: Iterable[str]) -> str:
+    """The words for a hint; of many only the first."""
+    known = list(words)
+    more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
+    return ", ".join(known[:MAX_LISTED]) + more
 
 
 def format_problem(problem: Problem) -> str:

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -104,7 +105,7 @@ class Source:
 def read(file: str | Path) -> Source:
     """Read a topology file; "-" is standard input.
 
-    Raises InputError if it cannot be read, TopologyError if it is no YAML.
+    Raises InputError if it cannot be read or is too large, TopologyError if it is no YAML.
     """
     name = "<stdin>" if str(file) == "-" else str(file)
     try:
@@ -118,6 +119,8 @@ def read(file: str | Path) -> Source:
         raise InputError(
             f"cannot read {name}: {reason}", "give the path of a topology file"
         ) from error
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{name} is larger than {MAX_BYTES >> 10} KiB", "is it a topology file?")
     try:
         return parse(content.decode("utf-8-sig"), name)
     except UnicodeDecodeError as error:
@@ -126,8 +129,6 @@ def read(file: str | Path) -> Source:
 
 def parse(text: str, file: str) -> Source:
     """Raises TopologyError if `text` is not one YAML document within the bounds above."""
-    if len(text) > MAX_BYTES:
-        _fail(file, text, (1, 1), f"the file is larger than {MAX_BYTES >> 10} KiB", None)
     bad = _UNPRINTABLE.search(text)
     if bad:
         breaks = list(_LINE_BREAK.finditer(text, 0, bad.start()))
@@ -300,8 +301,13 @@ def _mark(event: Any) -> Mark:
     return event.start_mark.line + 1, event.start_mark.column + 1
 
 
+@lru_cache(maxsize=1)  # problems of one file come together
+def _lines(text: str) -> list[str]:
+    return _LINE_BREAK.split(text)
+
+
 def _line(text: str, number: int) -> str:
-    lines = _LINE_BREAK.split(text)
+    lines = _lines(text)
     return lines[number - 1] if number <= len(lines) else ""
 
 

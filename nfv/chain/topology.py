@@ -13,7 +13,7 @@ from nfv import functions
 from nfv.chain.checks import Draft, check
 from nfv.chain.fields import Model, Name, quoted
 from nfv.chain.path import Attachment, Chain, ChainConfig
-from nfv.chain.report import Report, did_you_mean
+from nfv.chain.report import Report, did_you_mean, listed
 from nfv.chain.sap import KINDS, HostSap, NicSap, Sap, TapSap, VethSap
 from nfv.chain.source import Source, parse
 from nfv.chain.source import read as read_source
@@ -147,7 +147,7 @@ def _choice(keys: Mapping[str, Any], key: str, known: Iterable[str], report: Rep
     value = keys.get(key)
     if isinstance(value, str) and value in known:
         return value
-    choices = f"write one of {', '.join(known)}"
+    choices = f"write one of {listed(known)}"
     if key not in keys:
         report.error((), f"missing key '{key}'", choices)
     elif value is not None:  # an empty value is reported by the reader of the file

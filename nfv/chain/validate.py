@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from nfv.chain.fields import Model, quoted
-from nfv.chain.report import Report, did_you_mean
+from nfv.chain.report import Report, did_you_mean, listed
 
 ModelT = TypeVar("ModelT", bound=Model)
 
@@ -56,7 +56,7 @@ def keys_of(model: type[Model]) -> list[str]:
 
 def unknown_key(key: str, known: Iterable[str], report: Report) -> None:
     """Report a key that means nothing here."""
-    hint = did_you_mean(key, known, f"known here: {', '.join(known)}")
+    hint = did_you_mean(key, known, f"known here: {listed(known)}")
     report.error((key,), f"unknown key {quoted(key)}", hint, key=True)
 
 

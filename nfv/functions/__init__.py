@@ -8,7 +8,7 @@ import pkgutil
 from functools import cache
 from typing import Any
 
-from nfv.chain.report import did_you_mean
+from nfv.chain.report import did_you_mean, listed
 from nfv.errors import InputError
 from nfv.functions.base import Function
 
@@ -26,7 +26,7 @@ def find(name: str) -> type[Function[Any]]:
     A module must define exactly one subclass of Function.
     """
     if name not in known():
-        hint = did_you_mean(name, known(), f"types are {', '.join(known())}")
+        hint = did_you_mean(name, known(), f"types are {listed(known())}")
         raise InputError(f"unknown function type '{name}'", hint)
     module = importlib.import_module(f"{__name__}.{name}")
     (function,) = (

@@ -64,7 +64,12 @@ PATHS = [
     ('[lna, fw, "gw:lan"]', "chains.inside.path[0]", "no SAP or function 'lna'", "'lan'"),
     ('[lan, fww, "gw:lan"]', "chains.inside.path[1]", "no SAP or function 'fww'", "'fw'"),
     ('[lan, zzz, "gw:lan"]', "chains.inside.path[1]", "no SAP or function 'zzz'", "declared are"),
-    ("[lan, fw, gw]", "chains.inside.path[2]", "'gw' needs an interface", "gw:lan or gw:wan"),
+    (
+        "[lan, fw, gw]",
+        "chains.inside.path[2]",
+        "'gw' needs an interface",
+        "write one of gw:lan, gw:wan",
+    ),
     ('[lan, "gw:lna"]', "chains.inside.path[1]", "'gw' has no interface 'lna'", "'gw:lan'"),
     ('["lan:eth0", "gw:lan"]', "chains.inside.path[0]", "'lan' is a SAP", "write 'lan'"),
     ("[lan, fw]", "chains.inside.path[1]", "a path cannot end at 'fw'", "end it at a SAP"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nfv.chain import source as source_module
-from nfv.chain.report import Report, did_you_mean, format_problem
+from nfv.chain.report import Report, did_you_mean, format_problem, listed
 from nfv.chain.source import MAX_ALIASED_NODES, MAX_BYTES, MAX_DEPTH, parse, read
 from nfv.errors import ExitCode, InputError, Position, Problem, TopologyError
 
@@ -148,7 +149,6 @@ def test_lines_are_counted_as_the_parser_counts_them(newline: str) -> None:
         ("a: 'b", (1, 6), "not valid YAML"),
         ("a: " + "[" * (MAX_DEPTH + 1), (1, 4 + MAX_DEPTH), "nested more than 32 levels deep"),
         ("[" * 500_000, (1, 1 + MAX_DEPTH + 1), "nested more than 32 levels deep"),
-        ("#" * (MAX_BYTES + 1), (1, 1), "the file is larger than 1024 KiB"),
     ],
 )
 def test_refused(text: str, place: tuple[int, int], message: str) -> None:
@@ -170,6 +170,18 @@ def test_every_recoverable_problem_is_reported() -> None:
     assert [problem.path for problem in caught.value.problems] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("line", ["- ~\n", "- !x 1\n"])
+def test_many_problems_are_found_in_linear_time(line: str) -> None:
+    start = time.perf_counter()
+    assert len(parse(line * 20_000, "t.yaml").problems) == 20_000
+    assert time.perf_counter() - start < 10
+
+
+def test_of_many_words_a_hint_lists_the_first() -> None:
+    assert listed(["a", "b"]) == "a, b"
+    assert listed(map(str, range(22))).endswith("18, 19 and 2 more")
+
+
 @given(st.text() | st.text("{}[]:,-&*!|>'\"%@`#?~ \t\na10.\\<"))
 @example("%YAML 9.9\n---\na")
 @example('"\\UFFFFFFFF"')
@@ -189,6 +201,10 @@ def test_unreadable_files(tmp_path: Path) -> None:
     assert caught.value.exit_code is ExitCode.BAD_INPUT
     with pytest.raises(InputError, match="is a directory"):
         read(tmp_path)
+    large = tmp_path / "large.yaml"
+    large.write_text("#" * (MAX_BYTES + 1))
+    with pytest.raises(InputError, match="is larger than 1024 KiB"):
+        read(large)
     latin = tmp_path / "latin.yaml"
     latin.write_bytes(b"name: caf\xe9")
     with pytest.raises(InputError, match="not UTF-8"):
