@@ -126,10 +126,12 @@ def lookup(tables: Tables, packet: Packet) -> int | None:
     if packet.has_l4:
         hits &= trie_row(Node.SPORT, packet.sport, 16)
         hits &= trie_row(Node.DPORT, packet.dport, 16)
-        if packet.protocol == TCP:
-            hits &= row(Node.TCP_FLAGS, packet.tcp_flags)
     else:
-        hits &= row(Node.WITHOUT, 0) & row(Node.WITHOUT, 1) & row(Node.WITHOUT, 2)
+        hits &= row(Node.WITHOUT, 0) & row(Node.WITHOUT, 1)
+    if packet.has_l4 and packet.protocol == TCP:
+        hits &= row(Node.TCP_FLAGS, packet.tcp_flags)
+    else:
+        hits &= row(Node.WITHOUT, 2)
     return (hits & -hits).bit_length() - 1 if hits else None
 
 
