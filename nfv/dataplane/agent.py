@@ -1,0 +1,244 @@
+"""The resident agent of a topology: `python -m nfv.dataplane.agent NAME`, under its supervisor.
+
+It keeps the routers' maps in step with their namespaces, ages connections and answers on the
+control socket. It may be killed at any moment: forwarding goes on by the pinned maps, and the next
+agent adopts them. One loop, which waits for events and for the next pass of the aging.
+
+The supervisor gives it the listening control socket as standard input and reads a line from its
+standard output once everything is in step.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import selectors
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from nfv.chain.topology import Topology
+from nfv.dataplane import control, state
+from nfv.dataplane.aging import Aging
+from nfv.dataplane.egress import Egress, egresses
+from nfv.dataplane.follower import Follower
+from nfv.dataplane.wiring import wire
+from nfv.errors import InputError, NfvError
+
+LOCK = "agent.lock"
+
+_CHECK_INTERVAL = 5.0  # seconds between looks for namespaces that went or came back
+_TABLE = "tables"  # the map that a function which routes has
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a router's routing is followed from and to."""
+
+    netns: str
+    pins: Path
+    egresses: tuple[Egress, ...]
+
+
+class Agent:
+    """The agent of one topology. `InputError` if it is not applied."""
+
+    def __init__(self, name: str, listener: socket.socket) -> None:
+        self._name = name
+        self._started = time.time()
+        self._generation = 0
+        self._selector = selectors.DefaultSelector()
+        self._sites: dict[str, Site] = {}
+        self._followers: dict[str, Follower] = {}
+        self._failures: dict[str, str] = {}  # routers that are not followed, and why
+        self._aging: Aging | None = None
+        self._next_check = time.monotonic() + _CHECK_INTERVAL
+        self._load()
+        handlers = {"status": self._status, "sync": self._sync, "reload": self._reload}
+        control.Server(self._selector, listener, handlers)
+
+    def run(self, until: int) -> None:
+        """Serve until the pipe `until` has nobody at its other end."""
+        ended: list[bool] = []
+        self._selector.register(until, selectors.EVENT_READ, lambda: ended.append(True))
+        while not ended:
+            for key, _events in self._selector.select(self._delay):
+                key.data()
+            if self._aging:
+                self._aging.step()
+            if time.monotonic() >= self._next_check:
+                self._check()
+
+    @property
+    def _delay(self) -> float:
+        check = max(0.0, self._next_check - time.monotonic())
+        return min(check, self._aging.delay) if self._aging else check
+
+    # Requests
+
+    def _status(self) -> Mapping[str, object]:
+        routers: dict[str, object] = {
+            name: {"mode": "kernel", "why": why} for name, why in self._failures.items()
+        }
+        for name, follower in self._followers.items():
+            routers[name] = follower.status().document()
+        occupancy = self._aging.occupancy if self._aging else {}
+        return {
+            "pid": os.getpid(),
+            "started": self._started,
+            "generation": self._generation,
+            "routers": {name: routers[name] for name in self._sites},
+            "connections": {
+                name: {table: asdict(found) for table, found in tables.items()}
+                for name, tables in occupancy.items()
+            },
+        }
+
+    def _sync(self) -> Mapping[str, object]:
+        for name in list(self._followers):
+            self._attend(name, _drain)
+        return {"generation": self._generation, "failures": dict(self._failures)}
+
+    def _reload(self) -> Mapping[str, object]:
+        self._load()
+        return self._sync()
+
+    # Routers
+
+    def _load(self) -> None:
+        """Take over what the topology's state says. Raises `InputError` or `TopologyError`."""
+        applied = state.load(self._name)
+        if applied is None:
+            raise InputError(f"topology '{self._name}' is not applied")
+        topology = applied.topology()
+        self._sites = _sites(topology, applied.ports)
+        self._failures.clear()
+        for name in list(self._followers):
+            if name not in self._sites:
+                self._drop(name)
+        for name in self._sites:
+            self._follow(name)
+        if self._aging:
+            self._aging.close()
+        self._aging = Aging(topology, state.pins(self._name) / "vnf")
+        self._generation += 1
+        _log("info", f"generation {self._generation}: follows {', '.join(self._sites) or 'none'}")
+
+    def _follow(self, name: str) -> None:
+        """Begin to follow a router, or go on if its namespace and maps are the same."""
+        site = self._sites[name]
+        follower = self._followers.get(name)
+        if follower is not None and follower.is_current:
+            follower.rewire(site.egresses)
+            self._attend(name, _drain)
+            return
+        if follower is not None:
+            self._drop(name)
+        try:
+            follower = Follower(site.netns, site.pins, site.egresses)
+        except NfvError as error:
+            self._fail(name, error)
+            return
+        self._followers[name] = follower
+        self._selector.register(
+            follower, selectors.EVENT_READ, partial(self._attend, name, _take_in)
+        )
+        self._attend(name, _drain)
+
+    def _attend(self, name: str, action: Callable[[Follower], None]) -> None:
+        """Do something with a follower; what fails leaves its router to the kernel for a while."""
+        follower = self._followers[name]
+        why = follower.status().why
+        try:
+            action(follower)
+        except NfvError as error:
+            follower.abandon()
+            self._fail(name, error)
+            return
+        if self._failures.pop(name, None):
+            _log("info", f"router {name}: followed again")
+        if follower.status().why != why:
+            _log("warning", f"router {name}: {follower.status().why or 'all on the fast path'}")
+
+    def _fail(self, name: str, error: NfvError) -> None:
+        if self._failures.get(name) != error.message:
+            _log("error", f"router {name}: the kernel routes, because the agent {error.message}")
+        self._failures[name] = error.message
+
+    def _drop(self, name: str) -> None:
+        follower = self._followers.pop(name)
+        self._selector.unregister(follower)
+        follower.close()
+
+    def _check(self) -> None:
+        """Let go of namespaces that were deleted, and try again what failed."""
+        self._next_check = time.monotonic() + _CHECK_INTERVAL
+        for name, site in self._sites.items():
+            follower = self._followers.get(name)
+            if follower is None:
+                self._follow(name)
+            elif name in self._failures:
+                self._attend(name, _drain)
+            if follower is not None and not follower.is_current:
+                follower.abandon()
+                self._drop(name)
+                self._fail(name, InputError(f"lost namespace {site.netns} or its maps"))
+
+
+def _drain(follower: Follower) -> None:
+    """Bring a router's maps in step with everything that the kernel has told."""
+    while follower.read():
+        pass
+    follower.flush()
+
+
+def _take_in(follower: Follower) -> None:
+    follower.read()
+    follower.flush()
+
+
+def _sites(topology: Topology, ports: Mapping[str, int]) -> dict[str, Site]:
+    """The functions that route, by name."""
+    wiring = wire(topology, ports)
+    sites = {}
+    for name in topology.vnfs:
+        pins = state.pins(topology.name) / "vnf" / name
+        inner = next((port.inner for port in wiring.of(name)), None)
+        if inner is not None and inner.netns is not None and (pins / _TABLE).exists():
+            sites[name] = Site(inner.netns, pins, egresses(topology, wiring, name))
+    return sites
+
+
+def _log(level: str, message: str) -> None:
+    """A line for the log; the supervisor adds the time."""
+    print(f"{level}: {message}", file=sys.stderr, flush=True)
+
+
+def _lock(directory: Path) -> None:
+    """Hold the lock of a topology's agent until the process ends: there are never two.
+
+    One whose supervisor was killed is about to end, and is waited for.
+    """
+    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def main(name: str) -> int:
+    """Run the agent of a topology; its standard streams are as the module says."""
+    _lock(state.directory(name))
+    agent = Agent(name, socket.socket(fileno=sys.stdin.fileno()))
+    print("in step", flush=True)
+    agent.run(until=sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1]))
+    except NfvError as failure:
+        _log("error", failure.message)
+        sys.exit(failure.exit_code)

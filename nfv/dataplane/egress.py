@@ -1,0 +1,44 @@
+"""Where a router's interfaces lead: the ports that its adjacencies name. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nfv.chain.graph import Entry, entries
+from nfv.chain.topology import Topology
+from nfv.dataplane.wiring import Wiring
+
+JUMP = 1 << 31
+"""Marks `tx` as a place in the jump table (ENTRY_JUMP of nfv/ebpf/include/entry.h), not a port."""
+
+_PROGRAMS_PER_PORT = 2  # in the jump table: a port's entry program, and its reject program
+
+
+@dataclass(frozen=True)
+class Egress:
+    """An interface of a router; `tx` is the port behind it or a jump to its chains."""
+
+    device: str  # in the router's namespace
+    port: int
+    tx: int
+
+
+def egresses(topology: Topology, wiring: Wiring, vnf: str) -> tuple[Egress, ...]:
+    """The interfaces of a function, in the order of the file, which numbers them for its C."""
+    graph = entries(topology)
+    return tuple(_egress(graph[port.attachment], wiring) for port in wiring.of(vnf))
+
+
+def _egress(entry: Entry, wiring: Wiring) -> Egress:
+    port = wiring.ports[entry.attachment]
+    assert port.inner is not None  # a function's interface is a veth
+    return Egress(port.inner.name, port.number, _tx(entry, port.number, wiring))
+
+
+def _tx(entry: Entry, number: int, wiring: Wiring) -> int:
+    """The port of the SAP at the end of a lone, empty chain; otherwise the entry's own program."""
+    if len(entry.walks) == 1:
+        (walk,) = entry.walks
+        if walk.match is None and not walk.functions and walk.end.interface is None:
+            return wiring.ports[walk.end].number
+    return JUMP | number * _PROGRAMS_PER_PORT
