@@ -39,6 +39,7 @@ class Command(IntEnum):
     OBJ_PIN = 6
     OBJ_GET = 7
     PROG_TEST_RUN = 10
+    PROG_GET_FD_BY_ID = 13
     OBJ_GET_INFO_BY_FD = 15
     MAP_LOOKUP_BATCH = 24
     LINK_CREATE = 28
@@ -153,10 +154,12 @@ class Map:
         """The kernel's identifier, the same for every descriptor of this map."""
         return int(struct.unpack_from("=I", _info(self.fd, 88), 4)[0])
 
-    def _elem(self, command: Command, key: bytes, value: bytes | None, flags: int, what: str) -> None:
-        self._key[: len(key)] = key
+    def _elem(
+        self, command: Command, key: bytes, value: bytes | None, flags: int, what: str
+    ) -> None:
+        ctypes.memmove(self._key, key, len(key))
         if value is not None:
-            self._value[: len(value)] = value
+            ctypes.memmove(self._value, value, len(value))
         address = 0 if command is Command.MAP_DELETE_ELEM else ctypes.addressof(self._value)
         attr = struct.pack("=IIQQQ", self.fd, 0, ctypes.addressof(self._key), address, flags)
         _bpf(command, attr, what)
@@ -196,7 +199,7 @@ class Map:
         self.update(struct.pack("=I", index), value)
 
     def items(self, batch: int = 4096) -> Iterator[tuple[bytes, bytes]]:
-        """All entries of a hash map, read in batches; entries that change meanwhile may be missed."""
+        """All entries of a hash map, in batches; entries that change meanwhile may be missed."""
         cursor = ctypes.create_string_buffer(max(self.key_size, 8))
         first = True
         while True:
@@ -229,7 +232,7 @@ class Map:
 
     @staticmethod
     def _batch(attr: bytes) -> tuple[bool, bytearray]:
-        """One batch; True when it was the last. The kernel ends with ENOENT, and asks with ENOSPC for more room."""
+        """One batch; True when it was the last (ENOENT). ENOSPC asks for more room."""
         block = bytearray(_ATTR_SIZE)
         block[: len(attr)] = attr
         buffer = (ctypes.c_char * _ATTR_SIZE).from_buffer(block)
@@ -353,6 +356,11 @@ def _load_attr(
         0,
     )
     return attr, (code, licence, log)
+
+
+def prog_open(ident: int) -> int:
+    """A descriptor of a loaded program, by its identifier."""
+    return _bpf(Command.PROG_GET_FD_BY_ID, struct.pack("=I", ident), f"open program {ident}")[0]
 
 
 def prog_info(fd: int) -> tuple[int, str, int]:

@@ -165,7 +165,7 @@ def _headers() -> Finding:
 
 def _compilation() -> Finding:
     source = "#include <uapi/linux/bpf.h>\nint pass(struct xdp_md *ctx) { return XDP_PASS; }\n"
-    Compiler(headers.find(), _bcc().detail).compile([source])
+    Compiler(headers.find()).compile([source])
     return Finding("compilation", "ok", "a program compiles with these headers")
 
 

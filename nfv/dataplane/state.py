@@ -29,7 +29,6 @@ class State:
     text: str
     ports: Mapping[str, int]  # attachment -> port number
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # VNF -> what -> place
-    nics: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # SAP -> what it was like
 
     def topology(self) -> Topology:
         """The topology as it was applied."""

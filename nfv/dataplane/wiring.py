@@ -70,10 +70,7 @@ def wire(topology: Topology, numbers: Mapping[str, int]) -> Wiring:
     """Derive the ports. Pure: the same topology and numbers give the same names."""
     return Wiring(
         topology.name,
-        {
-            place: _port(topology, place, numbers[str(place)])
-            for place in attachments(topology)
-        },
+        {place: _port(topology, place, numbers[str(place)]) for place in attachments(topology)},
     )
 
 

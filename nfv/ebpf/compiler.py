@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -13,9 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nfv.ebpf.object import FORMAT, Object
-from nfv.errors import CompileError
+from nfv.errors import CompileError, InputError
 
-_CLANG_ERROR = re.compile(r"^/?(?:virtual/)?(\S+?):(\d+):\d+: (?:fatal )?error: (.+)$", re.MULTILINE)
+_CLANG_ERROR = re.compile(
+    r"^/?(?:virtual/)?(\S+?):(\d+):\d+: (?:fatal )?error: (.+)$", re.MULTILINE
+)
 _VERIFIER_LINE = re.compile(r"^; (.*?) @ (\S+?):(\d+)$", re.MULTILINE)
 
 
@@ -30,9 +33,9 @@ class Compiler:
     The cache's key is the text and everything that shapes its machine code: bcc, headers, format.
     """
 
-    def __init__(self, headers: Path, toolchain: str) -> None:
+    def __init__(self, headers: Path) -> None:
         self.headers = headers
-        self.toolchain = f"{FORMAT}:{toolchain}:{headers.resolve()}"
+        self.toolchain = f"{FORMAT}:{_bcc_version()}:{headers.resolve()}"
 
     def compile(self, texts: Iterable[str]) -> dict[str, Object]:
         """Objects by text. Raises `CompileError` that names the C file and line."""
@@ -80,6 +83,14 @@ class Compiler:
             f"{file}:{line}: the kernel's verifier refused this: {reason}",
             f"the line is: {source.strip()}",
         )
+
+
+def _bcc_version() -> str:
+    """What bcc's version file says; bcc itself, with LLVM, is loaded only to compile."""
+    found = importlib.util.find_spec("bcc")
+    if found is None or found.origin is None:
+        raise InputError("bcc is not installed", "apt-get install python3-bpfcc")
+    return Path(found.origin).with_name("version.py").read_text()
 
 
 def _compile_error(stderr: str) -> CompileError:

@@ -8,13 +8,14 @@ and the numbers behind NF_LINK, are bound when the program is loaded.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nfv.chain.graph import Entry, Walk
-from nfv.chain.pattern import Direction
+from nfv.chain.pattern import Direction, Pattern
 from nfv.chain.topology import Attachment, Topology
 from nfv.ebpf import sources
+from nfv.ebpf.tables import turned, words
 
 MAIN = "nfv_entry"
 REJECT = "nfv_reject"
@@ -41,6 +42,7 @@ class Unit:
     programs: tuple[str, ...]
     links: tuple[Link, ...]  # by the number in NF_LINK
     instances: Mapping[str, str]  # prefix -> VNF name; "c0" -> "" is the entry's own classifier
+    walks: tuple[Walk, ...]
 
     @property
     def digest(self) -> str:
@@ -55,7 +57,9 @@ class _Composer:
     entry: Entry
     links: list[Link] = field(default_factory=list)
     prefixes: dict[str, str] = field(default_factory=dict)  # VNF name -> prefix
-    places: list[tuple[int, list[str]]] = field(default_factory=list)  # rejecting stages: place, way back
+    places: list[tuple[int, list[str]]] = field(
+        default_factory=list
+    )  # rejecting stages: place, way back
     budget: int = FUSED_FUNCTIONS
 
     def link(self, kind: str, attachment: Attachment) -> str:
@@ -128,7 +132,12 @@ class _Composer:
         for interface in self.topology.vnfs[node].interfaces:
             leaving = Attachment(node, interface)
             walks = self.graph[leaving].walks
-            if interface == arrived or len(walks) != 1 or walks[0].end.interface is not None or not walks[0].functions:
+            if (
+                interface == arrived
+                or len(walks) != 1
+                or walks[0].end.interface is not None
+                or not walks[0].functions
+            ):
                 continue
             if len(walks[0].functions) > self.budget:
                 continue
@@ -160,13 +169,16 @@ class _Composer:
         body = self.body()
         back = self.way_back()
         seen: set[str] = set()
-        parts = [sources.splice("entry.h", "", seen), sources.splice("parse.h", "", seen)]
+        parts = [_FRAGS] if has_frags(self.topology) else []
+        parts += [sources.splice("entry.h", "", seen), sources.splice("parse.h", "", seen)]
         classified = len(self.entry.walks) > 1 or any(w.match for w in self.entry.walks)
         instances = {prefix: name for name, prefix in self.prefixes.items()}
         if classified:
             instances = {"c0": "", **instances}
-            words = classifier_words(len(self.entry.walks))
-            parts += [_define("c0", {"WORDS": words}), sources.splice("classifier.h", "c0", seen)]
+            parts += [
+                _define("c0", {"WORDS": words(len(classifier_patterns(self.entry.walks)))}),
+                sources.splice("classifier.h", "c0", seen),
+            ]
         for name, prefix in self.prefixes.items():
             function = self.topology.vnfs[name]
             parts += [
@@ -182,7 +194,7 @@ class _Composer:
         parts.append(_program(MAIN, _parse(self.is_wire()), body))
         if self.places:
             parts.append(_program(REJECT, _ANSWER, back))
-        return Unit("".join(parts), tuple(programs), tuple(self.links), instances)
+        return Unit("".join(parts), tuple(programs), tuple(self.links), instances, self.entry.walks)
 
     def is_wire(self) -> bool:
         """A chain with nothing in it carries every frame, unread."""
@@ -215,6 +227,20 @@ def _back(functions: list[str], end: list[str]) -> list[str]:
 
 
 _PARSE = ["verdict = parse_packet(ctx, pkt);", "if (verdict != NF_NEXT)", "\tgoto out;"]
+
+
+MAX_LINEAR_MTU = 3400
+"""A larger frame does not lie in one page, and programs must say that they know."""
+
+_FRAGS = "#define NFV_FRAGS 1\n"
+
+
+def has_frags(topology: Topology) -> bool:
+    """Whether frames may be longer than one page."""
+    mtus = [sap.mtu for sap in topology.saps.values()]
+    for function in topology.vnfs.values():
+        mtus += [interface.mtu for interface in function.interfaces.values()]
+    return max(mtus, default=0) > MAX_LINEAR_MTU
 
 
 def _parse(wire: bool) -> list[str]:
@@ -251,9 +277,13 @@ def _define(prefix: str, values: Mapping[str, int]) -> str:
     return "".join(f"#define {prefix.upper()}_{key} {value}\n" for key, value in values.items())
 
 
-def classifier_words(walks: int) -> int:
-    """Words of 64 rules in a row of an entry's classifier."""
-    return max(1, -(-walks // 64))
+def classifier_patterns(walks: Sequence[Walk]) -> list[Pattern]:
+    """Patterns of the walks that have a classifier, in their order, as packets of the walk look."""
+    patterns = [(walk.match.pattern(), walk.direction) for walk in walks if walk.match]
+    return [
+        pattern if direction is Direction.FORWARD else turned(pattern)
+        for pattern, direction in patterns
+    ]
 
 
 def compose(topology: Topology, graph: Mapping[Attachment, Entry], entry: Entry) -> Unit:

@@ -82,7 +82,9 @@ class Code:
         """The instructions with map descriptors and link constants filled in."""
         code = bytearray(self.insns)
         for place, name in self.maps:
-            struct.pack_into("<BBhi", code, place * 8, *self._load(place, _PSEUDO_MAP_FD), fds[name])
+            struct.pack_into(
+                "<BBhi", code, place * 8, *self._load(place, _PSEUDO_MAP_FD), fds[name]
+            )
         for place, number in self.links:
             struct.pack_into("<BBhi", code, place * 8, *self._load(place, 0), links[number])
             struct.pack_into("<i", code, place * 8 + 12, 0)
@@ -126,7 +128,9 @@ class Object:
                 for name, code in data["programs"].items()
             },
             maps={
-                name: MapSpec(**{**spec, "key": _layout(spec["key"]), "value": _layout(spec["value"])})
+                name: MapSpec(
+                    **{**spec, "key": _layout(spec["key"]), "value": _layout(spec["value"])}
+                )
                 for name, spec in data["maps"].items()
             },
         )

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent
 
 _INCLUDE = re.compile(r'^#include "([^"]+)"\n', re.MULTILINE)
 _SELF = re.compile(r"\b(self|SELF)_")
+_COUNT = "COUNT"
 _REASON = re.compile(r"^\tNF_REASON_(\w+) = (\d+),\s*/\* (.*) \*/$", re.MULTILINE)
 
 
@@ -70,5 +71,13 @@ def rename(text: str, prefix: str) -> str:
 def reasons() -> dict[int, tuple[str, str]]:
     """Why packets are dropped or handed to the kernel: number -> (name, description), from nf.h."""
     return {
-        int(number): (name.lower(), text) for name, number, text in _REASON.findall(read("nf.h"))
+        int(number): (name.lower(), text)
+        for name, number, text in _REASON.findall(read("nf.h"))
+        if name != _COUNT
     }
+
+
+@cache
+def reason_count() -> int:
+    """Size of the tables that count by reason."""
+    return next(int(number) for name, number, _ in _REASON.findall(read("nf.h")) if name == _COUNT)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from pydantic import Field
 
 from nfv.chain.addressing import check_addresses, check_mtu
 from nfv.chain.fields import InterfaceAddress, Mac, Model, Mtu, OneOrMore
 from nfv.chain.report import Report
+from nfv.ebpf.connections import HashMap, Occupancy
+from nfv.ebpf.tables import Maps
 
 
 class FunctionConfig(Model):
@@ -40,6 +42,7 @@ class Function(Generic[ConfigT]):
     Config: ClassVar[_ConfigClass]
     type: ClassVar[str]
     rejects: ClassVar[bool] = False  # its C may return NF_REJECT
+    kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
     name: str
     config: ConfigT
@@ -58,10 +61,33 @@ class Function(Generic[ConfigT]):
         Each part of the configuration checks itself. Paths are relative to the function's keys.
         """
 
+    @property
+    def routes(self) -> Sequence[Any]:
+        """Static routes of its namespace: each with `to`, `via`, `interface`, `type`, `priority`."""
+        return ()
+
     def defines(self) -> Mapping[str, int]:
         """What the C text is compiled for: `SELF_NAME` by name. A change loads other programs."""
         return {}
 
     def map_sizes(self) -> Mapping[str, int]:
         """Capacity of each `self_` map of the C text, by name without the prefix."""
+        return {}
+
+    def counters(self, before: Mapping[str, int]) -> Mapping[str, int]:
+        """Places in its counter maps by what is counted; `before` is what they were."""
+        return {}
+
+    def fill(self, maps: Maps, counters: Mapping[str, int], before: Mapping[str, int]) -> None:
+        """Write what the configuration says into the maps, so that a packet sees old or new."""
+
+    def maintain(
+        self, maps: Mapping[str, HashMap], age: Callable[[int], float]
+    ) -> Generator[None, None, Mapping[str, Occupancy]]:
+        """Remove what is out of date from maps that fill by themselves; called every few seconds.
+
+        `maps` are all of the function's, by name without the prefix; `age` turns jiffies, 32 bits,
+        into seconds since then. Yields between short steps; returns how full those maps are.
+        """
+        yield from ()
         return {}

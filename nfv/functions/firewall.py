@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator
@@ -18,10 +18,24 @@ from nfv.chain.fields import (
 )
 from nfv.chain.match import Conditions
 from nfv.chain.pattern import Direction, Pattern
-from nfv.chain.report import Report, did_you_mean
+from nfv.chain.report import Report, did_you_mean, listed
+from nfv.ebpf import tables
+from nfv.ebpf.connections import HashMap, Occupancy, sweep
+from nfv.ebpf.tables import Maps
 from nfv.functions.base import Function, FunctionConfig
 
 Action = Literal["accept", "drop", "reject"]
+
+_ACTIONS: Mapping[Action, int] = {"accept": 0, "drop": 1, "reject": 2}  # enum self_action
+
+DEFAULT = "default"
+"""The default policy's name in statistics."""
+
+MAX_RULES = tables.MAX_WORDS * tables.WORD_BITS
+
+DATAGRAMS = 4096
+"""Fragmented datagrams whose first fragment is remembered."""
+
 PrefixLists = Mapping[str, tuple[Network, ...]]
 
 
@@ -78,9 +92,56 @@ class Firewall(Function[FirewallConfig]):
 
     Config = FirewallConfig
     rejects = True
+    kept = frozenset({"connections4", "connections6", "counters"})
 
     def defines(self) -> Mapping[str, int]:
-        return {"STATELESS": int(self.config.stateless), "WORDS": 1}
+        rules = len(self.config.rules)
+        return {"STATELESS": int(self.config.stateless), "WORDS": tables.words(rules)}
+
+    def map_sizes(self) -> Mapping[str, int]:
+        patterns = self.patterns()
+        places = tables.places(patterns)
+        return {
+            **tables.matcher_sizes(patterns),
+            "rules": 2 * places,
+            "counters": 2 * places,
+            "connections4": self.config.connections,
+            "connections6": self.config.connections,
+            "datagrams": DATAGRAMS,
+        }
+
+    def rule_names(self) -> Mapping[str, int]:
+        """Rules by what they are known by in statistics: their name, or their text; -1 the default."""
+        names = {DEFAULT: -1}
+        for index, rule in enumerate(self.config.rules):
+            text = rule.name or rule.model_dump_json(exclude_defaults=True)
+            repeated = sum(name.partition("#")[0] == text for name in names)
+            names[f"{text}#{repeated}" if repeated else text] = index
+        return names
+
+    def counters(self, before: Mapping[str, int]) -> Mapping[str, int]:
+        """A rule keeps its place wherever it moves; a place given up is not taken at once."""
+        names = self.rule_names()
+        size = self.map_sizes()["counters"]
+        kept = {name: before[name] for name in names if before.get(name, size) < size}
+        used = {*kept.values(), *before.values()}
+        free = [place for place in range(size) if place not in used]
+        free += [place for place in range(size) if place not in {*kept.values(), *free}]
+        fresh = iter(free)
+        return {name: kept[name] if name in kept else next(fresh) for name in names}
+
+    def fill(self, maps: Maps, counters: Mapping[str, int], before: Mapping[str, int]) -> None:
+        for name, place in counters.items():
+            if before.get(name) != place:
+                maps.clear("counters", place)
+        layout = maps.layout("rules")
+        actions = [self.config.default, *(rule.action for rule in self.config.rules)]
+        names = self.rule_names()
+        elements = [
+            layout.pack(action=_ACTIONS[actions[index + 1]], counter=counters[name])
+            for name, index in names.items()
+        ]
+        tables.publish(maps, self.patterns(), {"rules": elements})
 
     def patterns(self) -> list[Pattern]:
         """The pattern of each rule, in order."""
@@ -89,6 +150,9 @@ class Firewall(Function[FirewallConfig]):
     def check(self, report: Report) -> None:
         names: dict[str, int] = {}
         lists = self.config.prefix_lists
+        if len(self.config.rules) > MAX_RULES:
+            message = f"{len(self.config.rules)} rules, the most is {MAX_RULES}"
+            report.error(("rules",), message, "put prefixes and ports together into one rule")
         for index, rule in enumerate(self.config.rules):
             at = report.at("rules", index)
             if rule.name and names.setdefault(rule.name, index) != index:
@@ -96,6 +160,15 @@ class Firewall(Function[FirewallConfig]):
             known = [_check_lists(key, getattr(rule, key), lists, at) for key in ("src", "dst")]
             if all(known):
                 rule.check_families(_expand(rule.src, lists), _expand(rule.dst, lists), at)
+
+    def maintain(
+        self, maps: Mapping[str, HashMap], age: Callable[[int], float]
+    ) -> Generator[None, None, Mapping[str, Occupancy]]:
+        found = {}
+        for name in ("connections4", "connections6"):
+            if name in maps:
+                found[name] = yield from sweep(maps[name], age)
+        return found
 
 
 def _check_lists(
@@ -108,7 +181,7 @@ def _check_lists(
         if isinstance(entry, str) and entry not in lists
     ]
     for index, entry in unknown:
-        otherwise = f"prefix lists are {', '.join(lists)}" if lists else "add it to prefix_lists"
+        otherwise = f"prefix lists are {listed(lists)}" if lists else "add it to prefix_lists"
         hint = did_you_mean(entry, lists, otherwise)
         report.error((key, index), f"'{entry}' is neither a prefix nor a prefix list", hint)
     return not unknown

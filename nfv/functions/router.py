@@ -9,8 +9,15 @@ from pydantic import Field, PlainValidator
 
 from nfv.chain.addressing import check_disjoint
 from nfv.chain.fields import Address, Many, Model, Name, Network, parse_network, refusal
-from nfv.chain.report import Report, did_you_mean
+from nfv.chain.report import Report, did_you_mean, listed
 from nfv.functions.base import Function, FunctionConfig, Interface
+
+ADJACENCIES = 4096
+"""Next hops, each with its rewrite."""
+
+NODES_IPV4 = 2 * 1024
+NODES_IPV6 = 2 * 2048
+"""Nodes of 1 KiB in the route tables, in two halves; a table's root takes 256 of a half."""
 
 
 def _parse_destination(value: object) -> object:
@@ -72,6 +79,19 @@ class Router(Function[RouterConfig]):
     def interfaces(self) -> Mapping[str, Interface]:
         return self.config.interfaces
 
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        return self.config.routes
+
+    def map_sizes(self) -> Mapping[str, int]:
+        return {
+            "interfaces": len(self.interfaces),
+            "adjacencies": ADJACENCIES,
+            "tables": 1,
+            "fib4": NODES_IPV4,
+            "fib6": NODES_IPV6,
+        }
+
     def check(self, report: Report) -> None:
         subnets = {name: interface.ip for name, interface in self.interfaces.items()}
         check_disjoint(subnets, report.at("interfaces"))
@@ -88,7 +108,7 @@ class Router(Function[RouterConfig]):
         via, names = route.via, list(self.interfaces)
         if route.interface is not None:
             if route.interface not in names:
-                hint = did_you_mean(route.interface, names, f"interfaces are {', '.join(names)}")
+                hint = did_you_mean(route.interface, names, f"interfaces are {listed(names)}")
                 report.error(("interface",), f"no interface '{route.interface}'", hint)
                 return
             names = [route.interface]
@@ -99,5 +119,5 @@ class Router(Function[RouterConfig]):
             report.error(("via",), f"{via} is the router's own address")
         elif not via.is_link_local and not any(via in address.network for address in own):
             subnets = [str(address.network) for address in own if address.version == via.version]
-            hint = f"connected are {', '.join(subnets) or f'no IPv{via.version} subnets'}"
+            hint = f"connected are {listed(subnets) or f'no IPv{via.version} subnets'}"
             report.error(("via",), f"{via} is in no connected subnet", hint)

@@ -132,6 +132,16 @@ static __always_inline int nf_punt(struct nf_packet *pkt, u8 reason)
 	return NF_PUNT;
 }
 
+/* The length of the frame, also where it lies in several pages. */
+static __always_inline u32 nf_length(struct xdp_md *ctx)
+{
+#ifdef NFV_FRAGS
+	return bpf_xdp_get_buff_len(ctx);
+#else
+	return ctx->data_end - ctx->data;
+#endif
+}
+
 /* `size` bytes at an offset of the frame, or NULL if it ends before. */
 static __always_inline void *nf_at(struct xdp_md *ctx, u32 offset, u32 size)
 {

@@ -137,11 +137,7 @@ static __always_inline int parse_ipv6(struct xdp_md *ctx, struct nf_packet *pkt)
 
 static __always_inline void parse_begin(struct xdp_md *ctx, struct nf_packet *pkt)
 {
-#ifdef NFV_FRAGS
-	pkt->frame_length = bpf_xdp_get_buff_len(ctx);
-#else
-	pkt->frame_length = ctx->data_end - ctx->data;
-#endif
+	pkt->frame_length = nf_length(ctx);
 	pkt->place = 0;
 	pkt->sport = 0;
 	pkt->dport = 0;

@@ -258,7 +258,7 @@ static __always_inline int reject_answer(struct xdp_md *ctx, struct nf_packet *p
 	failed = pkt->protocol == IPPROTO_TCP ? reject_tcp(ctx, pkt) : reject_icmp(ctx, pkt);
 	if (failed)
 		return nf_drop(pkt, NF_REASON_REJECT_LIMIT);
-	pkt->frame_length = ctx->data_end - ctx->data;
+	pkt->frame_length = nf_length(ctx);
 	return NF_NEXT;
 }
 

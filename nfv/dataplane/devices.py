@@ -1,0 +1,317 @@
+"""Namespaces and devices of a topology: how they differ from what is there, and how to mend that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from nfv.chain import names
+from nfv.chain.path import Attachment
+from nfv.chain.topology import Topology
+from nfv.dataplane import ethtool, netns, tap
+from nfv.dataplane.addressing import node_changes
+from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.nic import nic_changes
+from nfv.dataplane.observation import Observation, View
+from nfv.dataplane.plan import Change, Element, Phase, Symbol
+from nfv.dataplane.transaction import Step
+from nfv.dataplane.wiring import Port, Wiring
+from nfv.errors import InputError
+
+FAR_FEATURES = {
+    "tx-checksum": False,
+    "tso": False,
+    "gro": True,
+    "tx-vlan": False,
+    "rx-vlan": False,
+}
+"""Of the far end of a veth: frames reach XDP finished, and frames from XDP are taken (NAPI)."""
+
+_NO_IPV6 = {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1}
+_NO_DAD = {"net/ipv6/conf/all/accept_dad": 0, "net/ipv6/conf/default/accept_dad": 0}
+_FORWARDING = {
+    "net/ipv4/ip_forward": 1,
+    "net/ipv6/conf/all/forwarding": 1,
+    "net/ipv4/conf/all/rp_filter": 0,
+    "net/ipv4/conf/default/rp_filter": 0,
+}
+
+
+def element_of(topology: Topology, place: Attachment) -> Element:
+    """The SAP or function that an attachment belongs to."""
+    return Element("sap" if place.node in topology.saps else "vnf", place.node)
+
+
+def changes(
+    topology: Topology, wiring: Wiring, before: Wiring | None, seen: Observation
+) -> Iterator[Change]:
+    """Everything about namespaces and devices that is not as declared."""
+    known = set(before.ports) if before else set()
+    yield from _namespaces(topology, wiring, seen, {place.node for place in known})
+    for place, port in wiring.ports.items():
+        element = element_of(topology, place)
+        former = before.ports.get(place) if before else None
+        moved = former is not None and (former.kind, former.outer, former.inner) != (
+            port.kind,
+            port.outer,
+            port.inner,
+        )
+        if former is not None and moved:
+            yield from _retire(element, former, seen)
+        yield from _port(element, port, topology, seen, place in known, moved)
+    yield from node_changes(topology, wiring, seen)
+
+
+# Namespaces ------------------------------------------------------------------------------------
+
+
+def namespaces(topology: Topology) -> Iterator[tuple[str, Element, str, Mapping[str, int]]]:
+    """Name, element, owner's mark and settings of every namespace that the topology owns."""
+    owner = names.owner(topology.name)
+    element = Element("topology", topology.name)
+    yield names.fabric_netns(topology.name), element, owner, _NO_IPV6
+    for name, sap in topology.saps.items():
+        if sap.kind == "host":
+            yield names.node_netns(topology.name, name), Element("sap", name), owner, _NO_DAD
+    for name, function in topology.vnfs.items():
+        if function.interfaces:
+            settings = {**_FORWARDING, **_NO_DAD}
+            yield names.node_netns(topology.name, name), Element("vnf", name), owner, settings
+
+
+def _namespaces(
+    topology: Topology, wiring: Wiring, seen: Observation, known: set[str]
+) -> Iterator[Change]:
+    for name, element, mark, settings in namespaces(topology):
+        view = seen.get(name)
+        if view is None:
+            existed = element.name in known or (element.kind == "topology" and bool(known))
+            yield Change(
+                element,
+                Symbol.REPLACE if existed else Symbol.ADD,
+                "namespace is gone" if existed else "",
+                steps=[(Phase.NAMESPACE, _make_namespace(name, mark, settings))],
+            )
+        elif view.mark != mark:
+            raise InputError(
+                f"network namespace {name} exists and does not belong to this topology",
+                f"rename the topology, or remove it: ip netns delete {name}",
+            )
+
+
+def _make_namespace(name: str, mark: str, settings: Mapping[str, int]) -> Step:
+    def do() -> None:
+        netns.create(name, mark)
+        with netns.entered(name):
+            for path, value in settings.items():
+                netns.write_sysctl(path, value)
+
+    return Step(
+        f"make namespace {name}",
+        do,
+        lambda: netns.delete(name),
+        (f"network namespace {name}", f"ip netns delete {name}"),
+    )
+
+
+# Ports -----------------------------------------------------------------------------------------
+
+
+def _port(
+    element: Element,
+    port: Port,
+    topology: Topology,
+    seen: Observation,
+    known: bool,
+    moved: bool,
+) -> Iterator[Change]:
+    if port.kind == "nic":
+        yield from nic_changes(element, port, topology, seen)
+        return
+    mark = names.owner(topology.name, port.attachment.node)
+    view = seen.get(port.outer.netns)
+    there = None if moved or view is None else view.links.get(port.outer.name)
+    if there is not None and port.kind == "tap" and there.alias != mark:
+        raise InputError(
+            f"device {port.outer.name} exists and does not belong to this topology",
+            "give the tap another name with `device:`",
+        )
+    intact = there is not None and (port.inner is None or _has_inner(port, seen))
+    if not intact:
+        symbol = Symbol.REPLACE if known else Symbol.ADD
+        reason = "device is gone" if known and not moved else ""
+        steps = [(Phase.DEVICE, step) for step in _make(port, mark, there is not None, seen)]
+        yield Change(element, symbol, reason, steps=steps)
+    else:
+        yield from _adjust(element, port, seen)
+
+
+def _has_inner(port: Port, seen: Observation) -> bool:
+    assert port.inner is not None
+    view = seen.get(port.inner.netns)
+    return view is not None and port.inner.name in view.links
+
+
+def _make(port: Port, mark: str, half: bool, seen: Observation) -> Iterator[Step]:
+    outer = port.outer
+    if half:  # its other end was moved or renamed by somebody
+
+        def drop() -> None:
+            with Netlink(outer.netns) as netlink:
+                netlink.del_link(outer.name)
+
+        yield Step(f"remove the rest of {outer.name}", drop)
+    if port.kind == "tap":
+        yield _make_tap(port, mark)
+        return
+    assert port.inner is not None
+    view = seen.get(port.inner.netns)
+    if port.kind == "veth" and (view is None or port.inner.name in view.links):
+        _refuse_foreign(port, view)
+    yield _make_veth(port, mark)
+
+
+def _refuse_foreign(port: Port, view: View | None) -> None:
+    inner = port.inner
+    assert inner is not None
+    if view is None:
+        raise InputError(
+            f"there is no network namespace {inner.netns} for SAP {port.attachment}",
+            "`ip netns` lists those there are",
+        )
+    raise InputError(
+        f"namespace {inner.netns} has a device {inner.name} already",
+        f"give SAP {port.attachment} another `device:`",
+    )
+
+
+def _make_veth(port: Port, mark: str) -> Step:
+    outer, inner = port.outer, port.inner
+    assert inner is not None
+
+    def do() -> None:
+        with Netlink(outer.netns) as netlink:
+            netlink.add_veth(
+                outer.name,
+                inner.name,
+                peer_mac=port.mac,
+                mtu=port.mtu,
+                peer_netns=inner.netns,
+                alias=mark,
+                peer_alias=mark,
+            )
+            try:
+                with netns.entered(inner.netns):
+                    ethtool.set_features(inner.name, FAR_FEATURES)
+                with Netlink(inner.netns) as far:
+                    far.set_link(inner.name, up=True)
+                netlink.set_link(outer.name, up=True)
+            except BaseException:
+                netlink.del_link(outer.name)
+                raise
+
+    def undo() -> None:
+        with Netlink(outer.netns) as netlink:
+            netlink.del_link(outer.name)
+
+    return Step(
+        f"connect {port.attachment}",
+        do,
+        undo,
+        (f"device {outer.name}", f"ip -n {outer.netns} link delete {outer.name}"),
+    )
+
+
+def _make_tap(port: Port, mark: str) -> Step:
+    outer = port.outer
+
+    def do() -> None:
+        with netns.entered(outer.netns):
+            tap.create(outer.name, port.mac)
+            try:
+                netns.write_sysctl(f"net/ipv6/conf/{outer.name}/disable_ipv6", 1)
+                with Netlink() as netlink:
+                    netlink.set_link(outer.name, mtu=port.mtu, alias=mark, up=True)
+            except BaseException:
+                tap.delete(outer.name)
+                raise
+
+    def undo() -> None:
+        with netns.entered(outer.netns):
+            tap.delete(outer.name)
+
+    return Step(
+        f"make tap {outer.name}",
+        do,
+        undo,
+        (f"tap {outer.name}", f"ip link delete {outer.name}"),
+    )
+
+
+def _adjust(element: Element, port: Port, seen: Observation) -> Iterator[Change]:
+    """Properties of devices that are there: MTU, MAC address, up."""
+    ends = [(port.outer, None if port.inner else port.mac)]
+    if port.inner:
+        ends.append((port.inner, port.mac))
+    for device, mac in ends:
+        link = seen[device.netns].links[device.name]
+        wanted: dict[str, object] = {}
+        former: dict[str, object] = {}
+        for key, value, current in (
+            ("mtu", port.mtu, link.mtu),
+            ("mac", mac or link.mac, link.mac),
+            ("up", True, link.up),
+        ):
+            if value != current:
+                wanted[key], former[key] = value, current
+        if wanted:
+            reason = ", ".join(f"{key} {former[key]} -> {value}" for key, value in wanted.items())
+            yield Change(
+                element,
+                Symbol.CHANGE,
+                f"{device.name}: {reason}",
+                steps=[(Phase.DEVICE, _set(device.netns, device.name, wanted, former))],
+            )
+
+
+def _set(
+    where: str | None, name: str, wanted: Mapping[str, object], former: Mapping[str, object]
+) -> Step:
+    def setter(values: Mapping[str, object]) -> Callable[[], None]:
+        def call() -> None:
+            with Netlink(where) as netlink:
+                netlink.set_link(name, **values)  # type: ignore[arg-type]
+
+        return call
+
+    return Step(f"change {name}", setter(wanted), setter(former))
+
+
+# Removal ---------------------------------------------------------------------------------------
+
+
+def _retire(element: Element, former: Port, seen: Observation) -> Iterator[Change]:
+    """Give the name of a port that is replaced free; the port itself goes at the end."""
+    view = seen.get(former.outer.netns)
+    if former.kind == "nic" or view is None or former.outer.name not in view.links:
+        return
+    link = view.links[former.outer.name]
+    aside = f"old-{link.index}"
+
+    def rename(name: str) -> Callable[[], None]:
+        def call() -> None:
+            with Netlink(former.outer.netns) as netlink:
+                netlink.set_link(link.index, up=False)
+                netlink.set_link(link.index, name=name)
+                netlink.set_link(link.index, up=True)
+
+        return call
+
+    def remove() -> None:
+        with Netlink(former.outer.netns) as netlink:
+            netlink.del_link(link.index)
+
+    steps: Sequence[tuple[Phase, Step]] = [
+        (Phase.RETIRE, Step(f"put {former.outer.name} aside", rename(aside), rename(link.name))),
+        (Phase.PURGE, Step(f"remove {former.attachment}", remove)),
+    ]
+    yield Change(element, Symbol.REPLACE, "kind or place changed", steps=steps)

@@ -1,0 +1,152 @@
+"""The pinned maps of a topology: which there must be, and how they are bound to programs."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfv.chain.path import Attachment
+from nfv.chain.topology import Topology
+from nfv.dataplane import bpf, state
+from nfv.dataplane.bpf import Map, MapType
+from nfv.dataplane.wiring import MAX_PORTS
+from nfv.ebpf.compose import Unit, classifier_patterns
+from nfv.ebpf.object import Layout, MapSpec, Object
+from nfv.ebpf.sources import reason_count
+from nfv.ebpf.tables import matcher_sizes
+
+_SHARED_SIZES = {
+    "nf_ports": MAX_PORTS,
+    "nf_jumps": 2 * MAX_PORTS,
+    "nf_sent": MAX_PORTS,
+    "nf_packets": 1,
+    "nf_rejects": 1,
+}
+_HASHES = frozenset({MapType.HASH, MapType.LRU_HASH})
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """A map that must be there: where it is pinned, what it is, how much it holds."""
+
+    pin: Path
+    spec: MapSpec
+    capacity: int
+    keep: bool  # its content outlives a change of capacity
+
+    @property
+    def identity(self) -> tuple[int, int, int, int, int]:
+        """What a map that is there must be like to be used."""
+        spec = self.spec
+        return spec.type, spec.key_size, spec.value_size, self.capacity, spec.flags
+
+    def create(self) -> Map:
+        """Make the map, without a pin."""
+        spec = self.spec
+        name = self.pin.name
+        return Map.create(
+            spec.type, spec.key_size, spec.value_size, self.capacity, flags=spec.flags, name=name
+        )
+
+
+class MapNames:
+    """From the names of maps in C texts to pins: by topology, by port, or by function."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.root = state.pins(topology.name)
+
+    def port(self, place: Attachment) -> Path:
+        """Directory of what belongs to one port."""
+        return self.root / "port" / str(place)
+
+    def vnf(self, name: str) -> Path:
+        """Directory of the maps of a function."""
+        return self.root / "vnf" / name
+
+    def pin(self, unit: Unit, place: Attachment, name: str) -> Path:
+        """Where the map that a text calls `name` is pinned."""
+        prefix, _, rest = name.partition("_")
+        if name == "nf_received":
+            return self.port(place) / rest
+        if prefix == "nf":
+            return self.root / rest
+        vnf = unit.instances[prefix]
+        return (self.vnf(vnf) if vnf else self.port(place)) / rest
+
+    def plans(
+        self, units: Mapping[Attachment, Unit], objects: Mapping[str, Object]
+    ) -> dict[Path, MapPlan]:
+        """All maps that the units need, by pin."""
+        found: dict[Path, MapPlan] = {}
+        for place, unit in units.items():
+            for name, spec in objects[unit.text].maps.items():
+                pin = self.pin(unit, place, name)
+                if pin not in found:
+                    capacity, keep = self._capacity(unit, place, name)
+                    found[pin] = MapPlan(pin, spec, capacity, keep)
+        return found
+
+    def _capacity(self, unit: Unit, place: Attachment, name: str) -> tuple[int, bool]:
+        prefix, _, rest = name.partition("_")
+        if name == "nf_received" or rest == "reasons":
+            return reason_count(), True
+        if prefix == "nf":
+            return _SHARED_SIZES[name], True
+        vnf = unit.instances[prefix]
+        if not vnf:
+            return matcher_sizes(classifier_patterns(unit.walks))[rest], False
+        function = self.topology.vnfs[vnf]
+        return function.map_sizes()[rest], rest in function.kept
+
+
+class FunctionMaps:
+    """The open maps of one instance, as its Python writes them (nfv.ebpf.tables.Maps)."""
+
+    def __init__(self, directory: Path, maps: Mapping[Path, Map], plans: Mapping[Path, MapPlan]):
+        self._directory = directory
+        self._maps = maps
+        self._plans = plans
+
+    def memory(self, name: str) -> memoryview:
+        found = self._maps[self._directory / name]
+        return memoryview(found.memory())[: found.value_size * found.max_entries]
+
+    def layout(self, name: str) -> Layout:
+        layout = self._plans[self._directory / name].spec.value
+        assert layout is not None, f"{name} holds plain numbers"
+        return layout
+
+    def clear(self, name: str, index: int) -> None:
+        found = self._maps[self._directory / name]
+        found[index] = bytes(found.entry_size)
+
+
+def open_map(pin: Path) -> Map | None:
+    """The map pinned there, or None."""
+    return Map.open(pin) if pin.exists() else None
+
+
+def matches(found: Map, plan: MapPlan) -> bool:
+    """Whether a map is what the plan wants. The kernel adds flags of its own to some types."""
+    there = (found.type, found.key_size, found.value_size, found.max_entries)
+    return there == plan.identity[:4] and found.flags & bpf.F_MMAPABLE == (
+        plan.spec.flags & bpf.F_MMAPABLE
+    )
+
+
+def carry(old: Map, new: Map) -> None:
+    """Copy what fits from a map to the one that takes its place."""
+    for key, value in _entries(old):
+        if new.type in _HASHES or struct.unpack("=I", key)[0] < new.max_entries:
+            new.update(key, value)
+
+
+def _entries(found: Map) -> Iterator[tuple[bytes, bytes]]:
+    if found.type in _HASHES:
+        yield from found.items()
+        return
+    for index in range(found.max_entries):
+        yield struct.pack("=I", index), found[index]

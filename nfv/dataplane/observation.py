@@ -1,0 +1,62 @@
+"""What really is there: the namespaces, devices, addresses and routes that a topology is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from nfv.dataplane import netns
+from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.rtnl import Address, Link, Route
+from nfv.dataplane.wiring import Wiring
+
+LINK_SCOPE = 253
+"""RT_SCOPE_LINK: addresses that the kernel makes itself."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One network namespace as it is."""
+
+    mark: str | None
+    links: Mapping[str, Link]
+    addresses: tuple[Address, ...]
+    routes: tuple[Route, ...]
+
+    def addresses_of(self, device: str) -> set[str]:
+        """Addresses of a device but for link-local ones."""
+        link = self.links.get(device)
+        return {
+            address.address
+            for address in self.addresses
+            if link and address.ifindex == link.index and address.scope != LINK_SCOPE
+        }
+
+
+Observation = Mapping[str | None, View]
+"""Views by namespace; a namespace that does not exist is not in it."""
+
+
+def observe(wirings: Iterable[Wiring]) -> Observation:
+    """Look at every namespace that the wirings name."""
+    wanted: dict[str | None, None] = {}
+    for wiring in wirings:
+        wanted.setdefault(wiring.fabric)
+        for port in wiring.ports.values():
+            wanted.setdefault(port.outer.netns)
+            if port.inner:
+                wanted.setdefault(port.inner.netns)
+    return {name: _view(name) for name in wanted if name is None or netns.exists(name)}
+
+
+def _view(name: str | None) -> View:
+    with Netlink(name) as netlink:
+        links = netlink.links()
+        lo = links.get("lo")
+        inside = name is not None  # nothing is asked of the addresses of nfvctl's own namespace
+        return View(
+            lo.alias if lo else None,
+            links,
+            tuple(netlink.addresses()) if inside else (),
+            tuple(netlink.routes()) if inside else (),
+        )
