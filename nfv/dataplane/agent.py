@@ -26,12 +26,13 @@ from nfv.dataplane import control, state
 from nfv.dataplane.aging import Aging
 from nfv.dataplane.egress import Egress, egresses
 from nfv.dataplane.follower import Follower
+from nfv.dataplane.namewatch import NameWatch
 from nfv.dataplane.wiring import wire
-from nfv.errors import InputError, NfvError
+from nfv.errors import InputError, KernelError, NfvError
 
 LOCK = "agent.lock"
 
-_CHECK_INTERVAL = 5.0  # seconds between looks for namespaces that went or came back
+_CHECK_INTERVAL = 5.0  # seconds between attempts at what failed
 _TABLE = "tables"  # the map that a function which routes has
 
 
@@ -55,8 +56,11 @@ class Agent:
         self._sites: dict[str, Site] = {}
         self._followers: dict[str, Follower] = {}
         self._failures: dict[str, str] = {}  # routers that are not followed, and why
+        self._reasons: dict[str, str] = {}  # routers that the kernel helps, and why
         self._aging: Aging | None = None
         self._next_check = time.monotonic() + _CHECK_INTERVAL
+        self._watch = NameWatch()
+        self._selector.register(self._watch, selectors.EVENT_READ, self._let_go)
         self._load()
         handlers = {"status": self._status, "sync": self._sync, "reload": self._reload}
         control.Server(self._selector, listener, handlers)
@@ -152,7 +156,6 @@ class Agent:
     def _attend(self, name: str, action: Callable[[Follower], None]) -> None:
         """Do something with a follower; what fails leaves its router to the kernel for a while."""
         follower = self._followers[name]
-        why = follower.status().why
         try:
             action(follower)
         except NfvError as error:
@@ -161,8 +164,10 @@ class Agent:
             return
         if self._failures.pop(name, None):
             _log("info", f"router {name}: followed again")
-        if follower.status().why != why:
-            _log("warning", f"router {name}: {follower.status().why or 'all on the fast path'}")
+        why = follower.why or ""
+        if why != self._reasons.get(name, ""):
+            _log("warning" if why else "info", f"router {name}: {why or 'all on the fast path'}")
+        self._reasons[name] = why
 
     def _fail(self, name: str, error: NfvError) -> None:
         if self._failures.get(name) != error.message:
@@ -175,18 +180,23 @@ class Agent:
         follower.close()
 
     def _check(self) -> None:
-        """Let go of namespaces that were deleted, and try again what failed."""
+        """Try again what failed."""
         self._next_check = time.monotonic() + _CHECK_INTERVAL
-        for name, site in self._sites.items():
-            follower = self._followers.get(name)
-            if follower is None:
+        for name in self._sites:
+            if name not in self._followers:
                 self._follow(name)
             elif name in self._failures:
                 self._attend(name, _drain)
-            if follower is not None and not follower.is_current:
+
+    def _let_go(self) -> None:
+        """Stop following namespaces that were deleted: they live on while somebody is in them."""
+        self._watch.read()
+        for name, follower in list(self._followers.items()):
+            if not follower.is_current:
                 follower.abandon()
                 self._drop(name)
-                self._fail(name, InputError(f"lost namespace {site.netns} or its maps"))
+                lost = f"lost namespace {self._sites[name].netns} or its maps"
+                self._fail(name, KernelError(lost))
 
 
 def _drain(follower: Follower) -> None:

@@ -21,6 +21,7 @@ from nfv.dataplane.bpf import Map
 from nfv.dataplane.rib import BLACKHOLE, PUNT, Adjacency
 from nfv.dataplane.routemsg import WIDTHS, Prefix
 from nfv.ebpf.lpm import SLOTS, NodePool, PoolFull, Trie
+from nfv.errors import KernelError
 
 GRACE = 0.05
 """Seconds; a program runs for some microseconds."""
@@ -164,7 +165,7 @@ class Fib:
     """The tables of a router, in its pinned maps. Not in use until `steer` names them."""
 
     def __init__(self, pins: Path) -> None:
-        """Open the maps pinned in a directory; `KernelError` if one is missing, or `Full`."""
+        """Open the maps pinned in a directory; `KernelError` if one is missing or too small."""
         self._maps = {name: Map.open(pins / name) for name in _MAPS}
         self._memories = {name: found.memory() for name, found in self._maps.items()}
         self._views = {name: self._view(name, memory) for name, memory in self._memories.items()}
@@ -173,10 +174,14 @@ class Fib:
         self._interfaces = self._views["interfaces"].cast("Q")
         bank = self._free_bank()
         self.adjacencies = Adjacencies(self._views["adjacencies"], bank)
-        self._tables = {
-            version: Table(version, slots, bank, self.adjacencies)
-            for version, slots in self._slots.items()
-        }
+        try:
+            self._tables = {
+                version: Table(version, slots, bank, self.adjacencies)
+                for version, slots in self._slots.items()
+            }
+        except Full as full:
+            self.close()
+            raise KernelError(f"cannot use the maps in {pins}: too small for a table") from full
         self._incomplete: dict[int, int] = {}  # version: prefixes wanted when it became full
         self._changed = time.monotonic()
 

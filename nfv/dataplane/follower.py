@@ -98,11 +98,14 @@ class Follower:
     @property
     def is_current(self) -> bool:
         """Whether the namespace and the maps of those names are still the ones in use."""
-        return (
-            namespaces.exists(self._netns)
-            and namespaces.inode(self._netns) == self._inode
-            and self._fib.is_pinned_at(self._pins)
-        )
+        try:
+            return (
+                namespaces.exists(self._netns)
+                and namespaces.inode(self._netns) == self._inode
+                and self._fib.is_pinned_at(self._pins)
+            )
+        except KernelError:  # gone between two of these looks
+            return False
 
     def rewire(self, egresses: Iterable[Egress]) -> None:
         """Learn where the interfaces lead from now on."""
@@ -137,16 +140,20 @@ class Follower:
         self._fib.steer({version: self._why(version) is None for version in WIDTHS})
         self._confirm_stale()
 
+    @property
+    def why(self) -> str | None:
+        """What leaves some of the traffic to the kernel, if anything does."""
+        reasons = {version: self._why(version) for version in WIDTHS}
+        return "; ".join(f"IPv{version}: {why}" for version, why in reasons.items() if why) or None
+
     def status(self) -> Status:
         """What there is, for `nfvctl inspect`."""
-        reasons = {version: self._why(version) for version in WIDTHS}
         return Status(
             ipv4_routes=self._fib.prefixes(4),
             ipv6_routes=self._fib.prefixes(6),
             neighbours=self._rib.neighbours,
             adjacencies=len(self._fib.adjacencies),
-            why="; ".join(f"IPv{version}: {why}" for version, why in reasons.items() if why)
-            or None,
+            why=self.why,
         )
 
     def _why(self, version: int) -> str | None:
@@ -201,7 +208,7 @@ class Follower:
         if link is None:
             return
         before = self._rib.links.get(link.ifindex)
-        if before is not None and before.running and not link.running:
+        if before is None or (before.running and not link.running):
             self._must_list = True
         self._rib.set_link(link)
 
@@ -213,8 +220,10 @@ class Follower:
     # Listing
 
     def _list(self) -> None:
-        """Read everything. Links come first: the kernel answers that when it is done with the
-        change that it announced, whose silent effects on routes the later lists then have.
+        """Read everything.
+
+        Links come first: the kernel lists them when it is done with the change that it announced,
+        whose silent effects on routes the later lists then have.
         """
         links = self._dump(routemsg.RTM_GETLINK, routemsg.link_request(), routemsg.link)
         self._forwarding = {
