@@ -86,6 +86,7 @@ class _Composer:
         prefix = self.prefix(name)
         way = "NF_DIR_FORWARD" if direction is Direction.FORWARD else "NF_DIR_REVERSE"
         return [
+            "NF_BARRIER(pkt);",
             f"verdict = {prefix}_process(ctx, pkt, {way});",
             "if (verdict != NF_NEXT) {",
             f"\t{prefix}_report(pkt);",
@@ -99,7 +100,7 @@ class _Composer:
             return lines
         place = len(self.places) + 1
         self.places.append((place, back))
-        return [*lines[:3], f"\tpkt->place = {place};", *lines[3:]]
+        return [*lines[:4], f"\tpkt->place = {place};", *lines[4:]]
 
     def arrive(self, end: Attachment, depth: int | None = None) -> list[str]:
         """Leave by a SAP, or enter a function's interface.
@@ -115,6 +116,7 @@ class _Composer:
             ]
         prefix = self.prefix(end.node)
         lines = [
+            "NF_BARRIER(pkt);",
             f"verdict = {prefix}_process(ctx, pkt, {self.link('interface', end)});",
             f"{prefix}_report(pkt);",
             "if (verdict != NF_FORWARD) {",

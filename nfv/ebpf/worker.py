@@ -75,7 +75,7 @@ def _code(insns: bytes, by_fd: dict[int, str]) -> Code:
 
 def compile_text(text: str) -> Object:
     """Compile with bcc. Raises whatever bcc raises; its reasons are on standard error."""
-    module = BPF(text=text.encode(), cflags=CFLAGS)
+    module = BPF(text=text.encode(), cflags=[*CFLAGS, "-g0"])
     specs, by_fd = _maps(module)
     programs = {
         name.decode(): _code(module.dump_func(name), by_fd) for name in _function_names(module)

@@ -120,6 +120,12 @@ struct nf_counter {
 	u64 bytes;
 };
 
+/*
+ * Between two functions: what one has found out is in the packet's context, not in registers. Otherwise
+ * the compiler makes a copy of the rest of the chain for every outcome, and the verifier walks them all.
+ */
+#define NF_BARRIER(pkt) asm volatile("" : "+r"(pkt) : : "memory")
+
 static __always_inline int nf_drop(struct nf_packet *pkt, u8 reason)
 {
 	pkt->reason = reason;

@@ -225,6 +225,7 @@ static __always_inline int reject_icmp(struct xdp_md *ctx, struct nf_packet *pkt
 	if (bpf_xdp_adjust_head(ctx, -(int)(header + REJECT_ICMP_LENGTH)) ||
 	    bpf_xdp_adjust_tail(ctx, (int)(quote + sizeof(eth)) - (int)pkt->frame_length))
 		return -1;
+	NF_BARRIER(pkt);
 	if (pkt->family == 4) {
 		data = nf_at(ctx, 0, sizeof(eth) + sizeof(struct iphdr) + REJECT_ICMP_LENGTH);
 		if (!data)
@@ -255,6 +256,7 @@ static __always_inline int reject_answer(struct xdp_md *ctx, struct nf_packet *p
 
 	if (!reject_answerable(ctx, pkt) || !reject_allowed())
 		return nf_drop(pkt, NF_REASON_REJECT_LIMIT);
+	NF_BARRIER(pkt);
 	failed = pkt->protocol == IPPROTO_TCP ? reject_tcp(ctx, pkt) : reject_icmp(ctx, pkt);
 	if (failed)
 		return nf_drop(pkt, NF_REASON_REJECT_LIMIT);
