@@ -1,0 +1,1 @@
+"""nfvctl: one module a verb, which defines it as `command`."""

@@ -1,0 +1,132 @@
+"""nfvctl inspect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from nfv.cli import arguments, failure, output
+from nfv.cli.output import Format
+
+if TYPE_CHECKING:
+    from nfv.dataplane.inspection import AgentStatus, Inspection, PortStatus
+
+
+@click.command
+@arguments.applied_argument
+@output.format_option
+def command(topology: str, format_: Format) -> None:
+    """Show what runs of one topology, and what of it is gone.
+
+    Its SAPs and interfaces as they are in the kernel, functions, chains, programs and the agent.
+
+    \b
+    Examples:
+      sudo nfvctl inspect branch
+      sudo nfvctl inspect branch --format json | jq '.ports[].addresses'
+    """
+    arguments.require_root("looking into namespaces takes root")
+    from nfv.dataplane import inspection, state
+
+    found = inspection.inspect(state.resolve(topology))
+    if format_ != "table":
+        output.document(_plain(found), format_)
+        return
+    click.echo(f"topology {found.topology.name}, from {found.applied.file}")
+    click.echo(_agent(found.agent))
+    for table in (_ports(found), _functions(found), _chains(found), _programs(found)):
+        if table:
+            click.echo(f"\n{table}")
+    if not found.whole:
+        failure.hint(f"`nfvctl apply {found.topology.name}` mends what is gone")
+
+
+def _agent(agent: AgentStatus | None) -> str:
+    if agent is None:
+        return f"agent {output.state('is gone')}"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(agent.started))
+    return f"agent {agent.pid}, since {since}"
+
+
+def _ports(found: Inspection) -> str:
+    header = ("ATTACHMENT", "KIND", "STATE", "MAC", "DEVICE", "NAMESPACE", "ADDRESSES")
+    return output.table(header, [row for port in found.ports for row in _port(port)])
+
+
+def _port(port: PortStatus) -> Iterator[Sequence[str]]:
+    """A row, and another for each further address."""
+    first, *others = port.addresses or ("",)
+    state = output.state(port.state)
+    yield port.attachment, port.kind, state, port.mac or "", port.device, port.netns or "", first
+    yield from (("", "", "", "", "", "", address) for address in others)
+
+
+def _functions(found: Inspection) -> str:
+    rows = [
+        (name, function.type, _function(name, found.agent))
+        for name, function in found.topology.vnfs.items()
+    ]
+    return output.table(("FUNCTION", "TYPE", "STATE"), rows)
+
+
+def _function(name: str, agent: AgentStatus | None) -> str:
+    """What the agent tells of a function."""
+    if agent is None:
+        return ""
+    router, tables = agent.routers.get(name), agent.connections.get(name, {})
+    parts = []
+    if router:
+        parts.append(f"routed by the {_PATHS[str(router['mode'])]}")
+        parts += [f"{router[key]} {words}" for key, words in _ROUTER.items() if key in router]
+        parts += [str(router["why"])] if router["why"] else []
+    if tables:
+        used, capacity = (sum(table[key] for table in tables.values()) for key in _OCCUPANCY)
+        parts.append(f"{used} of {capacity} connections")
+    return ", ".join(parts)
+
+
+_PATHS = {"fast": "fast path", "kernel": "kernel"}
+_ROUTER = {"ipv4_routes": "IPv4 routes", "ipv6_routes": "IPv6 routes", "neighbours": "neighbours"}
+_OCCUPANCY = ("used", "capacity")
+
+
+def _chains(found: Inspection) -> str:
+    rows = [
+        (chain.name, " > ".join([str(chain.near), *chain.functions, str(chain.far)]))
+        for chain in found.topology.chains.values()
+    ]
+    return output.table(("CHAIN", "PATH"), rows)
+
+
+def _programs(found: Inspection) -> str:
+    rows = [
+        (one.attachment, output.state(one.state), one.name or "", f"{one.machine_code:,}")
+        for one in found.programs
+    ]
+    header = ("ATTACHMENT", "STATE", "PROGRAM", "MACHINE CODE, BYTES")
+    return output.table(header, rows, right=header[3:])
+
+
+def _plain(found: Inspection) -> dict[str, object]:
+    topology = found.topology
+    return {
+        "name": topology.name,
+        "file": found.applied.file,
+        "whole": found.whole,
+        "agent": asdict(found.agent) if found.agent else None,
+        "ports": [asdict(port) for port in found.ports],
+        "vnfs": [{"name": name, "type": vnf.type} for name, vnf in topology.vnfs.items()],
+        "chains": [
+            {
+                "name": chain.name,
+                "path": [str(chain.near), *chain.functions, str(chain.far)],
+                "match": topology.source.data["chains"][chain.name].get("match"),
+            }
+            for chain in topology.chains.values()
+        ],
+        "programs": [asdict(program) for program in found.programs],
+    }

@@ -1,0 +1,146 @@
+"""What runs of an applied topology, and what of it is gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from nfv.chain.path import Attachment
+from nfv.chain.topology import Topology
+from nfv.dataplane import agentctl, bpf, state
+from nfv.dataplane.observation import Observation, observe
+from nfv.dataplane.state import State
+from nfv.dataplane.wiring import Device, Port, wire
+
+UP = "up"
+
+
+@dataclass(frozen=True)
+class PortStatus:
+    """A SAP or an interface of a function. The device is the one that its user sees."""
+
+    attachment: str
+    kind: str  # the SAP's kind, or "interface"
+    state: str  # "up", "down", "no carrier", or what is gone
+    device: str
+    netns: str | None
+    mac: str | None
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProgramStatus:
+    """The program that packets meet where they enter at a port."""
+
+    attachment: str
+    state: str  # "up", or what is wrong
+    name: str | None
+    machine_code: int  # bytes
+
+
+@dataclass(frozen=True)
+class AgentStatus:
+    """The resident agent; routers and connections are as it tells them."""
+
+    pid: int
+    started: float  # seconds since the epoch
+    routers: Mapping[str, Mapping[str, object]]
+    connections: Mapping[str, Mapping[str, Mapping[str, int]]]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One topology as it runs. `agent` is None when there is none."""
+
+    applied: State
+    topology: Topology
+    ports: tuple[PortStatus, ...]
+    programs: tuple[ProgramStatus, ...]
+    agent: AgentStatus | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing that apply would mend; a host may turn its devices off."""
+        gone = (port.state for port in self.ports if port.state.endswith("gone"))
+        idle = (program.state for program in self.programs if program.state != UP)
+        return self.agent is not None and not any(gone) and not any(idle)
+
+
+def inspect(applied: State) -> Inspection:
+    """Look at everything that a topology is made of. Raises `KernelError`."""
+    topology = applied.topology()
+    wiring = wire(topology, applied.ports)
+    seen = observe([wiring])
+    return Inspection(
+        applied,
+        topology,
+        tuple(_port(port, seen) for port in wiring.ports.values()),
+        tuple(_program(topology.name, place) for place in wiring.ports),
+        agent(topology.name),
+    )
+
+
+def agent(name: str) -> AgentStatus | None:
+    """What the agent of a topology says of itself."""
+    answer = agentctl.status(name)
+    if answer is None:
+        return None
+    known = {field: answer[field] for field in AgentStatus.__dataclass_fields__}
+    return AgentStatus(**known)  # type: ignore[arg-type]
+
+
+def namespaces(applied: State) -> dict[str, str]:
+    """The network namespace of every SAP and function that has one of its own, by name."""
+    wiring = wire(applied.topology(), applied.ports)
+    devices = {place.node: _visible(port) for place, port in wiring.ports.items()}
+    return {node: device.netns for node, device in devices.items() if device.netns is not None}
+
+
+def _visible(port: Port) -> Device:
+    """The device of a port that its user sees."""
+    return port.inner or port.outer
+
+
+def _port(port: Port, seen: Observation) -> PortStatus:
+    device = _visible(port)
+    view = seen.get(device.netns)
+    link = view.links.get(device.name) if view else None
+    return PortStatus(
+        str(port.attachment),
+        port.kind,
+        next(_troubles(port, seen), UP),
+        device.name,
+        device.netns,
+        link.mac if link else None,
+        tuple(sorted(view.addresses_of(device.name))) if view else (),
+    )
+
+
+def _troubles(port: Port, seen: Observation) -> Iterator[str]:
+    """What keeps packets from passing a port, the gravest first."""
+    ends = [port.outer, port.inner] if port.inner else [port.outer]
+    yield from (f"namespace {end.netns} is gone" for end in ends if end.netns not in seen)
+    links = [(end, seen[end.netns].links.get(end.name)) for end in ends]
+    yield from (f"device {end.name} is gone" for end, link in links if link is None)
+    yield from ("down" for _, link in links if link and not link.up)
+    yield from ("no carrier" for _, link in links if link and not link.carrier)
+
+
+def _program(topology: str, place: Attachment) -> ProgramStatus:
+    pin = state.pins(topology) / "port" / str(place) / "link"
+    if not pin.exists():
+        return ProgramStatus(str(place), "is gone", None, 0)
+    link = bpf.obj_get(pin)
+    try:
+        ident, ifindex = bpf.link_info(link)
+    finally:
+        os.close(link)
+    if not ifindex:
+        return ProgramStatus(str(place), "its device is gone", None, 0)
+    program = bpf.prog_open(ident)
+    try:
+        _, name, machine_code = bpf.prog_info(program)
+    finally:
+        os.close(program)
+    return ProgramStatus(str(place), UP, name, machine_code)

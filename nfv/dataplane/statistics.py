@@ -1,0 +1,192 @@
+"""What the counters of an applied topology say.
+
+Programs count in per-CPU maps; here they are only read and added up.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from nfv.chain.source import Source
+from nfv.chain.topology import Topology
+from nfv.dataplane import state
+from nfv.dataplane.bpf import Map
+from nfv.dataplane.state import State
+from nfv.ebpf import sources
+from nfv.errors import KernelError, Position
+
+_COUNTER = struct.Struct("=QQ")  # struct nf_counter of nf.h
+
+
+@dataclass(frozen=True)
+class Count:
+    """Packets, and their bytes with the Ethernet header."""
+
+    packets: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.packets + other.packets, self.bytes + other.bytes)
+
+    def since(self, earlier: Count) -> Count:
+        """What was counted after `earlier`, a former value, unless the counter began anew."""
+        if self.packets < earlier.packets:
+            return self
+        return Count(self.packets - earlier.packets, self.bytes - earlier.bytes)
+
+
+Counts = Mapping[str, Count]
+
+
+@dataclass(frozen=True)
+class PortCounts:
+    """A SAP or an interface of a function: what entered the chains there, and what left them."""
+
+    attachment: str
+    received: Counts  # by the reason for which their walk ended
+    sent: Count
+
+    @property
+    def entered(self) -> Count:
+        """All that entered, however it ended."""
+        return sum(self.received.values(), Count())
+
+    def since(self, earlier: PortCounts) -> PortCounts:
+        received = _since(self.received, earlier.received)
+        return PortCounts(self.attachment, received, self.sent.since(earlier.sent))
+
+
+@dataclass(frozen=True)
+class VnfCounts:
+    """A function: packets whose walk ended in it, by reason, and those that its rules decided."""
+
+    name: str
+    ended: Counts
+    rules: Counts  # by the name of the rule
+
+    def since(self, earlier: VnfCounts) -> VnfCounts:
+        ended = _since(self.ended, earlier.ended)
+        return VnfCounts(self.name, ended, _since(self.rules, earlier.rules))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The counters of one topology at one moment, or what they counted between two."""
+
+    moment: float  # seconds, of the monotonic clock
+    ports: Mapping[str, PortCounts]
+    vnfs: Mapping[str, VnfCounts]
+
+    def since(self, earlier: Statistics) -> Statistics:
+        """What was counted since; `moment` becomes the time between, in seconds."""
+        return Statistics(
+            self.moment - earlier.moment,
+            {
+                name: port.since(earlier.ports[name]) if name in earlier.ports else port
+                for name, port in self.ports.items()
+            },
+            {
+                name: vnf.since(earlier.vnfs[name]) if name in earlier.vnfs else vnf
+                for name, vnf in self.vnfs.items()
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of a function as its file has it."""
+
+    text: str  # its name, or what it says
+    position: Position
+
+
+@runtime_checkable
+class _HasRules(Protocol):
+    def rule_names(self) -> Mapping[str, int]:
+        """Index of each rule by what it is counted under; -1 stands for the default."""
+
+
+def read(applied: State) -> Statistics:
+    """Read all counters. Raises `KernelError` if they are gone."""
+    pins = state.pins(applied.name)
+    sent = _counts(pins / "sent")
+    ports = {
+        name: PortCounts(name, _by_reason(pins / "port" / name / "received"), sent[number])
+        for name, number in applied.ports.items()
+    }
+    vnfs = {
+        name: _vnf(name, pins / "vnf" / name, places) for name, places in applied.counters.items()
+    }
+    return Statistics(time.monotonic(), ports, vnfs)
+
+
+def rules(topology: Topology, vnf: str) -> dict[str, Rule]:
+    """The rules of a function by what they are counted under."""
+    function = topology.vnfs[vnf]
+    if not isinstance(function, _HasRules):
+        return {}
+    return {
+        name: _rule(topology.source, vnf, name, index)
+        for name, index in function.rule_names().items()
+    }
+
+
+def _rule(source: Source, vnf: str, name: str, index: int) -> Rule:
+    if index < 0:
+        return Rule(name, source.position(("vnfs", vnf, "default"), key=True))
+    written = source.data["vnfs"][vnf]["rules"][index]
+    position = source.position(("vnfs", vnf, "rules", index))
+    return Rule(written.get("name") or _words(written), position)
+
+
+def _words(rule: Mapping[str, object]) -> str:
+    """A rule as its action and conditions: "accept proto tcp dport 80,443"."""
+    conditions = [f"{key} {_word(value)}" for key, value in rule.items() if key != "action"]
+    return " ".join([str(rule["action"]), *conditions])
+
+
+def _word(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _since(counts: Counts, earlier: Counts) -> Counts:
+    return {name: count.since(earlier.get(name, Count())) for name, count in counts.items()}
+
+
+def _vnf(name: str, pins: Path, places: Mapping[str, int]) -> VnfCounts:
+    if not pins.exists():  # it stands in no chain
+        return VnfCounts(name, {}, {})
+    rules = _counts(pins / "counters") if places else []
+    matched = {rule: rules[place] for rule, place in places.items()}
+    return VnfCounts(name, _by_reason(pins / "reasons"), matched)
+
+
+def _by_reason(pin: Path) -> Counts:
+    """What is not zero of an array by reason."""
+    names = sources.reasons()
+    return {
+        names[number][0]: count
+        for number, count in enumerate(_counts(pin))
+        if count.packets and number in names
+    }
+
+
+def _counts(pin: Path) -> list[Count]:
+    """The elements of a per-CPU array of counters, each added up."""
+    if not pin.exists():
+        topology = pin.relative_to(state.PINS).parts[0]
+        raise KernelError(f"the counters {pin} are gone", f"`nfvctl apply {topology}` mends it")
+    counters = Map.open(pin)
+    try:
+        return [_sum(value) for _, value in counters.items(batch=counters.max_entries)]
+    finally:
+        counters.close()
+
+
+def _sum(value: bytes) -> Count:
+    return Count(*(sum(members) for members in zip(*_COUNTER.iter_unpack(value), strict=True)))
