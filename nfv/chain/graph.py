@@ -33,7 +33,7 @@ class Entry:
 
 
 def attachments(topology: Topology) -> Iterator[Attachment]:
-    """Every SAP and every interface of a function: the ports of the topology, in the file's order."""
+    """Every SAP and every interface of a function: the ports, in the order of the file."""
     for sap in topology.saps:
         yield Attachment(sap, None)
     for name, function in topology.vnfs.items():

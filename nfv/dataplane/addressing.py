@@ -15,7 +15,7 @@ from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import Port, Wiring
 
 PROTOCOL = 78
-"""Marks routes as this project's (rtm_protocol, include/uapi/linux/rtnetlink.h); others are let be."""
+"""Marks our routes (rtm_protocol, include/uapi/linux/rtnetlink.h); others are let be."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The bpf(2) system call: maps, programs, links, pins and test runs.
 
-bcc compiles; loading is done here, so that one compiled program can be bound to any maps, pinned maps
-outlive the process, and commands that only read maps need no compiler. Every call raises `KernelError`
-with the errno in words; the raw `OSError` is its cause. Constants are those of include/uapi/linux/bpf.h.
+bcc compiles; loading is done here, so that one compiled program can be bound to any maps, pinned
+maps outlive the process, and commands that only read maps need no compiler. Every call raises
+`KernelError` with the errno in words; the raw `OSError` is its cause. Constants are those of
+include/uapi/linux/bpf.h.
 """
 
 from __future__ import annotations
@@ -376,8 +377,8 @@ def prog_run(
 ) -> tuple[int, bytes, int]:
     """Run a program on one frame without a device (BPF_PROG_TEST_RUN).
 
-    `ingress` is an interface index of the current namespace. Returns the verdict (XDP_*), the frame as
-    the program left it, and the mean duration in nanoseconds.
+    `ingress` is an interface index of the current namespace. Returns the verdict (XDP_*), the frame
+    as the program left it, and the mean duration in nanoseconds.
     """
     data_in = ctypes.create_string_buffer(frame, len(frame))
     data_out = ctypes.create_string_buffer(room)

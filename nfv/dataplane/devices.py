@@ -1,4 +1,4 @@
-"""Namespaces and devices of a topology: how they differ from what is there, and how to mend that."""
+"""Namespaces and devices of a topology: what differs from what is there, and how to mend it."""
 
 from __future__ import annotations
 

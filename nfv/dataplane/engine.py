@@ -58,7 +58,8 @@ def apply(topology: Topology, progress: Progress | None, waiting: Callable[[str]
 def destroy(name: str, progress: Progress | None, waiting: Callable[[str], None]) -> Plan:
     """Remove everything that belongs to a topology, also what a crash left of it.
 
-    Goes on past what cannot be removed; `LeftoverError` lists that. `InputError` if there is nothing.
+    Goes on past what cannot be removed; `LeftoverError` lists that. `InputError` if there is
+    nothing.
     """
     check_machine()
     with _locked(name, waiting):
@@ -126,7 +127,7 @@ def _prepare(topology: Topology) -> _Prepared:
         *fastpath.changes(seen),
         *_chain_changes(topology, former),
     ]
-    if old_wiring is not None:
+    if former is not None and old_wiring is not None:
         changes += removal.changes(former, old_wiring, wiring, topology, seen)
     changes += _finish(topology, before, after, changes)
     return _Prepared(assemble(topology, former, changes), after, before)

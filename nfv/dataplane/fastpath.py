@@ -68,7 +68,7 @@ class FastPath:
         self.maps: dict[Path, Map] = {}
         self.programs: dict[tuple[Attachment, str], int] = {}
 
-    # Differences -----------------------------------------------------------------------------------
+    # Differences ---------------------------------------------------------------------------------
 
     def changes(self, seen: Observation) -> Iterator[Change]:
         """Everything about maps, their content and programs that is not as declared."""
@@ -182,7 +182,7 @@ class FastPath:
         entry = entries(self.former).get(place)
         return classifier_patterns(entry.walks) if entry else None
 
-    # Ports -----------------------------------------------------------------------------------------
+    # Ports ---------------------------------------------------------------------------------------
 
     def _port_changes(self, place: Attachment, port: Port, seen: Observation) -> Iterator[Change]:
         """Where a port's number leads to."""
@@ -210,7 +210,7 @@ class FastPath:
             steps=[(Phase.PROGRAM, Step(f"connect port {place}", do, undo))],
         )
 
-    # Programs --------------------------------------------------------------------------------------
+    # Programs ------------------------------------------------------------------------------------
 
     def _program_changes(self, seen: Observation) -> Iterator[Change]:
         stale = [
@@ -240,7 +240,7 @@ class FastPath:
         yield Change(self._element(place), Symbol.CHANGE, "program", reload=True, steps=steps)
 
     def _fingerprint(self, place: Attachment, program: str) -> str | None:
-        """Names a program by its code, its constants and its maps; None if a map is not there yet."""
+        """Names a program by its code, constants and maps; None if a map is not there yet."""
         unit = self.units[place]
         code = self.objects[unit.text].programs[program]
         idents = {}
@@ -364,7 +364,7 @@ class FastPath:
 
         return Step(f"prepare program of {place}", do, undo)
 
-    # What is no longer wanted ----------------------------------------------------------------------
+    # What is no longer wanted --------------------------------------------------------------------
 
     def _surplus(self) -> Iterator[Change]:
         """Pins of ports and functions that are gone, and of maps that were replaced."""

@@ -1,4 +1,4 @@
-"""A plan: what differs between what a file declares and what runs, and the steps that make it so."""
+"""A plan: how what runs differs from what a file declares, and the steps that mend it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking down what is no longer wanted, or a whole topology. Only what is marked as owned is touched."""
+"""Taking down what is no longer wanted, or a whole topology: only what is marked as owned."""
 
 from __future__ import annotations
 

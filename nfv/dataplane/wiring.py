@@ -1,4 +1,4 @@
-"""Which kernel objects a topology needs: ports with their numbers, devices, namespaces, addresses."""
+"""Which kernel objects a topology needs: its ports, with their numbers, devices, namespaces."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Device:
 class Port:
     """A place where packets enter and leave the chains.
 
-    `outer` carries the port's program. `inner` is the far end of its veth pair: in a host, a router or
-    a foreign namespace; a tap or a NIC has none.
+    `outer` carries the port's program. `inner` is the far end of its veth pair: in a host, a router
+    or a foreign namespace; a tap or a NIC has none.
     """
 
     number: int

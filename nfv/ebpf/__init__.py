@@ -1,1 +1,1 @@
-"""C sources of the fast path, what composes and compiles them, and builders of the tables they read."""
+"""C sources of the fast path, what composes and compiles them, and what builds their tables."""

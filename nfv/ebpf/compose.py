@@ -1,8 +1,8 @@
 """From the chain graph to C: one text an entry, the same text for entries of the same structure.
 
-A text holds the walks of one entry, fused: parsed once, the functions inlined in order, one exit. What
-tells two entries of one structure apart is not in the text: which function's maps stand behind a prefix,
-and the numbers behind NF_LINK, are bound when the program is loaded.
+A text holds the walks of one entry, fused: parsed once, the functions inlined in order, one exit.
+What tells two entries of one structure apart is not in the text: which function's maps stand behind
+a prefix, and the numbers behind NF_LINK, are bound when the program is loaded.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class _Composer:
     def prefix(self, vnf: str) -> str:
         return self.prefixes.setdefault(vnf, f"f{len(self.prefixes)}")
 
-    # One walk --------------------------------------------------------------------------------------
+    # One walk ------------------------------------------------------------------------------------
 
     def walk(self, walk: Walk, start: Attachment, depth: int) -> list[str]:
         """The statements of a walk; they end at `out` or by returning."""
@@ -149,7 +149,7 @@ class _Composer:
             lines += [f"if (pkt->egress == {port}) {{", *_indent(["pkt->reason = 0;", *inner]), "}"]
         return lines
 
-    # The whole text --------------------------------------------------------------------------------
+    # The whole text ------------------------------------------------------------------------------
 
     def body(self) -> list[str]:
         walks = self.entry.walks
@@ -209,7 +209,7 @@ class _Composer:
         )
 
     def way_back(self) -> list[str]:
-        """For each place where a packet can be rejected, the functions between there and the start."""
+        """For each place where a packet can be rejected, the functions on its way back."""
         lines = ["switch (pkt->place) {"]
         for place, back in self.places:
             lines += [f"case {place}:", *_indent(back)]

@@ -1,4 +1,4 @@
-"""A compiled text: instructions that still want their maps and link constants, and what the maps hold."""
+"""A compiled text: instructions that still want maps and link constants, and the maps' layouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PSEUDO_MAP_FD = 1
 
 @dataclass(frozen=True)
 class Field:
-    """One member of a C struct: where it lies, and how many elements of which size it has, in bytes."""
+    """One member of a C struct: its offset, and the size and number of its elements, in bytes."""
 
     name: str
     offset: int
@@ -33,7 +33,7 @@ class Layout:
     fields: tuple[Field, ...]
 
     def pack(self, **values: int | bytes) -> bytes:
-        """The bytes of a struct; members not given are 0. `KeyError` for a member it does not have."""
+        """The bytes of a struct; members not given are 0. `KeyError` for one it does not have."""
         data = bytearray(self.size)
         known = {member.name: member for member in self.fields}
         for name, value in values.items():

@@ -1,8 +1,8 @@
 """The C sources, and splicing them into one text.
 
-bcc rewrites map accesses only in the main text, so headers are spliced into it, each behind a `#line`
-that lets clang and the verifier name the real file. A file whose names begin with `self_` belongs to one
-instance of a function: it is spliced once for each, with `self_` and `SELF_` renamed.
+bcc rewrites map accesses only in the main text, so headers are spliced into it, each behind a
+`#line` that lets clang and the verifier name the real file. A file whose names begin with `self_`
+belongs to an instance of a function: it is spliced once for each, with `self_` and `SELF_` renamed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REASON = re.compile(r"^\tNF_REASON_(\w+) = (\d+),\s*/\* (.*) \*/$", re.MULTILIN
 
 @cache
 def read(name: str) -> str:
-    """The text of a C file below nfv/ebpf, e.g. "functions/router.c"; a bare name is in include/."""
+    """The text of a C file below nfv/ebpf: "functions/router.c"; a bare name is in include/."""
     path = ROOT / name if "/" in name else ROOT / "include" / name
     return path.read_text()
 

@@ -50,7 +50,7 @@ def places(patterns: Sequence[Pattern]) -> int:
 
 
 def publish(maps: Maps, patterns: Sequence[Pattern], beside: Mapping[str, Iterable[bytes]]) -> None:
-    """Write the patterns, and what stands beside them, into the half that is not read; then name it.
+    """Write patterns, and what stands beside them, into the half that is not read; then name it.
 
     `beside` has the elements of further maps by place, the default's first.
     """

@@ -1,8 +1,8 @@
 """Compiles one C text with bcc: text on standard input, an `Object` on standard output.
 
 A process of its own, because bcc writes clang's and the verifier's words to file descriptor 2, and
-because several texts compile at once. With `--explain PROGRAM` the program is also loaded as bcc loads
-it, so that a verifier's refusal comes with the lines of the C text.
+because several texts compile at once. With `--explain PROGRAM` the program is also loaded as bcc
+loads it, so that a verifier's refusal comes with the lines of the C text.
 """
 
 from __future__ import annotations

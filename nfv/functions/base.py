@@ -63,7 +63,7 @@ class Function(Generic[ConfigT]):
 
     @property
     def routes(self) -> Sequence[Any]:
-        """Static routes of its namespace: each with `to`, `via`, `interface`, `type`, `priority`."""
+        """Static routes of its namespace: `to`, `via`, `interface`, `type`, `priority` of each."""
         return ()
 
     def defines(self) -> Mapping[str, int]:

@@ -111,7 +111,7 @@ class Firewall(Function[FirewallConfig]):
         }
 
     def rule_names(self) -> Mapping[str, int]:
-        """Rules by what they are known by in statistics: their name, or their text; -1 the default."""
+        """Index of each rule by its name in statistics, or its text; -1 is the default."""
         names = {DEFAULT: -1}
         for index, rule in enumerate(self.config.rules):
             text = rule.name or rule.model_dump_json(exclude_defaults=True)

@@ -23,7 +23,7 @@ struct self_interface {
 struct self_adjacency {
 	u32 action; /* enum self_action */
 	u32 egress; /* port of the router's interface */
-	u32 tx;	    /* port at the end of that interface's chain, if nothing is in between */
+	u32 tx;     /* port at the end of that interface's chain, if nothing is in between */
 	u32 mtu;    /* of the interface, bytes from the IP header on */
 	u8 dst_mac[ETH_ALEN];
 	u8 src_mac[ETH_ALEN];
@@ -157,8 +157,7 @@ static __always_inline int self_admit(struct xdp_md *ctx, struct nf_packet *pkt,
 	if (pkt->options || !interface->up)
 		return nf_punt(pkt, NF_REASON_OPTIONS);
 	/* The kernel trims what follows the packet; in a minimal frame it is the usual padding. */
-	if (pkt->frame_length > ETH_ZLEN &&
-	    pkt->frame_length != pkt->packet_length + sizeof(*eth))
+	if (pkt->frame_length > ETH_ZLEN && pkt->frame_length != pkt->packet_length + sizeof(*eth))
 		return nf_punt(pkt, NF_REASON_PADDING);
 	return pkt->family == 4 ? self_admit4(ctx, pkt) : self_admit6(pkt);
 }

@@ -7,16 +7,16 @@
 #include "parse.h"
 
 enum self_state {
-	SELF_STATE_NEW = 0,	    /* one direction seen */
-	SELF_STATE_REPLIED = 1,	    /* both directions seen; TCP: SYN answered */
+	SELF_STATE_NEW = 0,         /* one direction seen */
+	SELF_STATE_REPLIED = 1,     /* both directions seen; TCP: SYN answered */
 	SELF_STATE_ESTABLISHED = 2, /* TCP: handshake done, or picked up in the middle */
-	SELF_STATE_CLOSING = 3,	    /* TCP: a FIN was seen */
-	SELF_STATE_CLOSED = 4,	    /* TCP: FIN both ways, or RST */
+	SELF_STATE_CLOSING = 3,     /* TCP: a FIN was seen */
+	SELF_STATE_CLOSED = 4,      /* TCP: FIN both ways, or RST */
 };
 
-#define SELF_FIN_LOW 1	     /* FIN from the lower endpoint */
-#define SELF_FIN_HIGH 2	     /* FIN from the higher endpoint */
-#define SELF_ORIGIN_HIGH 4   /* the higher endpoint sent the first packet */
+#define SELF_FIN_LOW 1     /* FIN from the lower endpoint */
+#define SELF_FIN_HIGH 2    /* FIN from the higher endpoint */
+#define SELF_ORIGIN_HIGH 4 /* the higher endpoint sent the first packet */
 
 struct self_connection {
 	u32 seen;    /* jiffies of the last packet, give or take SELF_SEEN_SLACK */
@@ -146,8 +146,7 @@ static __always_inline void self_tcp(struct self_connection *found, u8 flags, u3
 		found->state = (found->flags & 3) == 3 ? SELF_STATE_CLOSED : SELF_STATE_CLOSING;
 		return;
 	}
-	if (found->state == SELF_STATE_NEW &&
-	    from_high != !!(found->flags & SELF_ORIGIN_HIGH))
+	if (found->state == SELF_STATE_NEW && from_high != !!(found->flags & SELF_ORIGIN_HIGH))
 		found->state = SELF_STATE_REPLIED;
 	else if (found->state == SELF_STATE_REPLIED && (flags & (TCP_SYN | TCP_ACK)) == TCP_ACK &&
 		 from_high == !!(found->flags & SELF_ORIGIN_HIGH))
@@ -164,8 +163,7 @@ static __always_inline int self_continue(struct self_connection *found, struct n
 		found->seen = now;
 	if (pkt->protocol == IPPROTO_TCP)
 		self_tcp(found, pkt->tcp_flags, from_high);
-	else if (found->state == SELF_STATE_NEW &&
-		 from_high != !!(found->flags & SELF_ORIGIN_HIGH))
+	else if (found->state == SELF_STATE_NEW && from_high != !!(found->flags & SELF_ORIGIN_HIGH))
 		found->state = SELF_STATE_REPLIED;
 	self_count(found->counter, pkt->frame_length);
 	return NF_NEXT;

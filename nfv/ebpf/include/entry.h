@@ -7,7 +7,7 @@
 
 /* Link constants that every program has. */
 #define ENTRY_REJECT_JUMP 0 /* place in nf_jumps of the program that answers rejected packets */
-#define ENTRY_LINKS 1	    /* the first number free for the walks */
+#define ENTRY_LINKS 1       /* the first number free for the walks */
 
 /* Set in nf_packet.tx: not a port to send to, but the place in nf_jumps of the walk that goes on. */
 #define ENTRY_JUMP 0x80000000u

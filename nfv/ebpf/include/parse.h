@@ -67,8 +67,8 @@ static __always_inline int parse_ipv4(struct xdp_md *ctx, struct nf_packet *pkt)
 	fragment = bpf_ntohs(ip->frag_off);
 	if (fragment & (PARSE_IP_MORE | PARSE_IP_OFFSET_MASK)) {
 		pkt->fragment_id = ip->id;
-		pkt->fragment = fragment & PARSE_IP_OFFSET_MASK ? NF_FRAGMENT_LATER :
-								  NF_FRAGMENT_FIRST;
+		pkt->fragment =
+			fragment & PARSE_IP_OFFSET_MASK ? NF_FRAGMENT_LATER : NF_FRAGMENT_FIRST;
 	}
 	return NF_NEXT;
 }

@@ -44,8 +44,7 @@ static __always_inline int reject_allowed(void)
 }
 
 /* RFC 1122, section 3.2.2: no answer to errors, later fragments, or what went to more than one host. */
-static __always_inline int reject_answerable(struct xdp_md *ctx,
-					     const struct nf_packet *pkt)
+static __always_inline int reject_answerable(struct xdp_md *ctx, const struct nf_packet *pkt)
 {
 	u8 type = bpf_ntohs(pkt->dport) >> 8;
 	const u8 *to = nf_at(ctx, 0, sizeof(struct ethhdr));
