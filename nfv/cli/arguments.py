@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from nfv.errors import InputError, NfvError
+from nfv.cli import failure
+from nfv.errors import InputError, KernelError, NfvError
 
 if TYPE_CHECKING:
     from nfv.chain.topology import Topology
     from nfv.dataplane.state import State
 
 SUFFIXES = (".yaml", ".yml")
-
 
 Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 
@@ -45,10 +45,8 @@ def completes(parts: Callable[[State], Iterable[str]]) -> Complete:
     def complete(
         ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from nfv.dataplane import state
-
         try:
-            names = parts(state.resolve(ctx.params["topology"]))
+            names = parts(stored(ctx.params["topology"]))
         except NfvError:
             return []
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -73,24 +71,48 @@ def read(text: str) -> Topology:
     Raises TopologyError, and InputError if there is neither.
     """
     from nfv.chain import topology
+
+    return topology.load(text) if is_file(text) else stored(text).topology()
+
+
+def stored(text: str) -> State:
+    """The applied topology that a TOPOLOGY argument means: by its name, or by its file.
+
+    Raises TopologyError, and InputError that lists what is applied.
+    """
     from nfv.chain.report import listed
     from nfv.dataplane import state
 
-    if is_file(text):
-        return topology.load(text)
-    require_root(f"'{text}' is no file, and only root can read what is applied")
-    stored = state.load(text)
-    if stored is None:
+    name = name_of(text)
+    require_root("only root can read what is applied")
+    found = state.load(name)
+    if found is None:
         names = state.names()
-        hint = f"applied are {listed(names)}" if names else "nothing is applied: give a file"
-        raise InputError(f"'{text}' is neither a file nor an applied topology", hint)
-    return stored.topology()
+        missing = "" if is_file(text) else ", and there is no such file"
+        hint = f"applied are {listed(names)}" if names else "nothing is applied"
+        raise InputError(f"topology '{name}' is not applied{missing}", hint)
+    return found
 
 
-def applied_name(text: str) -> str:
-    """The name in a TOPOLOGY argument: of the topology in a file, or the argument itself.
+def attended(text: str) -> State:
+    """Like `stored`, with the agent running.
 
-    Raises TopologyError, and InputError if it is not a name.
+    If it does not start, a warning says so: the fast path goes on without.
+    """
+    from nfv.dataplane import agentctl
+
+    found = stored(text)
+    try:
+        agentctl.ensure(found.name)
+    except KernelError as error:
+        failure.warn(error)
+    return found
+
+
+def name_of(text: str) -> str:
+    """The name that a TOPOLOGY argument is, or that its file gives.
+
+    Raises TopologyError, and InputError if it cannot be a name.
     """
     from nfv.chain import fields, topology
 
@@ -106,9 +128,9 @@ def is_file(text: str) -> bool:
     return text == "-" or "/" in text or text.endswith(SUFFIXES) or Path(text).is_file()
 
 
-def parts(applied: State) -> list[str]:
+def parts(found: State) -> list[str]:
     """The SAPs and functions of a topology."""
-    topology = applied.topology()
+    topology = found.topology()
     return [*topology.saps, *topology.vnfs]
 
 
@@ -118,8 +140,8 @@ def check_part(name: str, known: Iterable[str], topology: str) -> None:
     if name not in names:
         from nfv.chain.report import did_you_mean, listed
 
-        hint = did_you_mean(name, names, f"there are {listed(names)}" if names else None)
-        raise InputError(f"topology {topology} has no '{name}' to do this with", hint)
+        hint = did_you_mean(name, names, f"it has {listed(names)}" if names else None)
+        raise InputError(f"topology {topology} has no '{name}' for this", hint)
 
 
 def require_root(reason: str) -> None:

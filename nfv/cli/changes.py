@@ -24,8 +24,8 @@ def show(plan: Plan, closing: str, format_: Format) -> None:
     elif plan.empty:
         click.echo("No changes.")
     else:
-        for line in plan.lines:
-            click.echo(_text(line))
+        if plan.lines:
+            click.echo(output.columns([_cells(line) for line in plan.lines]))
         click.echo(closing)
 
 
@@ -51,14 +51,12 @@ def _counts(plan: Plan) -> dict[str, int]:
     return {verb: symbols.count(symbol) for symbol, verb in _VERBS.items()}
 
 
-def _text(line: Line) -> str:
+def _cells(line: Line) -> tuple[str, ...]:
     symbol = line.symbol.value
     name = f"{line.name} ({line.type})" if line.type else line.name
-    mode = f" [{line.mode}]" if line.mode else ""
     place = f"{line.position.file}:{line.position.line}" if line.position else ""
-    about = "  ".join(part for part in (line.reason + mode, place) if part)
     mark = click.style(f"{symbol:>3}", fg=_COLOURS[symbol], bold=True)
-    return f"{mark} {line.kind:<8}  {name:<24}  {about}".rstrip()
+    return mark, line.kind, name, place, line.mode, line.reason
 
 
 def _plain(plan: Plan) -> dict[str, object]:

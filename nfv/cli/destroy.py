@@ -40,7 +40,7 @@ def command(
     from nfv.dataplane import state
 
     if topology is not None:
-        _destroy(arguments.applied_name(topology), quiet)
+        _destroy(arguments.name_of(topology), quiet)
         return
     names = state.names()
     if names and not yes:

@@ -23,7 +23,7 @@ def _places(applied: State) -> dict[str, str]:
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @arguments.applied_argument
 @click.argument("name", shell_complete=arguments.completes(_places))
-@click.argument("words", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("words", metavar="[--] COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(topology: str, name: str, words: tuple[str, ...]) -> None:
     """Run a command inside a topology.
 
@@ -37,10 +37,12 @@ def command(topology: str, name: str, words: tuple[str, ...]) -> None:
       sudo nfvctl exec branch gw -- tcpdump -ni lan
       sudo nfvctl exec branch lan -- bash
     """
-    arguments.require_root("entering a namespace takes root")
-    from nfv.dataplane import netns, state
+    command_line = words[1:] if words[0] == "--" else words
+    if not command_line:
+        raise click.UsageError("missing COMMAND after --", click.get_current_context())
+    from nfv.dataplane import netns
 
-    applied = state.resolve(topology)
+    applied = arguments.attended(topology)
     places = _places(applied)
     arguments.check_part(name, places, applied.name)
     place = places[name]
@@ -49,6 +51,6 @@ def command(topology: str, name: str, words: tuple[str, ...]) -> None:
             f"the network namespace {place} is gone", f"`nfvctl apply {applied.name}` mends it"
         )
     try:
-        os.execvp("ip", ["ip", "netns", "exec", place, *words])
+        os.execvp("ip", ["ip", "netns", "exec", place, *command_line])
     except FileNotFoundError as error:
         raise InputError("the command ip is missing", "apt-get install iproute2") from error

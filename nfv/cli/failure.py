@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import click
 
+from nfv.cli import output
 from nfv.errors import ExitCode, LeftoverError, NfvError, TopologyError
 
 
@@ -20,12 +21,12 @@ def show(error: NfvError, debug: bool) -> int:
         from nfv.chain.report import format_problem
 
         for problem in error.problems:
-            click.echo(format_problem(problem), err=True)
+            _echo(format_problem(problem))
     _say(error.message, error.hint)
     if isinstance(error, LeftoverError):
-        click.echo("remaining, each with the command that clears it:", err=True)
+        _echo("remaining, each with the command that clears it:")
         for thing, command in error.leftovers:
-            click.echo(f"  {thing}\n    {command}", err=True)
+            _echo(f"  {thing}\n    {command}")
     return error.exit_code
 
 
@@ -39,7 +40,7 @@ def show_misuse(error: click.ClickException) -> int:
 
 def show_interruption() -> int:
     """The user stopped the command where nothing was being changed."""
-    click.echo("interrupted", err=True)
+    _echo("interrupted")
     return ExitCode.INTERRUPTED
 
 
@@ -64,12 +65,23 @@ def unknown(what: str, word: str, known: Iterable[str]) -> click.UsageError:
     return click.UsageError(message, click.get_current_context())
 
 
+def warn(error: NfvError) -> None:
+    """An error that the command goes on past."""
+    _echo(f"{click.style('warning:', fg='yellow', bold=True)} {error.message}")
+    if error.hint:
+        hint(error.hint)
+
+
 def _say(message: str, help_: str | None) -> None:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    _echo(f"{click.style('error:', fg='red', bold=True)} {message}")
     if help_:
         hint(help_)
 
 
 def hint(text: str) -> None:
     """What the user can do."""
-    click.echo(f"{click.style('hint:', fg='cyan')} {text}", err=True)
+    _echo(f"{click.style('hint:', fg='cyan')} {text}")
+
+
+def _echo(text: str) -> None:
+    click.echo(text, err=True, color=output.colour())

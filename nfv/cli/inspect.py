@@ -29,10 +29,9 @@ def command(topology: str, format_: Format) -> None:
       sudo nfvctl inspect branch
       sudo nfvctl inspect branch --format json | jq '.ports[].addresses'
     """
-    arguments.require_root("looking into namespaces takes root")
-    from nfv.dataplane import inspection, state
+    from nfv.dataplane import inspection
 
-    found = inspection.inspect(state.resolve(topology))
+    found = inspection.inspect(arguments.stored(topology))
     if format_ != "table":
         output.document(_plain(found), format_)
         return

@@ -23,7 +23,7 @@ def command(format_: Format) -> None:
       sudo nfvctl ls
       sudo nfvctl ls --format json | jq -r '.[].name'
     """
-    arguments.require_root("what is applied only root can see")
+    arguments.require_root("only root can read what is applied")
     from nfv.dataplane import state
 
     applied = [found for name in state.names() if (found := state.load(name))]

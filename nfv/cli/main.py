@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import click
 
 from nfv import __version__
-from nfv.cli import failure
+from nfv.cli import failure, output
 from nfv.errors import ExitCode, NfvError
 
 VERBS = {
@@ -82,8 +82,7 @@ def cli(context: click.Context, debug: bool) -> None:
       130  interrupted; what had been changed was put back
     """
     context.obj.debug = debug
-    if os.environ.get("NO_COLOR"):
-        context.color = False
+    context.color = output.colour()
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(ExitCode.BAD_INPUT)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import click
@@ -17,6 +18,11 @@ format_option: Callable[[Any], Any] = click.option(
     show_default=True,
     help="How to print.",
 )
+
+
+def colour() -> bool | None:
+    """Whether to write in colour: no if NO_COLOR is set, else None, which means on a terminal."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def document(data: object, format_: Format) -> None:
@@ -43,16 +49,32 @@ def item(data: object, format_: Format) -> None:
 
 
 def table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()
 ) -> str:
-    """Rows under a header, as wide as they need; columns titled in `right` are flush right."""
-    bold = [click.style(title, bold=True) for title in header]
-    cells = [bold, *rows]
-    if len(cells) == 1:
+    """Rows under a header, "" if there are none; columns titled in `right` are flush right."""
+    if not rows:
         return ""
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
-    flush = [title in right for title in header]
-    return "\n".join(_row(row, widths, flush) for row in cells)
+    flush = [index for index, title in enumerate(header) if title in right]
+    return columns([[click.style(title, bold=True) for title in header], *rows], flush)
+
+
+def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Rows of cells, each column as wide as it needs; a column that is empty is left out."""
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(_row(row, widths, right) for row in rows)
+
+
+def _row(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
+    parts = []
+    for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        blank = " " * (width - _width(cell))
+        if width:
+            parts.append(blank + cell if index in right else cell + blank)
+    return "  ".join(parts).rstrip()
+
+
+def _width(cell: str) -> int:
+    return len(click.unstyle(cell))
 
 
 def state(text: str) -> str:
@@ -63,15 +85,3 @@ def state(text: str) -> str:
 def shortened(text: str, width: int) -> str:
     """Text cut to so many characters."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def _row(row: Sequence[str], widths: Sequence[int], flush: Sequence[bool]) -> str:
-    parts = []
-    for cell, width, is_right in zip(row, widths, flush, strict=True):
-        blank = " " * (width - _width(cell))
-        parts.append(blank + cell if is_right else cell + blank)
-    return "  ".join(parts).rstrip()
-
-
-def _width(cell: str) -> int:
-    return len(click.unstyle(cell))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,7 @@ from nfv.cli import arguments, output
 from nfv.cli.output import Format
 
 if TYPE_CHECKING:
-    from nfv.chain.topology import Topology
-    from nfv.dataplane.statistics import Count, Counts, Statistics
+    from nfv.dataplane.statistics import Count, Counts, Statistics, VnfCounts
 
 _RULE_WIDTH = 34
 
@@ -26,7 +25,7 @@ _RULE_WIDTH = 34
     "--interval",
     type=click.FloatRange(min=0.1),
     metavar="SECONDS",
-    help="Print what was counted in so many seconds, again and again.",
+    help="Repeat.",
 )
 @output.format_option
 def command(topology: str, name: str | None, interval: float | None, format_: Format) -> None:
@@ -44,34 +43,32 @@ def command(topology: str, name: str | None, interval: float | None, format_: Fo
       sudo nfvctl stats branch --interval 1
       sudo nfvctl stats branch --interval 10 --format json >> branch.jsonl
     """
-    arguments.require_root("reading counters takes root")
-    from nfv.dataplane import state, statistics
-
-    applied = state.resolve(topology)
-    declared = applied.topology()
-    if name is not None:
-        arguments.check_part(name, arguments.parts(applied), applied.name)
-    last = statistics.read(applied)
+    last = _read(topology, name)
     if interval is None:
-        _print(declared, _of(last, name), name, format_)
+        _print(last, name, format_)
         return
     while True:
         time.sleep(interval)
-        present = statistics.read(applied)
-        counted = _of(present.since(last), name)
+        present = _read(topology, name)
+        counted = present.since(last)
         if format_ == "table":
-            moment = time.strftime("%H:%M:%S")
-            click.echo(f"\n{click.style(moment, bold=True)}, within {counted.moment:.1f} s")
-            _print(declared, counted, name, format_)
+            moment = click.style(time.strftime("%H:%M:%S"), bold=True)
+            click.echo(f"\n{moment}, within {counted.moment:.1f} s")
+            _print(counted, name, format_)
         else:
-            output.item({"seconds": counted.moment, **_plain(declared, counted)}, format_)
+            output.item({"seconds": counted.moment, **_plain(counted)}, format_)
         last = present
 
 
-def _of(counted: Statistics, name: str | None) -> Statistics:
-    """What concerns one SAP or function, or all of it."""
+def _read(text: str, name: str | None) -> Statistics:
+    """The counters of a topology, or of one SAP or function of it."""
+    from nfv.dataplane import statistics
+
+    applied = arguments.attended(text)
+    counted = statistics.read(applied)
     if name is None:
         return counted
+    arguments.check_part(name, arguments.parts(applied), applied.name)
     return replace(
         counted,
         ports={
@@ -81,18 +78,17 @@ def _of(counted: Statistics, name: str | None) -> Statistics:
     )
 
 
-def _print(topology: Topology, counted: Statistics, name: str | None, format_: Format) -> None:
+def _print(counted: Statistics, name: str | None, format_: Format) -> None:
     if format_ != "table":
-        output.document(_plain(topology, counted), format_)
+        output.document(_plain(counted), format_)
         return
-    shown = [place for place in counted.ports if name or place in topology.saps]
+    shown = [place for place in counted.ports if name or place in counted.topology.saps]
+    received = {place: counted.ports[place].received for place in shown} if name else {}
     tables = [
         _traffic(counted, shown),
-        _reasons("ATTACHMENT", {place: counted.ports[place].received for place in shown})
-        if name
-        else "",
+        _reasons("ATTACHMENT", received),
         _reasons("FUNCTION", {vnf: counts.ended for vnf, counts in counted.vnfs.items()}),
-        _rules(topology, counted),
+        _rules(counted),
     ]
     click.echo("\n\n".join(table for table in tables if table))
 
@@ -115,20 +111,20 @@ def _reasons(title: str, ended: Mapping[str, Counts]) -> str:
         for name, counts in ended.items()
         for reason, count in counts.items()
     ]
-    return output.table(
-        (title, "PACKETS", "BYTES", "ENDED BECAUSE"), rows, right=("PACKETS", "BYTES")
-    )
+    return output.table((title, "PACKETS", "BYTES", "REASON"), rows, right=("PACKETS", "BYTES"))
 
 
-def _rules(topology: Topology, counted: Statistics) -> str:
-    from nfv.dataplane.statistics import rules
-
-    rows = []
-    for vnf, counts in counted.vnfs.items():
-        for key, rule in rules(topology, vnf).items():
-            place = f"{rule.position.file}:{rule.position.line}"
-            text = output.shortened(rule.text, _RULE_WIDTH)
-            rows.append((vnf, text, *_numbers(counts.rules[key]), place))
+def _rules(counted: Statistics) -> str:
+    rows = [
+        (
+            vnf,
+            output.shortened(rule.text, _RULE_WIDTH),
+            *_numbers(counts.matched[key]),
+            f"{rule.position.file}:{rule.position.line}",
+        )
+        for vnf, counts in counted.vnfs.items()
+        for key, rule in counts.rules.items()
+    ]
     header = ("FUNCTION", "RULE", "PACKETS", "BYTES", "WRITTEN IN")
     return output.table(header, rows, right=("PACKETS", "BYTES"))
 
@@ -137,9 +133,9 @@ def _numbers(count: Count) -> tuple[str, str]:
     return f"{count.packets:,}", f"{count.bytes:,}"
 
 
-def _plain(topology: Topology, counted: Statistics) -> dict[str, object]:
+def _plain(counted: Statistics) -> dict[str, object]:
     return {
-        "topology": topology.name,
+        "topology": counted.topology.name,
         "ports": {
             place: {
                 "in": asdict(port.entered),
@@ -150,9 +146,9 @@ def _plain(topology: Topology, counted: Statistics) -> dict[str, object]:
         },
         "vnfs": {
             name: {
-                "type": topology.vnfs[name].type,
+                "type": counted.topology.vnfs[name].type,
                 "ended": _plain_counts(vnf.ended),
-                "rules": list(_plain_rules(topology, name, vnf.rules)),
+                "rules": _plain_rules(vnf),
             }
             for name, vnf in counted.vnfs.items()
         },
@@ -163,9 +159,13 @@ def _plain_counts(counts: Counts) -> dict[str, object]:
     return {reason: asdict(count) for reason, count in counts.items()}
 
 
-def _plain_rules(topology: Topology, vnf: str, matched: Counts) -> Iterator[dict[str, object]]:
-    from nfv.dataplane.statistics import rules
-
-    for key, rule in rules(topology, vnf).items():
-        position = {"file": rule.position.file, "line": rule.position.line}
-        yield {"rule": rule.text, **position, **asdict(matched[key])}
+def _plain_rules(vnf: VnfCounts) -> list[dict[str, object]]:
+    return [
+        {
+            "rule": rule.text,
+            "file": rule.position.file,
+            "line": rule.position.line,
+            **asdict(vnf.matched[key]),
+        }
+        for key, rule in vnf.rules.items()
+    ]

@@ -119,25 +119,26 @@ def _port(port: Port, seen: Observation) -> PortStatus:
 
 def _troubles(port: Port, seen: Observation) -> Iterator[str]:
     """What keeps packets from passing a port, the gravest first."""
-    ends = [port.outer, port.inner] if port.inner else [port.outer]
-    yield from (f"namespace {end.netns} is gone" for end in ends if end.netns not in seen)
-    links = [(end, seen[end.netns].links.get(end.name)) for end in ends]
-    yield from (f"device {end.name} is gone" for end, link in links if link is None)
-    yield from ("down" for _, link in links if link and not link.up)
-    yield from ("no carrier" for _, link in links if link and not link.carrier)
+    views = {"": seen.get(_visible(port).netns), "fabric ": seen.get(port.outer.netns)}
+    yield from (f"{end}namespace is gone" for end, view in views.items() if view is None)
+    names = {"": _visible(port).name, "fabric ": port.outer.name}
+    links = {end: view.links.get(names[end]) for end, view in views.items() if view}
+    yield from (f"{end}device is gone" for end, link in links.items() if link is None)
+    yield from (f"{end}down" for end, link in links.items() if link and not link.up)
+    yield from ("no carrier" for link in links.values() if link and not link.carrier)
 
 
 def _program(topology: str, place: Attachment) -> ProgramStatus:
     pin = state.pins(topology) / "port" / str(place) / "link"
     if not pin.exists():
-        return ProgramStatus(str(place), "is gone", None, 0)
+        return ProgramStatus(str(place), "not attached", None, 0)
     link = bpf.obj_get(pin)
     try:
         ident, ifindex = bpf.link_info(link)
     finally:
         os.close(link)
     if not ifindex:
-        return ProgramStatus(str(place), "its device is gone", None, 0)
+        return ProgramStatus(str(place), "device is gone", None, 0)
     program = bpf.prog_open(ident)
     try:
         _, name, machine_code = bpf.prog_info(program)

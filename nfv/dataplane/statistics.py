@@ -57,27 +57,37 @@ class PortCounts:
         return sum(self.received.values(), Count())
 
     def since(self, earlier: PortCounts) -> PortCounts:
-        received = _since(self.received, earlier.received)
+        received = _counted(_since(self.received, earlier.received))
         return PortCounts(self.attachment, received, self.sent.since(earlier.sent))
 
 
 @dataclass(frozen=True)
+class Rule:
+    """A rule of a function as its file has it."""
+
+    text: str  # its name, or what it says
+    position: Position
+
+
+@dataclass(frozen=True)
 class VnfCounts:
-    """A function: packets whose walk ended in it, by reason, and those that its rules decided."""
+    """A function: packets whose walk ended in it, by reason, and those of its rules."""
 
     name: str
     ended: Counts
-    rules: Counts  # by the name of the rule
+    rules: Mapping[str, Rule]
+    matched: Counts  # by the key of the rule
 
     def since(self, earlier: VnfCounts) -> VnfCounts:
-        ended = _since(self.ended, earlier.ended)
-        return VnfCounts(self.name, ended, _since(self.rules, earlier.rules))
+        ended = _counted(_since(self.ended, earlier.ended))
+        return VnfCounts(self.name, ended, self.rules, _since(self.matched, earlier.matched))
 
 
 @dataclass(frozen=True)
 class Statistics:
     """The counters of one topology at one moment, or what they counted between two."""
 
+    topology: Topology
     moment: float  # seconds, of the monotonic clock
     ports: Mapping[str, PortCounts]
     vnfs: Mapping[str, VnfCounts]
@@ -85,6 +95,7 @@ class Statistics:
     def since(self, earlier: Statistics) -> Statistics:
         """What was counted since; `moment` becomes the time between, in seconds."""
         return Statistics(
+            self.topology,
             self.moment - earlier.moment,
             {
                 name: port.since(earlier.ports[name]) if name in earlier.ports else port
@@ -97,14 +108,6 @@ class Statistics:
         )
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A rule of a function as its file has it."""
-
-    text: str  # its name, or what it says
-    position: Position
-
-
 @runtime_checkable
 class _HasRules(Protocol):
     def rule_names(self) -> Mapping[str, int]:
@@ -113,6 +116,7 @@ class _HasRules(Protocol):
 
 def read(applied: State) -> Statistics:
     """Read all counters. Raises `KernelError` if they are gone."""
+    topology = applied.topology()
     pins = state.pins(applied.name)
     sent = _counts(pins / "sent")
     ports = {
@@ -120,12 +124,21 @@ def read(applied: State) -> Statistics:
         for name, number in applied.ports.items()
     }
     vnfs = {
-        name: _vnf(name, pins / "vnf" / name, places) for name, places in applied.counters.items()
+        name: _vnf(topology, name, pins / "vnf" / name, places)
+        for name, places in applied.counters.items()
     }
-    return Statistics(time.monotonic(), ports, vnfs)
+    return Statistics(topology, time.monotonic(), ports, vnfs)
 
 
-def rules(topology: Topology, vnf: str) -> dict[str, Rule]:
+def _vnf(topology: Topology, name: str, pins: Path, places: Mapping[str, int]) -> VnfCounts:
+    if not pins.exists():  # it stands in no chain
+        return VnfCounts(name, {}, {}, {})
+    counters = _counts(pins / "counters") if places else []
+    matched = {rule: counters[place] for rule, place in places.items()}
+    return VnfCounts(name, _by_reason(pins / "reasons"), _rules(topology, name), matched)
+
+
+def _rules(topology: Topology, vnf: str) -> dict[str, Rule]:
     """The rules of a function by what they are counted under."""
     function = topology.vnfs[vnf]
     if not isinstance(function, _HasRules):
@@ -158,22 +171,15 @@ def _since(counts: Counts, earlier: Counts) -> Counts:
     return {name: count.since(earlier.get(name, Count())) for name, count in counts.items()}
 
 
-def _vnf(name: str, pins: Path, places: Mapping[str, int]) -> VnfCounts:
-    if not pins.exists():  # it stands in no chain
-        return VnfCounts(name, {}, {})
-    rules = _counts(pins / "counters") if places else []
-    matched = {rule: rules[place] for rule, place in places.items()}
-    return VnfCounts(name, _by_reason(pins / "reasons"), matched)
+def _counted(counts: Counts) -> Counts:
+    """Those that are not zero."""
+    return {name: count for name, count in counts.items() if count.packets}
 
 
 def _by_reason(pin: Path) -> Counts:
     """What is not zero of an array by reason."""
-    names = sources.reasons()
-    return {
-        names[number][0]: count
-        for number, count in enumerate(_counts(pin))
-        if count.packets and number in names
-    }
+    counts = _counts(pin)
+    return _counted({name: counts[number] for number, (name, _) in sources.reasons().items()})
 
 
 def _counts(pin: Path) -> list[Count]:
