@@ -102,7 +102,7 @@ class Server:
     def _answer(self, line: bytes) -> Mapping[str, object]:
         try:
             request = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {"error": "a request is one line of JSON"}
         what = request.get("do") if isinstance(request, dict) else None
         handler = self._handlers.get(what) if isinstance(what, str) else None

@@ -1,0 +1,233 @@
+"""A router's namespace and maps made by hand, and a reader of the maps that is not the agent's.
+
+`lookup` finds what XDP would do with a packet, as nfv/ebpf/functions/router.c does it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfv.chain.topology import loads
+from nfv.dataplane import agentctl, netns, state, wiring
+from nfv.dataplane.bpf import F_MMAPABLE, Map, MapType
+from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.wiring import Wiring
+
+TEXT = """\
+name: {name}
+saps:
+  lan: {{kind: host, ip: 10.0.1.10/24, gateway: 10.0.1.1}}
+  wan: {{kind: host, ip: 192.0.2.254/24, gateway: 192.0.2.1}}
+vnfs:
+  fw: {{type: firewall, connections: {connections}, default: accept}}
+  gw:
+    type: router
+    interfaces:
+      lan: {{ip: [10.0.1.1/24, "2001:db8:1::1/64"]}}
+      wan: {{ip: [192.0.2.1/24, "2001:db8:2::1/64"]}}
+chains:
+  inside: {{path: [lan, fw, "gw:lan"]}}
+  outside: {{path: ["gw:wan", wan]}}
+"""
+
+NODES = 2 * 512
+ADJACENCIES = 256
+_CHILD = 1 << 31
+
+
+@dataclass(frozen=True)
+class Hop:
+    """An adjacency as XDP finds it."""
+
+    action: int
+    egress: int = 0
+    tx: int = 0
+    mtu: int = 0
+    dst_mac: str = "00:00:00:00:00:00"
+    src_mac: str = "00:00:00:00:00:00"
+
+
+PUNT, BLACKHOLE = Hop(0), Hop(2)
+
+
+class Bed:
+    """One topology with a router `gw` and a firewall `fw`, in namespaces and maps of its own."""
+
+    def __init__(self, name: str, *, nodes: int = NODES, adjacencies: int = ADJACENCIES) -> None:
+        self.name = name
+        self.netns = f"nfv.{name}.gw"
+        self.pins = state.pins(name) / "vnf" / "gw"
+        self.sizes = {
+            "fib4": (1024, nodes),
+            "fib6": (1024, nodes),
+            "adjacencies": (32, adjacencies),
+            "interfaces": (8, 2),
+            "tables": (8, 1),
+        }
+        self.connections = 64
+        self.ports: dict[str, int] = {}  # port numbers; by default in the order of the file
+
+    def build(self) -> None:
+        """Make and pin the maps, the namespace and its interfaces, and record the state."""
+        self.make_maps()
+        self.make_namespace()
+        self.store()
+
+    def make_maps(self) -> None:
+        self.pins.mkdir(parents=True)
+        for name, (size, count) in self.sizes.items():
+            self._pin(self.pins / name, MapType.ARRAY, 4, size, count, F_MMAPABLE)
+        firewall = self.pins.with_name("fw")
+        firewall.mkdir()
+        self._pin(firewall / "connections4", MapType.HASH, 16, 12, self.connections, 0)
+        self._pin(firewall / "connections6", MapType.HASH, 40, 12, self.connections, 0)
+
+    @staticmethod
+    def _pin(pin: Path, type_: MapType, key: int, value: int, count: int, flags: int) -> None:
+        made = Map.create(type_, key, value, count, flags=flags, name=pin.name)
+        made.pin(pin)
+        made.close()
+
+    def make_namespace(self) -> None:
+        netns.create(self.netns, f"nfv:{self.name}")
+        with Netlink(self.netns) as netlink:
+            for port in self.wiring().of("gw"):
+                assert port.inner is not None
+                assert port.mac is not None
+                device = port.inner.name
+                netlink.add_veth(device, f"{device}-far", mac=port.mac)
+                netlink.set_link(f"{device}-far", up=True)
+                netlink.set_link(device, up=True)
+            for device, *addresses in (
+                ("lan", "10.0.1.1/24", "2001:db8:1::1/64"),
+                ("wan", "192.0.2.1/24", "2001:db8:2::1/64"),
+            ):
+                for address in addresses:
+                    netlink.add_address(device, address)
+        for version in ("ipv4", "ipv6"):
+            self.sysctl(f"net/{version}/conf/all/forwarding", 1)
+
+    def wiring(self) -> Wiring:
+        topology = loads(self.text)
+        return wiring.wire(topology, wiring.number_ports(topology, self.ports))
+
+    @property
+    def text(self) -> str:
+        return TEXT.format(name=self.name, connections=self.connections)
+
+    def store(self) -> None:
+        ports = {str(place): port.number for place, port in self.wiring().ports.items()}
+        state.store(state.State(self.name, "test.yaml", self.text, ports))
+
+    def remove(self) -> None:
+        agentctl.stop(self.name)
+        if netns.exists(self.netns):
+            netns.delete(self.netns)
+        self.remove_maps()
+        state.remove(self.name)
+
+    def remove_maps(self) -> None:
+        shutil.rmtree(state.pins(self.name), ignore_errors=True)
+
+    def ip(self, arguments: str) -> str:
+        """Run iproute2 in the router's namespace."""
+        command = ["ip", "-n", self.netns, *arguments.split()]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def batch(self, commands: list[str]) -> None:
+        """Run many at once."""
+        subprocess.run(
+            ["ip", "-n", self.netns, "-batch", "-"],
+            input="\n".join(commands),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+
+    def sysctl(self, path: str, value: int) -> None:
+        with netns.entered(self.netns):
+            netns.write_sysctl(path, value)
+
+    def sync(self) -> None:
+        """Return when the agent has taken in all that the kernel has told."""
+        agentctl.sync(self.name)
+
+    def port(self, place: str) -> int:
+        return next(port.number for at, port in self.wiring().ports.items() if str(at) == place)
+
+    def mac(self, interface: str) -> str:
+        with Netlink(self.netns) as netlink:
+            return str(netlink.links()[interface].mac)
+
+    def via(self, interface: str, mac: str, mtu: int = 1500) -> Hop:
+        """The hop out of an interface to a MAC: lan leads to a firewall, wan straight to a SAP."""
+        number = self.port(f"gw:{interface}")
+        tx = self.port("wan") if interface == "wan" else 1 << 31 | 2 * number
+        return Hop(1, number, tx, mtu, mac, self.mac(interface))
+
+    def lookup(self, address: str) -> Hop:
+        """What XDP does with a packet to an address."""
+        with _opened(self.pins / "tables") as tables:
+            roots = struct.unpack("=2I", tables[0])
+        destination = ipaddress.ip_address(address)
+        version = destination.version
+        with _opened(self.pins / f"fib{version}") as nodes:
+            number = _walk(nodes, roots[version == 6], destination.packed)
+        with _opened(self.pins / "adjacencies") as adjacencies:
+            fields = struct.unpack("=4I6s6s4x", adjacencies[number])
+        action, egress, tx, mtu, *macs = fields
+        return Hop(action, egress, tx, mtu, *(mac.hex(":") for mac in macs))
+
+    def interface(self, ordinal: int) -> tuple[str, int]:
+        """MAC and `up` of an interface."""
+        with _opened(self.pins / "interfaces") as interfaces:
+            mac, up = struct.unpack("=6sH", interfaces[ordinal])
+        return mac.hex(":"), up
+
+    def router(self) -> dict[str, object]:
+        """The agent's own view of the router."""
+        status = agentctl.status(self.name)
+        assert status is not None
+        routers = status["routers"]
+        assert isinstance(routers, dict)
+        found: dict[str, object] = routers["gw"]
+        return found
+
+    def agent_pid(self) -> int:
+        status = agentctl.status(self.name)
+        assert status is not None
+        return int(str(status["pid"]))
+
+
+def scratch_name(test: str) -> str:
+    """A topology name that no other test process uses."""
+    return f"e-{test}-{os.getpid()}"[:32]
+
+
+@contextmanager
+def _opened(pin: Path) -> Iterator[Map]:
+    found = Map.open(pin)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def _walk(nodes: Map, root: int, address: bytes) -> int:
+    slot: int = root + address[0]
+    for byte in address[1:]:
+        index = slot & ~_CHILD
+        if index >= nodes.max_entries:
+            return 0
+        (slot,) = struct.unpack_from("=I", nodes[index], byte * 4)
+        if not slot & _CHILD:
+            return slot
+    return 0
