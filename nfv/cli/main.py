@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,9 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     session = Session()
     try:
         return cli.main(arguments, "nfvctl", standalone_mode=False, obj=session) or ExitCode.OK
-    except BrokenPipeError:  # the reader of the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     except click.ClickException as error:
         return failure.show_misuse(error)
     except (KeyboardInterrupt, click.Abort):
