@@ -14,7 +14,7 @@ from nfv.dataplane.observation import observe
 from nfv.dataplane.plan import Change, Element, Phase, Plan, Symbol, assemble
 from nfv.dataplane.state import State
 from nfv.dataplane.transaction import Step, Transaction
-from nfv.dataplane.wiring import number_ports, wire
+from nfv.dataplane.wiring import number, number_ports, wire
 from nfv.ebpf.compiler import Compiler
 from nfv.errors import InputError, LeftoverError, NfvError
 
@@ -118,9 +118,11 @@ def _prepare(topology: Topology) -> _Prepared:
         name: function.counters(before.counters.get(name, {}) if before else {})
         for name, function in topology.vnfs.items()
     }
-    after = State(topology.name, topology.source.file, topology.source.text, ports, counters)
+    functions = number(topology.vnfs, before.functions if before else {})
+    source = topology.source
+    after = State(topology.name, source.file, source.text, ports, counters, functions)
     compiler = Compiler(headers.find())
-    fastpath = FastPath(topology, wiring, compiler, before, counters)
+    fastpath = FastPath(topology, wiring, compiler, before, after)
     seen = observe([wiring] if old_wiring is None else [wiring, old_wiring])
     changes = [
         *devices.changes(topology, wiring, old_wiring, seen),
@@ -201,9 +203,9 @@ def _remove(
 ) -> None:
     """Go on past what fails, and raise `LeftoverError` with all of it at the end."""
     leftovers = []
-    for number, step in enumerate(steps, done + 1):
+    for at, step in enumerate(steps, done + 1):
         if progress:
-            progress(step.title, number, total)
+            progress(step.title, at, total)
         try:
             step.do()
         except (NfvError, OSError) as error:

@@ -17,7 +17,7 @@ from typing import Any
 from nfv.chain.graph import Entry, entries
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
-from nfv.dataplane import bpf, netns
+from nfv.dataplane import bpf, epoch, netns
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.mapstore import FunctionMaps, MapNames, MapPlan, carry, matches, open_map
 from nfv.dataplane.observation import Observation
@@ -48,14 +48,15 @@ class FastPath:
         wiring: Wiring,
         compiler: Compiler,
         before: State | None,
-        counters: Mapping[str, Mapping[str, int]],
+        after: State,
     ) -> None:
         self.topology = topology
         self.wiring = wiring
         self.compiler = compiler
         self.before = before
         self.former = before.topology() if before else None
-        self.counters = counters
+        self.counters = after.counters
+        self.numbers = after.functions
         self.names = MapNames(topology)
         self.graph: Mapping[Attachment, Entry] = entries(topology)
         self.units: dict[Attachment, Unit] = {
@@ -148,17 +149,26 @@ class FastPath:
         directory = self.names.vnf(name)
         before = dict(self.before.counters.get(name, {})) if self.before else {}
         function, counters = self.topology.vnfs[name], self.counters.get(name, {})
+        number = self.numbers[name]
 
         def do() -> None:
-            function.fill(self._function_maps(directory), counters, before)
+            function.fill(self._function_maps(directory, number), counters, before)
+            self._forget_flows()
 
         def undo() -> None:
-            former.fill(self._function_maps(directory), before, counters)
+            former.fill(self._function_maps(directory, number), before, counters)
+            self._forget_flows()
 
         return Step(f"fill tables of {name}", do, undo if former else None)
 
-    def _function_maps(self, directory: Path) -> FunctionMaps:
-        return FunctionMaps(directory, self.maps, self.plans)
+    def _function_maps(self, directory: Path, number: int = 0) -> FunctionMaps:
+        return FunctionMaps(directory, self.maps, self.plans, number)
+
+    def _forget_flows(self) -> None:
+        """What is remembered of flows was found out with other tables or programs."""
+        epochs = self.maps.get(self.names.root / "epoch")
+        if epochs is not None:
+            epoch.advance(epochs)
 
     def _classifier_change(self, place: Attachment, unit: Unit) -> Iterator[Change]:
         if "c0" not in unit.instances:
@@ -170,7 +180,11 @@ class FastPath:
             return
 
         def fill(wanted: Sequence[Any]) -> Callable[[], None]:
-            return lambda: tables.publish(self._function_maps(directory), wanted, {})
+            def call() -> None:
+                tables.publish(self._function_maps(directory), wanted, {})
+                self._forget_flows()
+
+            return call
 
         step = Step(f"fill classifier of {place}", fill(patterns), fill(former) if former else None)
         symbol = Symbol.CHANGE if former else Symbol.ADD
@@ -224,11 +238,17 @@ class FastPath:
             Symbol.CHANGE if self.before else Symbol.ADD,
             steps=[(Phase.PROGRAM, load)],
         )
+        forget = Step("forget flows", self._forget_flows)
         for place in stale:
             steps = [
                 (Phase.PROGRAM, step) for step in self._exchange(place, self.wiring.ports[place])
             ]
             yield from self._program_lines(place, steps)
+        yield Change(
+            Element("topology", self.topology.name),
+            Symbol.CHANGE if self.before else Symbol.ADD,
+            steps=[(Phase.PROGRAM, forget)],
+        )
 
     def _program_lines(
         self, place: Attachment, steps: Sequence[tuple[Phase, Step]]
@@ -255,14 +275,14 @@ class FastPath:
     def _links(self, unit: Unit) -> list[int]:
         values = []
         for link in unit.links:
-            port = self.wiring.ports[link.attachment]
-            if link.kind == "reject":
-                values.append(jump(port.number, REJECT))
-            elif link.kind == "port":
-                values.append(port.number)
+            node, interface = link.attachment.node, link.attachment.interface
+            if link.kind == "function":
+                values.append(self.numbers[node])
+            elif link.kind == "interface":
+                values.append(list(self.topology.vnfs[node].interfaces).index(str(interface)))
             else:
-                interfaces = list(self.topology.vnfs[link.attachment.node].interfaces)
-                values.append(interfaces.index(str(link.attachment.interface)))
+                number = self.wiring.ports[link.attachment].number
+                values.append(jump(number, REJECT) if link.kind == "reject" else number)
         return values
 
     def _runs(self, place: Attachment, port: Port, seen: Observation) -> bool:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from nfv.dataplane import epoch
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.rib import BLACKHOLE, PUNT, Adjacency
 from nfv.dataplane.routemsg import WIDTHS, Prefix
@@ -166,6 +167,7 @@ class Fib:
 
     def __init__(self, pins: Path) -> None:
         """Open the maps pinned in a directory; `KernelError` if one is missing or too small."""
+        self._epoch = pins.parent.parent / "epoch"
         self._maps = {name: Map.open(pins / name) for name in _MAPS}
         self._memories = {name: found.memory() for name, found in self._maps.items()}
         self._views = {name: self._view(name, memory) for name, memory in self._memories.items()}
@@ -239,19 +241,24 @@ class Fib:
                 self._retry(version, desired)
         if changes:
             self._changed = time.monotonic()
+            epoch.advance_at(self._epoch)
 
     def steer(self, fast: Mapping[int, bool]) -> None:
         """Forward by the tables of some IP versions, and leave the others to the kernel."""
-        self._write_roots(
-            {
-                version: table.root if fast[version] and self.is_complete(version) else KERNEL
-                for version, table in self._tables.items()
-            }
-        )
+        roots = {
+            version: table.root if fast[version] and self.is_complete(version) else KERNEL
+            for version, table in self._tables.items()
+        }
+        if tuple(roots.values()) != self._read_roots():
+            self._write_roots(roots)
+            epoch.advance_at(self._epoch)
 
     def set_interface(self, ordinal: int, mac: bytes, up: bool) -> None:
         """Say whether packets that come in by an interface are forwarded, and its MAC."""
-        self._interfaces[ordinal] = int.from_bytes(_INTERFACE.pack(mac, up), sys.byteorder)
+        packed = int.from_bytes(_INTERFACE.pack(mac, up), sys.byteorder)
+        if self._interfaces[ordinal] != packed:
+            self._interfaces[ordinal] = packed
+            epoch.advance_at(self._epoch)
 
     def _change(
         self,

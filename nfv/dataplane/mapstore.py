@@ -9,13 +9,16 @@ from pathlib import Path
 
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
-from nfv.dataplane import bpf, state
-from nfv.dataplane.bpf import Map, MapType
+from nfv.dataplane import bpf, paths, state
+from nfv.dataplane.bpf import Map, MapType, possible_cpus
 from nfv.dataplane.wiring import MAX_PORTS
 from nfv.ebpf.compose import Unit, classifier_patterns
 from nfv.ebpf.object import Layout, MapSpec, Object
-from nfv.ebpf.sources import reason_count
+from nfv.ebpf.sources import constant, reason_count
 from nfv.ebpf.tables import matcher_sizes
+
+_FLOWS = possible_cpus() * constant("flow.h", "FLOW_SLOTS")
+_PATHS = possible_cpus() * constant("flow.h", "FLOW_PATHS")
 
 _SHARED_SIZES = {
     "nf_ports": MAX_PORTS,
@@ -23,6 +26,12 @@ _SHARED_SIZES = {
     "nf_sent": MAX_PORTS,
     "nf_packets": 1,
     "nf_rejects": 1,
+    "nf_flows4": _FLOWS,
+    "nf_flows6": _FLOWS,
+    "nf_epoch": 1,
+    "nf_paths": _PATHS,
+    "nf_walked": _PATHS,
+    "nf_numbers": 1,
 }
 _HASHES = frozenset({MapType.HASH, MapType.LRU_HASH})
 
@@ -105,10 +114,14 @@ class MapNames:
 class FunctionMaps:
     """The open maps of one instance, as its Python writes them (nfv.ebpf.tables.Maps)."""
 
-    def __init__(self, directory: Path, maps: Mapping[Path, Map], plans: Mapping[Path, MapPlan]):
+    def __init__(
+        self, directory: Path, maps: Mapping[Path, Map], plans: Mapping[Path, MapPlan], number: int
+    ) -> None:
+        """`number` is the function's in counted paths, 0 if it has none."""
         self._directory = directory
         self._maps = maps
         self._plans = plans
+        self._number = number
 
     def memory(self, name: str) -> memoryview:
         found = self._maps[self._directory / name]
@@ -120,8 +133,8 @@ class FunctionMaps:
         return layout
 
     def clear(self, name: str, index: int) -> None:
-        found = self._maps[self._directory / name]
-        found[index] = bytes(found.entry_size)
+        counted = paths.read(self._directory.parent.parent).counted[self._number, index]
+        self._maps[self._directory / name][index] = paths.deduct(counted)
 
 
 def open_map(pin: Path) -> Map | None:

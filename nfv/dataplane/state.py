@@ -29,6 +29,7 @@ class State:
     text: str
     ports: Mapping[str, int]  # attachment -> port number
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # VNF -> what -> place
+    functions: Mapping[str, int] = field(default_factory=dict)  # VNF -> its number in paths
 
     def topology(self) -> Topology:
         """The topology as it was applied."""

@@ -14,13 +14,16 @@ from typing import Protocol, runtime_checkable
 
 from nfv.chain.source import Source
 from nfv.chain.topology import Topology
-from nfv.dataplane import state
+from nfv.dataplane import paths, state
 from nfv.dataplane.bpf import Map
+from nfv.dataplane.paths import Paths
 from nfv.dataplane.state import State
 from nfv.ebpf import sources
 from nfv.errors import KernelError, Position
 
 _COUNTER = struct.Struct("=QQ")  # struct nf_counter of nf.h
+_MODULUS = 1 << 64
+_FORWARDED = "forwarded"
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Count:
     bytes: int = 0
 
     def __add__(self, other: Count) -> Count:
-        return Count(self.packets + other.packets, self.bytes + other.bytes)
+        packets, size = self.packets + other.packets, self.bytes + other.bytes
+        return Count(packets % _MODULUS, size % _MODULUS)
 
     def since(self, earlier: Count) -> Count:
         """What was counted after `earlier`, a former value, unless the counter began anew."""
@@ -118,24 +122,32 @@ def read(applied: State) -> Statistics:
     """Read all counters. Raises `KernelError` if they are gone."""
     topology = applied.topology()
     pins = state.pins(applied.name)
+    known = paths.read(pins)
     sent = _counts(pins / "sent")
     ports = {
-        name: PortCounts(name, _by_reason(pins / "port" / name / "received"), sent[number])
+        name: PortCounts(
+            name,
+            _by_reason(pins / "port" / name / "received", known.received[number]),
+            sent[number] + Count(*known.sent[number]),
+        )
         for name, number in applied.ports.items()
     }
-    vnfs = {
-        name: _vnf(topology, name, pins / "vnf" / name, places)
-        for name, places in applied.counters.items()
-    }
+    vnfs = {name: _vnf(applied, topology, name, known) for name in applied.counters}
     return Statistics(topology, time.monotonic(), ports, vnfs)
 
 
-def _vnf(topology: Topology, name: str, pins: Path, places: Mapping[str, int]) -> VnfCounts:
+def _vnf(applied: State, topology: Topology, name: str, known: Paths) -> VnfCounts:
+    pins = state.pins(applied.name) / "vnf" / name
     if not pins.exists():  # it stands in no chain
         return VnfCounts(name, {}, {}, {})
+    number, places = applied.functions[name], applied.counters[name]
     counters = _counts(pins / "counters") if places else []
-    matched = {rule: counters[place] for rule, place in places.items()}
-    return VnfCounts(name, _by_reason(pins / "reasons"), _rules(topology, name), matched)
+    matched = {
+        rule: counters[place] + Count(*known.counted[number, place])
+        for rule, place in places.items()
+    }
+    ended = _by_reason(pins / "reasons", known.counted[number, paths.WALK])
+    return VnfCounts(name, ended, _rules(topology, name), matched)
 
 
 def _rules(topology: Topology, vnf: str) -> dict[str, Rule]:
@@ -176,10 +188,11 @@ def _counted(counts: Counts) -> Counts:
     return {name: count for name, count in counts.items() if count.packets}
 
 
-def _by_reason(pin: Path) -> Counts:
-    """What is not zero of an array by reason."""
+def _by_reason(pin: Path, known: tuple[int, int]) -> Counts:
+    """What is not zero of an array by reason; the packets of known flows were all forwarded."""
     counts = _counts(pin)
-    return _counted({name: counts[number] for number, (name, _) in sources.reasons().items()})
+    found = {name: counts[number] for number, (name, _) in sources.reasons().items()}
+    return _counted({**found, _FORWARDED: found[_FORWARDED] + Count(*known)})
 
 
 def _counts(pin: Path) -> list[Count]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from nfv.chain import names
@@ -58,12 +58,17 @@ class Wiring:
 
 
 def number_ports(topology: Topology, before: Mapping[str, int]) -> dict[str, int]:
-    """A number for every attachment; those that had one keep it, as programs and maps know it."""
-    wanted = [str(place) for place in attachments(topology)]
-    kept = {place: before[place] for place in wanted if place in before}
+    """A number for every attachment, from 1 to MAX_PORTS - 1."""
+    return number([str(place) for place in attachments(topology)], before)
+
+
+def number(names: Iterable[str], before: Mapping[str, int]) -> dict[str, int]:
+    """A number for every name; those that had one keep it, as programs and maps know it."""
+    wanted = list(names)
+    kept = {name: before[name] for name in wanted if name in before}
     taken = set(kept.values())
-    free = (number for number in range(1, MAX_PORTS) if number not in taken)
-    return {place: kept[place] if place in kept else next(free) for place in wanted}
+    free = (candidate for candidate in range(1, MAX_PORTS) if candidate not in taken)
+    return {name: kept[name] if name in kept else next(free) for name in wanted}
 
 
 def wire(topology: Topology, numbers: Mapping[str, int]) -> Wiring:

@@ -20,6 +20,8 @@ from nfv.ebpf.tables import turned, words
 MAIN = "nfv_entry"
 REJECT = "nfv_reject"
 
+PATH_LENGTH = sources.constant("nf.h", "NF_PATH_LENGTH")
+
 FUSED_FUNCTIONS = 16
 """Functions of other entries' walks that are inlined behind a router; beyond that, a tail call."""
 
@@ -30,8 +32,8 @@ _FIRST_LINK = 1  # ENTRY_LINKS in entry.h; 0 is the place of the reject program 
 class Link:
     """What a link constant stands for: a port number, or an interface's ordinal in its function."""
 
-    kind: str  # "reject", "port" or "interface"
-    attachment: Attachment
+    kind: str  # "reject", "port", "interface" or "function"
+    attachment: Attachment  # for a function: its name alone
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,18 @@ class _Composer:
     entry: Entry
     links: list[Link] = field(default_factory=list)
     prefixes: dict[str, str] = field(default_factory=dict)  # VNF name -> prefix
-    places: list[tuple[int, list[str]]] = field(
-        default_factory=list
-    )  # rejecting stages: place, way back
-    budget: int = FUSED_FUNCTIONS
+    places: list[tuple[int, list[str]]] = field(default_factory=list)  # of rejection: way back
+
+    @property
+    def cached(self) -> bool:
+        """Whether flows are remembered: it pays where a function stands in the way.
+
+        A router alone is nearly as quick as the cache, and does not depend on the number of flows.
+        """
+        walks = list(self.entry.walks)
+        for walk in self.entry.walks:
+            walks += self.beyond(walk.end).values()
+        return any(walk.functions for walk in walks)
 
     def link(self, kind: str, attachment: Attachment) -> str:
         wanted = Link(kind, attachment)
@@ -73,14 +83,33 @@ class _Composer:
 
     # One walk ------------------------------------------------------------------------------------
 
-    def walk(self, walk: Walk, start: Attachment, depth: int) -> list[str]:
-        """The statements of a walk; they end at `out` or by returning."""
+    def walk(self, walk: Walk, start: Attachment, passed: int = 0) -> list[str]:
+        """The statements of a walk; they end at a label or by returning.
+
+        `passed` functions came before, when the walk goes on behind a router.
+        """
         lines: list[str] = []
         back: list[str] = []
-        for name in walk.functions:
-            lines += self.bump(name, walk.direction, _back(back, self.arrive(start)))
+        for number, name in enumerate(walk.functions, passed):
+            lines += self.bump(name, walk.direction, _back(back, self.deliver(start, "out")))
+            lines += self.counted(name, number)
             back = [*self.step(name, Direction(1 - walk.direction)), *back]
-        return lines + self.arrive(walk.end, depth)
+        if walk.end.interface is None:
+            return lines + self.deliver(walk.end, self.end())
+        return lines + self.enter(walk.end, passed + len(walk.functions), fuse=not passed)
+
+    def end(self) -> str:
+        """The label at which a packet that is sent on ends its walk."""
+        return "keep" if self.cached else "out"
+
+    def counted(self, name: str, number: int) -> list[str]:
+        """Note where a function has counted the packet, for the flow's next ones."""
+        if not self.cached:
+            return []
+        if number >= PATH_LENGTH or not self.topology.vnfs[name].cacheable:
+            return ["pkt->fleeting = 1;"]
+        owner = self.link("function", Attachment(name))
+        return [f"pkt->counted[{number}] = {owner} << 16 | pkt->counter;"]
 
     def step(self, name: str, direction: Direction) -> list[str]:
         prefix = self.prefix(name)
@@ -102,18 +131,17 @@ class _Composer:
         self.places.append((place, back))
         return [*lines[:4], f"\tpkt->place = {place};", *lines[4:]]
 
-    def arrive(self, end: Attachment, depth: int | None = None) -> list[str]:
-        """Leave by a SAP, or enter a function's interface.
+    def deliver(self, end: Attachment, label: str) -> list[str]:
+        """Leave by a port: of a SAP, or to the kernel of a function."""
+        return [
+            f"pkt->egress = {self.link('port', end)};",
+            "pkt->reason = NF_REASON_FORWARDED;",
+            f"goto {label};",
+        ]
 
-        Without a depth the function's kernel takes the packet: answers need no fast path.
-        """
+    def enter(self, end: Attachment, passed: int, fuse: bool) -> list[str]:
+        """Go through a function with interfaces, and on behind the one it chooses."""
         port = self.link("port", end)
-        if end.interface is None or depth is None:
-            return [
-                f"pkt->egress = {port};",
-                "pkt->reason = NF_REASON_FORWARDED;",
-                "goto out;",
-            ]
         prefix = self.prefix(end.node)
         lines = [
             "NF_BARRIER(pkt);",
@@ -124,30 +152,44 @@ class _Composer:
             "\tgoto out;",
             "}",
         ]
-        if depth == 0:
-            lines += self.fused(end.node, end.interface)
-        return [*lines, "return entry_leave(ctx, pkt);"]
+        lines += self.counted(end.node, passed)
+        if fuse:
+            lines += self.fused(end, passed + 1)
+        return [
+            *lines,
+            "if (pkt->tx & ENTRY_JUMP)",
+            "\treturn entry_jump(ctx, pkt);",
+            "pkt->egress = pkt->tx;",
+            f"goto {self.end()};",
+        ]
 
-    def fused(self, node: str, arrived: str) -> list[str]:
-        """The walks behind the router's other interfaces, where they are a lone chain to a SAP."""
+    def fused(self, arrived: Attachment, passed: int) -> list[str]:
+        """The walks behind a function's other interfaces, as many as may be inlined."""
         lines: list[str] = []
-        for interface in self.topology.vnfs[node].interfaces:
-            leaving = Attachment(node, interface)
-            walks = self.graph[leaving].walks
-            if (
-                interface == arrived
-                or len(walks) != 1
-                or walks[0].end.interface is not None
-                or not walks[0].functions
-            ):
-                continue
-            if len(walks[0].functions) > self.budget:
-                continue
-            self.budget -= len(walks[0].functions)
-            inner = self.walk(walks[0], leaving, depth=1)
+        budget = FUSED_FUNCTIONS
+        for leaving, walk in self.beyond(arrived).items():
+            budget -= len(walk.functions)
+            if budget < 0:
+                break
+            inner = self.walk(walk, leaving, passed)
             port = self.link("port", leaving)
             lines += [f"if (pkt->egress == {port}) {{", *_indent(["pkt->reason = 0;", *inner]), "}"]
         return lines
+
+    def beyond(self, arrived: Attachment) -> dict[Attachment, Walk]:
+        """Lone chains with functions from a function's other interfaces to a SAP."""
+        if arrived.interface is None:
+            return {}
+        places = [
+            Attachment(arrived.node, name)
+            for name in self.topology.vnfs[arrived.node].interfaces
+            if name != arrived.interface
+        ]
+        return {
+            place: self.graph[place].walks[0]
+            for place in places
+            if is_lone(self.graph[place]) and self.graph[place].walks[0].functions
+        }
 
     # The whole text ------------------------------------------------------------------------------
 
@@ -157,11 +199,11 @@ class _Composer:
         if not walks:
             return ["verdict = nf_drop(pkt, NF_REASON_NO_CHAIN);", "goto out;"]
         if len(walks) == 1 and walks[0].match is None:
-            return self.walk(walks[0], start, 0)
+            return self.walk(walks[0], start)
         lines = ["switch (c0_classify(pkt)) {"]
         for number, walk in enumerate(walks, 1):
             label = f"case {number}:" if walk.match is not None else "default:"
-            lines += [label, *_indent(self.walk(walk, start, 0))]
+            lines += [label, *_indent(self.walk(walk, start))]
         if walks[-1].match is not None:
             lines += ["default:", "\tverdict = nf_drop(pkt, NF_REASON_NO_CHAIN);", "\tgoto out;"]
         return [*lines, "}"]
@@ -173,6 +215,8 @@ class _Composer:
         seen: set[str] = set()
         parts = [_FRAGS] if has_frags(self.topology) else []
         parts += [sources.splice("entry.h", "", seen), sources.splice("parse.h", "", seen)]
+        if self.cached:
+            parts.append(sources.splice("flow.h", "", seen))
         classified = len(self.entry.walks) > 1 or any(w.match for w in self.entry.walks)
         instances = {prefix: name for name, prefix in self.prefixes.items()}
         if classified:
@@ -193,20 +237,36 @@ class _Composer:
             programs.append(REJECT)
             parts.append(sources.splice("reject.h", "", seen))
         parts.append('#line 1 "chain"\n')
-        parts.append(_program(MAIN, _parse(self.is_wire()), body))
+        parts.append(_program(MAIN, self.begin(), body, self.keep()))
         if self.places:
-            parts.append(_program(REJECT, _ANSWER, back))
+            parts.append(_program(REJECT, _ANSWER, back, []))
         return Unit("".join(parts), tuple(programs), tuple(self.links), instances, self.entry.walks)
+
+    def begin(self) -> list[str]:
+        """What comes before the walk."""
+        if self.is_wire():
+            return ["parse_begin(ctx, pkt);"]
+        if not self.cached:
+            return _PARSE
+        port = self.link("port", self.entry.attachment)
+        return [
+            f"cached = flow_forward(ctx, {port});",
+            "if (cached >= 0)",
+            "\treturn cached;",
+            *_PARSE,
+            "flow_begin(ctx, pkt);",
+        ]
+
+    def keep(self) -> list[str]:
+        """What comes after the walk of a packet that is sent on."""
+        if not self.cached:
+            return []
+        port = self.link("port", self.entry.attachment)
+        return ["goto out;", "keep:", f"flow_keep(ctx, pkt, {port});"]
 
     def is_wire(self) -> bool:
         """A chain with nothing in it carries every frame, unread."""
-        walks = self.entry.walks
-        return (
-            len(walks) == 1
-            and walks[0].match is None
-            and not walks[0].functions
-            and walks[0].end.interface is None
-        )
+        return is_lone(self.entry) and not self.entry.walks[0].functions
 
     def way_back(self) -> list[str]:
         """For each place where a packet can be rejected, the functions on its way back."""
@@ -221,6 +281,12 @@ _ANSWER = [
     "if (verdict != NF_NEXT)",
     "\tgoto out;",
 ]
+
+
+def is_lone(entry: Entry) -> bool:
+    """Whether every packet that enters there takes one chain, and that ends at a SAP."""
+    walks = entry.walks
+    return len(walks) == 1 and walks[0].match is None and walks[0].end.interface is None
 
 
 def _back(functions: list[str], end: list[str]) -> list[str]:
@@ -245,24 +311,20 @@ def has_frags(topology: Topology) -> bool:
     return max(mtus, default=0) > MAX_LINEAR_MTU
 
 
-def _parse(wire: bool) -> list[str]:
-    if wire:
-        return ["parse_begin(ctx, pkt);"]
-    return _PARSE
-
-
-def _program(name: str, prologue: list[str], body: list[str]) -> str:
+def _program(name: str, prologue: list[str], body: list[str], epilogue: list[str]) -> str:
     lines = [
         f"int {name}(struct xdp_md *ctx)",
         "{",
         "\tstruct nf_packet *pkt;",
         "\tint verdict = NF_NEXT;",
+        *(["\tint cached;"] if epilogue else []),
         "\tu32 index = 0;",
         "",
         "\tpkt = nf_packets.lookup(&index);",
         "\tif (!pkt)",
         "\t\treturn XDP_DROP;",
         *_indent([*prologue, *body]),
+        *(line if line.endswith(":") else f"\t{line}" for line in epilogue),
         "out:",
         "\treturn entry_finish(ctx, pkt, verdict);",
         "}",

@@ -81,3 +81,12 @@ def reasons() -> dict[int, tuple[str, str]]:
 def reason_count() -> int:
     """Size of the tables that count by reason."""
     return next(int(number) for name, number, _ in _REASON.findall(read("nf.h")) if name == _COUNT)
+
+
+@cache
+def constant(header: str, name: str) -> int:
+    """The number that a header defines a name as."""
+    found = re.search(rf"^#define {name} (\d+)\b", read(header), re.MULTILINE)
+    if found is None:
+        raise KeyError(f"{header} does not define {name} as a number")
+    return int(found[1])

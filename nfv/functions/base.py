@@ -42,6 +42,7 @@ class Function(Generic[ConfigT]):
     Config: ClassVar[_ConfigClass]
     type: ClassVar[str]
     rejects: ClassVar[bool] = False  # its C may return NF_REJECT
+    cacheable: ClassVar[bool] = False  # a flow's next packet may go the way of the last, unseen
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
     name: str

@@ -92,6 +92,7 @@ class Firewall(Function[FirewallConfig]):
 
     Config = FirewallConfig
     rejects = True
+    cacheable = True
     kept = frozenset({"connections4", "connections6", "counters"})
 
     def defines(self) -> Mapping[str, int]:

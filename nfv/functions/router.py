@@ -74,6 +74,7 @@ class Router(Function[RouterConfig]):
     """Forwards between its interfaces by longest prefix match."""
 
     Config = RouterConfig
+    cacheable = True
 
     @property
     def interfaces(self) -> Mapping[str, Interface]:

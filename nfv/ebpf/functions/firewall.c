@@ -70,6 +70,7 @@ static __always_inline int self_judge(struct nf_packet *pkt, u32 direction, u32 
 	if (!rule)
 		return nf_drop(pkt, NF_REASON_NONE);
 	*counter = rule->counter;
+	pkt->counter = rule->counter;
 	self_count(rule->counter, pkt->frame_length);
 	if (rule->action == SELF_ACCEPT)
 		return NF_NEXT;

@@ -184,6 +184,10 @@ static __always_inline int self_rewrite(struct xdp_md *ctx, struct nf_packet *pk
 		ip->hop_limit--;
 	}
 	pkt->ttl--;
+	pkt->hops++;
+	if (pkt->mtu > hop->mtu)
+		pkt->mtu = hop->mtu;
+	pkt->counter = NF_COUNTED_WALK;
 	pkt->egress = hop->egress;
 	pkt->tx = hop->tx;
 	pkt->reason = NF_REASON_FORWARDED;

@@ -153,6 +153,16 @@ static __always_inline void self_tcp(struct self_connection *found, u8 flags, u3
 		found->state = SELF_STATE_ESTABLISHED;
 }
 
+/*
+ * Whether the next packet of this direction may change the connection. Those of UDP never do: it is
+ * the other direction's first that does.
+ */
+static __always_inline int self_changing(const struct nf_packet *pkt,
+					 const struct self_connection *found)
+{
+	return pkt->protocol == IPPROTO_TCP && found->state != SELF_STATE_ESTABLISHED;
+}
+
 /* A packet of a known connection: note what it says, count it for the rule that admitted it. */
 static __always_inline int self_continue(struct self_connection *found, struct nf_packet *pkt,
 					 u32 from_high)
@@ -166,6 +176,8 @@ static __always_inline int self_continue(struct self_connection *found, struct n
 	else if (found->state == SELF_STATE_NEW && from_high != !!(found->flags & SELF_ORIGIN_HIGH))
 		found->state = SELF_STATE_REPLIED;
 	self_count(found->counter, pkt->frame_length);
+	pkt->counter = found->counter;
+	pkt->fleeting |= self_changing(pkt, found);
 	return NF_NEXT;
 }
 
@@ -309,6 +321,7 @@ static __always_inline int self_remember(struct nf_packet *pkt, struct self_tupl
 	/* Picked up in the middle, as Linux does: there was a handshake before this firewall. */
 	if (pkt->protocol == IPPROTO_TCP && !(pkt->tcp_flags & TCP_SYN))
 		fresh.state = SELF_STATE_ESTABLISHED;
+	pkt->fleeting |= self_changing(pkt, &fresh);
 	if (pkt->family == 4)
 		failed = self_connections4.update(&tuple->key4, &fresh);
 	else

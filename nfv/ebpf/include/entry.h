@@ -48,16 +48,12 @@ static __always_inline int entry_finish(struct xdp_md *ctx, struct nf_packet *pk
 	return entry_send(pkt);
 }
 
-/* Behind a router: straight out, or on with the walk of the egress interface. */
-static __always_inline int entry_leave(struct xdp_md *ctx, struct nf_packet *pkt)
+/* On with the walk of the egress interface, which is another program. */
+static __always_inline int entry_jump(struct xdp_md *ctx, const struct nf_packet *pkt)
 {
 	entry_count(pkt);
-	if (pkt->tx & ENTRY_JUMP) {
-		nf_jumps.call(ctx, pkt->tx & ~ENTRY_JUMP);
-		return XDP_DROP;
-	}
-	pkt->egress = pkt->tx;
-	return entry_send(pkt);
+	nf_jumps.call(ctx, pkt->tx & ~ENTRY_JUMP);
+	return XDP_DROP;
 }
 
 #endif /* NFV_ENTRY_H */

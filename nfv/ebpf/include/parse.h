@@ -20,14 +20,15 @@ struct parse_fragment {
 static __always_inline void parse_l4(struct xdp_md *ctx, struct nf_packet *pkt)
 {
 	u16 *half = nf_at(ctx, pkt->l4_offset, sizeof(struct udphdr));
+	u32 room = pkt->packet_length + sizeof(struct ethhdr) - pkt->l4_offset;
 	u8 protocol = pkt->protocol;
 
-	if (!half)
+	if (!half || room < sizeof(struct udphdr))
 		return;
 	if (protocol == IPPROTO_TCP) {
 		u8 *flags = nf_at(ctx, pkt->l4_offset, sizeof(struct tcphdr));
 
-		if (!flags)
+		if (!flags || room < sizeof(struct tcphdr))
 			return;
 		pkt->tcp_flags = flags[13];
 	} else if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
