@@ -126,9 +126,9 @@ class Agent:
                 self._drop(name)
         for name in self._sites:
             self._follow(name)
-        if self._aging:
-            self._aging.close()
-        self._aging = Aging(topology, state.pins(self._name) / "vnf")
+        former, self._aging = self._aging, Aging(topology, state.pins(self._name) / "vnf")
+        if former:
+            former.close()
         self._generation += 1
         _log("info", f"generation {self._generation}: follows {', '.join(self._sites) or 'none'}")
 
