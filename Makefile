@@ -1,8 +1,11 @@
 BIN := .venv/bin
 C_FILES := find nfv/ebpf tests -name '*.[ch]'
-SHELL_FILES := .ci/run $(wildcard scripts/*)
+SHELL_FILES := .ci/run $(filter-out %.py %__pycache__,$(wildcard scripts/*))
 
-.PHONY: setup test check format
+.PHONY: quickstart setup test check format
+
+quickstart:
+	scripts/quickstart
 
 setup:
 	scripts/setup --dev

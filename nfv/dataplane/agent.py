@@ -25,7 +25,7 @@ from nfv.chain.topology import Topology
 from nfv.dataplane import control, state
 from nfv.dataplane.aging import Aging
 from nfv.dataplane.egress import Egress, egresses
-from nfv.dataplane.follower import Follower
+from nfv.dataplane.follower import Follower, Status
 from nfv.dataplane.namewatch import NameWatch
 from nfv.dataplane.wiring import wire
 from nfv.errors import InputError, KernelError, NfvError
@@ -85,17 +85,15 @@ class Agent:
     # Requests
 
     def _status(self) -> Mapping[str, object]:
-        routers: dict[str, object] = {
-            name: {"mode": "kernel", "why": why} for name, why in self._failures.items()
-        }
-        for name, follower in self._followers.items():
-            routers[name] = follower.status().document()
+        routers = {name: follower.status() for name, follower in self._followers.items()}
+        for name, why in self._failures.items():
+            routers[name] = Status(0, 0, 0, 0, why)
         occupancy = self._aging.occupancy if self._aging else {}
         return {
             "pid": os.getpid(),
             "started": self._started,
             "generation": self._generation,
-            "routers": {name: routers[name] for name in self._sites},
+            "routers": {name: routers[name].document() for name in self._sites},
             "connections": {
                 name: {table: asdict(found) for table, found in tables.items()}
                 for name, tables in occupancy.items()
@@ -126,9 +124,9 @@ class Agent:
                 self._drop(name)
         for name in self._sites:
             self._follow(name)
-        if self._aging:
-            self._aging.close()
-        self._aging = Aging(topology, state.pins(self._name) / "vnf")
+        former, self._aging = self._aging, Aging(topology, state.pins(self._name) / "vnf")
+        if former:
+            former.close()
         self._generation += 1
         _log("info", f"generation {self._generation}: follows {', '.join(self._sites) or 'none'}")
 
@@ -155,7 +153,9 @@ class Agent:
 
     def _attend(self, name: str, action: Callable[[Follower], None]) -> None:
         """Do something with a follower; what fails leaves its router to the kernel for a while."""
-        follower = self._followers[name]
+        follower = self._followers.get(name)
+        if follower is None:  # dropped since its event was found
+            return
         try:
             action(follower)
         except NfvError as error:

@@ -37,6 +37,10 @@ _DEFAULT_RULES = {
 T = TypeVar("T")
 
 
+class _Overrun(Exception):
+    """Messages were lost."""
+
+
 @dataclass(frozen=True)
 class Status:
     """What a follower holds; `why` says what makes the kernel route some of the traffic."""
@@ -117,14 +121,13 @@ class Follower:
         """Take in what came, or a part of much; False if there was nothing. Never waits."""
         for count in range(_DATAGRAMS_PER_READ):
             try:
-                data = self._events.recv(_RECEIVE_SIZE, socket.MSG_DONTWAIT)
+                data = self._receive()
             except BlockingIOError:
                 return count > 0
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise refused(f"follow changes in namespace {self._netns}", error) from error
+            except _Overrun:
                 self._must_list = self._must_list_rules = True
-                continue
+                self._discard()
+                return True
             for message in split(data):
                 self._take(message)
         return True
@@ -167,6 +170,24 @@ class Follower:
         return None
 
     # What comes in
+
+    def _receive(self) -> bytes:
+        """The next datagram; `BlockingIOError` if there is none, `_Overrun` once for all lost."""
+        try:
+            return self._events.recv(_RECEIVE_SIZE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                raise _Overrun from error
+            raise refused(f"follow changes in namespace {self._netns}", error) from error
+
+    def _discard(self) -> None:
+        """Empty the queue: until then one that ran over drops what comes, and says so only once."""
+        with suppress(BlockingIOError):
+            while True:
+                with suppress(_Overrun):
+                    self._receive()
 
     def _take(self, message: Reply) -> None:
         if message.type in _NEEDS_LIST:

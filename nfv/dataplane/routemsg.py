@@ -40,6 +40,7 @@ _RTMSG = struct.Struct("=8BI")
 _NDMSG = struct.Struct("=BxHiHBB")
 _FIB_RULE_HDR = struct.Struct("=8BI")
 _NETCONFMSG = struct.Struct("=B3x")
+_RTVIA = struct.Struct("=H")  # and the address
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 _S32 = struct.Struct("=i")
@@ -282,8 +283,8 @@ def _number(found: dict[int, bytes], type_: int, default: int) -> int:
 
 def _gateway(version: int, found: dict[int, bytes]) -> Address | None:
     if _RTA_VIA in found:
-        family = int.from_bytes(found[_RTA_VIA][:2], "little")
-        version, raw = _VERSIONS.get(family, version), found[_RTA_VIA][2:]
+        (family,) = _RTVIA.unpack_from(found[_RTA_VIA])
+        version, raw = _VERSIONS.get(family, version), found[_RTA_VIA][_RTVIA.size :]
     elif _RTA_GATEWAY in found:
         raw = found[_RTA_GATEWAY]
     else:

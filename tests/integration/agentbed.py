@@ -38,7 +38,7 @@ chains:
   outside: {{path: ["gw:wan", wan]}}
 """
 
-NODES = 2 * 512
+NODES = 2 * 1024
 ADJACENCIES = 256
 _CHILD = 1 << 31
 

@@ -310,6 +310,21 @@ def test_a_full_table_leaves_its_version_to_the_kernel(
         bed.remove()
 
 
+def test_more_changes_than_the_agent_can_follow(running: Bed) -> None:
+    """The kernel drops what the agent has not read in time, so that it has to list everything."""
+    count = 100_000
+    running.batch(
+        [
+            f"route add {20 + (n >> 16)}.{n >> 8 & 255}.{n & 255}.0/24 via {NEXT_HOP}"
+            for n in range(count)
+        ]
+    )
+    running.sync()
+
+    hop = running.via("wan", MAC)
+    assert {running.lookup(f"{20 + (n >> 8)}.{n & 255}.9.1") for n in range(count >> 8)} == {hop}
+
+
 def test_idle_connections_are_removed(bed: Bed) -> None:
     clock = Jiffies()
     now = clock._now

@@ -1,0 +1,207 @@
+"""Runs frames through the compiled programs of a topology, with no device and no pin.
+
+The maps and programs are those that the data plane makes; what the agent would learn from the kernel
+(interfaces, routes, neighbours) is written from the topology itself. `Bench.run` gives back what a
+frame became, where it left, and everything that was counted for it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scapy.packet import Packet
+
+from nfv.chain.path import Attachment
+from nfv.chain.topology import Topology, loads
+from nfv.dataplane import bpf, headers
+from nfv.dataplane.bpf import Map, MapType
+from nfv.dataplane.fastpath import FastPath, jump
+from nfv.dataplane.mapstore import FunctionMaps
+from nfv.dataplane.wiring import number_ports, wire
+from nfv.ebpf import sources, tables
+from nfv.ebpf.compiler import Compiler
+from nfv.ebpf.compose import classifier_patterns
+from tests.functions.routing import RouterTables, fill_from_topology
+
+LOOPBACK = 1  # ifindex: a port must lead to some device, but test runs send nothing
+MAX_FRAME = 16384
+REASONS = 64  # more than there are
+
+Count = tuple[int, int]
+"""Packets and bytes."""
+
+Counts = Mapping[tuple[str, ...], Count]
+"""What was counted: ("received", port, reason), ("sent", port), ("reason", VNF, reason), ("rule", VNF, rule)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one frame."""
+
+    egress: str | None  # port that it left by; None: dropped
+    frame: bytes  # as the program left it
+    reason: str  # that ended the walk at the entry it came in by; the first one, if it was rejected
+    counted: Counts
+
+
+class Bench:
+    """The programs of one topology, loaded."""
+
+    def __init__(self, text: str, capacities: Mapping[str, int] | None = None) -> None:
+        """`capacities` are sizes of maps, by the end of their path ("fw/nodes")."""
+        self.topology: Topology = loads(text)
+        self.wiring = wire(self.topology, number_ports(self.topology, {}))
+        self.counters = {
+            name: dict(function.counters({})) for name, function in self.topology.vnfs.items()
+        }
+        self._fastpath = FastPath(
+            self.topology, self.wiring, Compiler(headers.find()), None, self.counters
+        )
+        self._make_maps(capacities or {})
+        self._fill()
+        self._load()
+
+    # Setting up ------------------------------------------------------------------------------------
+
+    def _make_maps(self, capacities: Mapping[str, int]) -> None:
+        path = self._fastpath
+        for pin, plan in path.plans.items():
+            name = f"{pin.parent.name}/{pin.name}"
+            sized = replace(plan, capacity=capacities.get(name, plan.capacity))
+            path.maps[pin] = sized.create()
+
+    def _fill(self) -> None:
+        path = self._fastpath
+        for name, function in self.topology.vnfs.items():
+            if any(pin.parent == path.names.vnf(name) for pin in path.plans):
+                function.fill(self.function_maps(name), self.counters[name], {})
+        for place, unit in path.units.items():
+            if "c0" in unit.instances:
+                maps = self._maps_in(path.names.port(place))
+                tables.publish(maps, classifier_patterns(unit.walks), {})
+        self.routers = {
+            name: RouterTables(self.topology, self.wiring, name, self.function_maps(name))
+            for name, function in self.topology.vnfs.items()
+            if function.interfaces
+        }
+        for router in self.routers.values():
+            fill_from_topology(router)
+
+    def _load(self) -> None:
+        path = self._fastpath
+        path._load(list(path.units))
+        for (place, program), fd in path.programs.items():
+            number = self.wiring.ports[place].number
+            if (jumps := self._shared("jumps")) is not None:
+                jumps[jump(number, program)] = struct.pack("=I", fd)
+        ports = self._shared("ports")
+        assert ports is not None
+        for port in self.wiring.ports.values():
+            ports[port.number] = struct.pack("=I", LOOPBACK)
+
+    def close(self) -> None:
+        """Forget the programs and maps."""
+        for fd in self._fastpath.programs.values():
+            os.close(fd)
+        for found in self._fastpath.maps.values():
+            found.close()
+
+    # Maps ------------------------------------------------------------------------------------------
+
+    def _maps_in(self, directory: Path) -> FunctionMaps:
+        return FunctionMaps(directory, self._fastpath.maps, self._fastpath.plans)
+
+    def function_maps(self, vnf: str) -> FunctionMaps:
+        """The maps of a function, as its Python writes them."""
+        return self._maps_in(self._fastpath.names.vnf(vnf))
+
+    def map_of(self, vnf: str, name: str) -> Map:
+        """A map of a function."""
+        return self._fastpath.maps[self._fastpath.names.vnf(vnf) / name]
+
+    def _shared(self, name: str) -> Map | None:
+        return self._fastpath.maps.get(self._fastpath.names.root / name)
+
+    def shared(self, name: str) -> Map:
+        """A map that all programs of the topology have: "packets", "rejects", ..."""
+        found = self._shared(name)
+        assert found is not None, f"no program has a map nf_{name}"
+        return found
+
+    def value(self, name: str, data: bytes) -> dict[str, int | bytes]:
+        """The members of a value of a shared map."""
+        plan = self._fastpath.plans[self._fastpath.names.root / name]
+        assert plan.spec.value is not None
+        return plan.spec.value.unpack(data)
+
+    def clear(self) -> None:
+        """Forget connections, datagrams and how many answers were given."""
+        for pin, found in self._fastpath.maps.items():
+            if found.type in (MapType.HASH, MapType.LRU_HASH):
+                for key, _value in list(found.items()):
+                    found.delete(key)
+            elif pin.name == "rejects":
+                found[0] = bytes(found.entry_size)
+
+    # Running ---------------------------------------------------------------------------------------
+
+    def mac(self, place: str) -> str:
+        """MAC address at the far side of a port: of the SAP's host, or of the router's interface."""
+        mac = self.wiring.ports[Attachment.parse(place)].mac
+        assert mac is not None
+        return mac
+
+    def execute(self, place: str, frame: bytes) -> tuple[int, bytes]:
+        """Run a frame; return the verdict (XDP_*) and what the frame became."""
+        fd = self._fastpath.programs[Attachment.parse(place), "nfv_entry"]
+        verdict, out, _ = bpf.prog_run(fd, frame, room=MAX_FRAME)
+        assert verdict in (bpf.XDP_DROP, bpf.XDP_REDIRECT), f"verdict {verdict}"
+        return verdict, out
+
+    def run(self, place: str, frame: Packet | bytes) -> Outcome:
+        """Let a frame come in by a port."""
+        before = dict(self._counts())
+        verdict, out = self.execute(place, bytes(frame))
+        counted = {
+            key: (now[0] - before.get(key, (0, 0))[0], now[1] - before.get(key, (0, 0))[1])
+            for key, now in self._counts()
+            if now != before.get(key, (0, 0))
+        }
+        left = [key[1] for key in counted if key[0] == "sent"]
+        assert len(left) == (verdict == bpf.XDP_REDIRECT), f"verdict {verdict}, sent by {left}"
+        reasons = [key[2] for key in counted if key[:2] == ("received", place)]
+        reason = reasons[0] if len(reasons) == 1 else "rejected"
+        return Outcome(left[0] if left else None, out, reason, counted)
+
+    def _counts(self) -> Iterator[tuple[tuple[str, ...], Count]]:
+        path = self._fastpath
+        sent = self.shared("sent")
+        for place, port in self.wiring.ports.items():
+            name = str(place)
+            yield ("sent", name), _sum(sent[port.number])
+            yield from _by_reason(
+                ("received", name), path.maps[path.names.port(place) / "received"]
+            )
+        for vnf, places in self.counters.items():
+            own = path.names.vnf(vnf)
+            if own / "reasons" in path.maps:
+                yield from _by_reason(("reason", vnf), path.maps[own / "reasons"])
+            for rule, index in places.items():
+                yield ("rule", vnf, rule), _sum(path.maps[own / "counters"][index])
+
+
+def _by_reason(key: tuple[str, str], counters: Map) -> Iterator[tuple[tuple[str, ...], Count]]:
+    names = sources.reasons()
+    for index, (_, value) in enumerate(counters.items(batch=REASONS)):
+        if index in names:
+            yield (*key, names[index][0]), _sum(value)
+
+
+def _sum(values: bytes) -> Count:
+    """Of struct nf_counter on all CPUs."""
+    found = list(struct.iter_unpack("=QQ", values))
+    return sum(packets for packets, _ in found), sum(octets for _, octets in found)
