@@ -213,3 +213,9 @@ def _sum(values: bytes) -> Count:
     """Of struct nf_counter on all CPUs."""
     found = list(struct.iter_unpack("=QQ", values))
     return sum(packets for packets, _ in found), sum(octets for _, octets in found)
+
+
+def number(value: int | bytes) -> int:
+    """A member of a struct that is a number."""
+    assert isinstance(value, int)
+    return value

@@ -11,6 +11,7 @@ CAPACITIES = {"fw/nodes": 4096, "fw/rows": 4096}
 """Room for the rules of any test: they change, the programs don't."""
 
 SIDES = ("left", "right")
+ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 
 
 def firewall(*rules: str, **keys: object) -> str:
@@ -35,12 +36,15 @@ def firewall(*rules: str, **keys: object) -> str:
 
 
 def cross(bench: Bench, packet: Packet | bytes, side: str = "left") -> str:
-    """Send a packet from one side to the other; return "pass", or why it did not.
+    """Send a packet, or an IP packet's bytes, to the other side: "pass", or why it did not.
 
     What passes is unchanged, and nothing is counted but the frame, once in each place.
     """
     other = SIDES[1 - SIDES.index(side)]
-    frame = bytes(ether(bench, side, other) / packet)
+    header = ether(bench, side, other)
+    if isinstance(packet, bytes):
+        header.type = ETHERTYPES[packet[0] >> 4]
+    frame = bytes(header / packet)
     outcome = bench.run(side, frame)
     once: Count = (1, len(frame))
     assert set(outcome.counted.values()) == {once}
