@@ -43,7 +43,9 @@ def command(
         _destroy(arguments.name_of(topology), quiet)
         return
     names = state.names()
-    if names and not yes:
+    if not names:
+        click.echo("Nothing is applied.", err=True)
+    elif not yes:
         _ask(names)
     context.exit(max((_attempt(name, quiet) for name in names), default=ExitCode.OK))
 

@@ -15,6 +15,11 @@ from nfv.cli.output import Format
 if TYPE_CHECKING:
     from nfv.dataplane.inspection import AgentStatus, Inspection, PortStatus
 
+# What the agent tells, and how it is said.
+_PATHS = {"fast": "fast path", "kernel": "kernel"}
+_ROUTER = {"ipv4_routes": "IPv4 routes", "ipv6_routes": "IPv6 routes", "neighbours": "neighbours"}
+_OCCUPANCY = ("used", "capacity")
+
 
 @click.command
 @arguments.applied_argument
@@ -86,11 +91,6 @@ def _function(name: str, agent: AgentStatus | None) -> str:
         used, capacity = (sum(table[key] for table in tables.values()) for key in _OCCUPANCY)
         parts.append(f"{used} of {capacity} connections")
     return ", ".join(parts)
-
-
-_PATHS = {"fast": "fast path", "kernel": "kernel"}
-_ROUTER = {"ipv4_routes": "IPv4 routes", "ipv6_routes": "IPv6 routes", "neighbours": "neighbours"}
-_OCCUPANCY = ("used", "capacity")
 
 
 def _chains(found: Inspection) -> str:

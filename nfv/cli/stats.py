@@ -25,7 +25,7 @@ _RULE_WIDTH = 34
     "--interval",
     type=click.FloatRange(min=0.1),
     metavar="SECONDS",
-    help="Repeat.",
+    help="Show what each interval counted, until Ctrl-C.",
 )
 @output.format_option
 def command(topology: str, name: str | None, interval: float | None, format_: Format) -> None:

@@ -151,14 +151,12 @@ def _vnf(applied: State, topology: Topology, name: str, known: Paths) -> VnfCoun
 
 
 def _rules(topology: Topology, vnf: str) -> dict[str, Rule]:
-    """The rules of a function by what they are counted under."""
+    """The rules of a function by what they are counted under, in their order, the default last."""
     function = topology.vnfs[vnf]
     if not isinstance(function, _HasRules):
         return {}
-    return {
-        name: _rule(topology.source, vnf, name, index)
-        for name, index in function.rule_names().items()
-    }
+    ordered = sorted(function.rule_names().items(), key=lambda item: (item[1] < 0, item[1]))
+    return {name: _rule(topology.source, vnf, name, index) for name, index in ordered}
 
 
 def _rule(source: Source, vnf: str, name: str, index: int) -> Rule:

@@ -1,8 +1,8 @@
 """Runs frames through the compiled programs of a topology, with no device and no pin.
 
-The maps and programs are those that the data plane makes; what the agent would learn from the kernel
-(interfaces, routes, neighbours) is written from the topology itself. `Bench.run` gives back what a
-frame became, where it left, and everything that was counted for it.
+The maps and programs are those that the data plane makes; what the agent would learn from the
+kernel (interfaces, routes, neighbours) is written from the topology itself. `Bench.run` gives back
+what a frame became, where it left, and everything that was counted for it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ Count = tuple[int, int]
 """Packets and bytes."""
 
 Counts = Mapping[tuple[str, ...], Count]
-"""What was counted: ("received", port, reason), ("sent", port), ("reason", VNF, reason), ("rule", VNF, rule)."""
+"""By what was counted: ("received", port, reason), ("sent", port), ("reason", VNF, reason), or
+("rule", VNF, rule)."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Bench:
         self._fill()
         self._load()
 
-    # Setting up ------------------------------------------------------------------------------------
+    # Setting up ----------------------------------------------------------------------------------
 
     def _make_maps(self, capacities: Mapping[str, int]) -> None:
         path = self._fastpath
@@ -110,7 +111,7 @@ class Bench:
         for found in self._fastpath.maps.values():
             found.close()
 
-    # Maps ------------------------------------------------------------------------------------------
+    # Maps ----------------------------------------------------------------------------------------
 
     def _maps_in(self, directory: Path) -> FunctionMaps:
         return FunctionMaps(directory, self._fastpath.maps, self._fastpath.plans)
@@ -138,6 +139,13 @@ class Bench:
         assert plan.spec.value is not None
         return plan.spec.value.unpack(data)
 
+    def configure(self, vnf: str, text: str) -> None:
+        """Change a function's tables to what another topology says of it; programs stay."""
+        function = loads(text).vnfs[vnf]
+        before = self.counters[vnf]
+        self.counters[vnf] = dict(function.counters(before))
+        function.fill(self.function_maps(vnf), self.counters[vnf], before)
+
     def clear(self) -> None:
         """Forget connections, datagrams and how many answers were given."""
         for pin, found in self._fastpath.maps.items():
@@ -147,10 +155,10 @@ class Bench:
             elif pin.name == "rejects":
                 found[0] = bytes(found.entry_size)
 
-    # Running ---------------------------------------------------------------------------------------
+    # Running -------------------------------------------------------------------------------------
 
     def mac(self, place: str) -> str:
-        """MAC address at the far side of a port: of the SAP's host, or of the router's interface."""
+        """MAC address behind a port: of the SAP's host, or of the router's interface."""
         mac = self.wiring.ports[Attachment.parse(place)].mac
         assert mac is not None
         return mac
@@ -205,3 +213,9 @@ def _sum(values: bytes) -> Count:
     """Of struct nf_counter on all CPUs."""
     found = list(struct.iter_unpack("=QQ", values))
     return sum(packets for packets, _ in found), sum(octets for _, octets in found)
+
+
+def number(value: int | bytes) -> int:
+    """A member of a struct that is a number."""
+    assert isinstance(value, int)
+    return value

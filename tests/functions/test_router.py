@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -56,7 +57,7 @@ EXTENSIONS: list[Packet] = [
 ]
 
 
-def lan_frame(bench: Bench, packet: Packet) -> Packet:
+def lan_frame(bench: Bench, packet: Packet) -> Any:
     return ether(bench, "lan", "gw:lan") / packet
 
 
@@ -100,7 +101,7 @@ def test_forwards_ipv4_fragments(bench: Bench, flags: str, offset: int) -> None:
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("hops", [2, 3, 64, 128, 255])
 def test_takes_one_hop(bench: Bench, version: int, hops: int) -> None:
-    field = {"ttl": hops} if version == 4 else {"hlim": hops}
+    field: dict[str, Any] = {"ttl": hops} if version == 4 else {"hlim": hops}
     check_forwarded(bench, lan_frame(bench, ip(version, **field) / UDP() / LENGTH))
 
 
@@ -177,7 +178,7 @@ def test_counts_all_bytes_of_a_frame(bench: Bench) -> None:
 def test_scapy_reads_what_comes_out(bench: Bench) -> None:
     """The oracle itself: checksums of the output, computed from its bytes."""
     outcome = bench.run("lan", lan_frame(bench, ip(4) / TRANSPORTS[0]))
-    found = Ether(outcome.frame)
+    found: Any = Ether(outcome.frame)
     rebuilt = found.copy()
     rebuilt[IP].chksum = rebuilt[TCP].chksum = None
     assert bytes(rebuilt) == outcome.frame
