@@ -30,8 +30,6 @@ from nfv.dataplane.namewatch import NameWatch
 from nfv.dataplane.wiring import wire
 from nfv.errors import InputError, KernelError, NfvError
 
-LOCK = "agent.lock"
-
 _CHECK_INTERVAL = 5.0  # seconds between attempts at what failed
 _TABLE = "tables"  # the map that a function which routes has
 
@@ -233,7 +231,8 @@ def _lock(directory: Path) -> None:
 
     One whose supervisor was killed is about to end, and is waited for.
     """
-    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    descriptor = os.open(directory / control.AGENT_LOCK, flags, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 

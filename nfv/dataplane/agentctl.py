@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nfv
-from nfv.dataplane import agent, control, state, supervisor
+from nfv.dataplane import control, state, supervisor
 from nfv.errors import KernelError
 
 _STATUS_TIMEOUT = 5.0  # seconds
@@ -59,7 +59,7 @@ def stop(name: str) -> None:
                 select.select([process], [], [])
             finally:
                 os.close(process)
-        _wait_for_lock(directory / agent.LOCK)
+        _wait_for_lock(directory / control.AGENT_LOCK)
         (directory / control.SOCKET).unlink(missing_ok=True)
 
 

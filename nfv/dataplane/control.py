@@ -17,6 +17,8 @@ from pathlib import Path
 from nfv.errors import KernelError, NfvError
 
 SOCKET = "agent.sock"
+AGENT_LOCK = "agent.lock"
+"""Held by the agent: there are never two."""
 
 _LINE_LIMIT = 1 << 16
 _RECEIVE_SIZE = 1 << 12

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from nfv.chain.fields import NAME
 from nfv.chain.topology import Topology
 from nfv.dataplane import agentctl, devices, headers, removal, state
 from nfv.dataplane.fastpath import FastPath
@@ -45,7 +45,7 @@ def apply(topology: Topology, progress: Progress | None, waiting: Callable[[str]
     signal, rolls everything back and is raised; `LeftoverError` if something could not be undone.
     """
     check_machine()
-    with _locked(topology.name, waiting):
+    with state.locked(topology.name, waiting):
         prepared = _prepare(topology)
         if prepared.plan.empty:
             if prepared.before != prepared.after:
@@ -62,7 +62,9 @@ def destroy(name: str, progress: Progress | None, waiting: Callable[[str], None]
     nothing.
     """
     check_machine()
-    with _locked(name, waiting):
+    if not NAME.fullmatch(name):
+        raise InputError(f"'{name}' is not the name of a topology", _applied_hint())
+    with state.locked(name, waiting):
         before = state.load(name)
         steps = list(removal.steps(name, before))
         if not steps:
@@ -86,10 +88,6 @@ def check_machine() -> None:
         raise InputError(
             f"no BPF file system at {state.BPFFS}", f"mount it: mount -t bpf bpf {state.BPFFS}"
         )
-
-
-def _locked(name: str, waiting: Callable[[str], None]) -> AbstractContextManager[None]:
-    return state.locked(name, waiting)
 
 
 def _applied_hint() -> str:

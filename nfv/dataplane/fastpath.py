@@ -17,7 +17,7 @@ from typing import Any
 from nfv.chain.graph import Entry, entries
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
-from nfv.dataplane import bpf, epoch, netns
+from nfv.dataplane import bpf, epoch, netns, paths
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.mapstore import FunctionMaps, MapNames, MapPlan, carry, matches, open_map
 from nfv.dataplane.observation import Observation
@@ -208,15 +208,20 @@ class FastPath:
         if link is not None and current is not None and current == struct.pack("=I", link.index):
             return
 
+        known = self.before is not None and str(place) in self.before.ports
+
         def do() -> None:
+            if not known:  # the number may have been another port's
+                root = self.names.root
+                counted = paths.read(root).sent[port.number]
+                self.maps[root / "sent"][port.number] = paths.deduct(counted)
             with netns.entered(port.outer.netns):
                 index = _ifindex(port)
-                self.maps[self.names.root / "ports"].update(key, struct.pack("=I", index))
+            self.maps[self.names.root / "ports"].update(key, struct.pack("=I", index))
 
         def undo() -> None:
             self.maps[self.names.root / "ports"].delete(key)
 
-        known = self.before is not None and str(place) in self.before.ports
         yield Change(
             self._element(place),
             Symbol.CHANGE if known else Symbol.ADD,
@@ -454,13 +459,18 @@ def _program_name(ident: int) -> str:
 
 def _difference(before: Any, after: Any) -> str:
     """Which keys of a function's configuration differ, with lengths of lists."""
-    old, new = (json.loads(function.config.model_dump_json()) for function in (before, after))
+    old, new = (
+        json.loads(function.config.model_dump_json(warnings=False)) for function in (before, after)
+    )
     parts = []
     for key in new:
         if old.get(key) == new[key]:
             continue
-        if isinstance(new[key], (list, dict)):
-            parts.append(f"{key} {len(old.get(key) or ())} -> {len(new[key])}")
+        sizes = [len(value[key]) for value in (old, new) if isinstance(value[key], (list, dict))]
+        if len(set(sizes)) == 2:
+            parts.append(f"{key} {sizes[0]} -> {sizes[1]}")
+        elif sizes:
+            parts.append(f"{key} changed")
         else:
             parts.append(f"{key} {old.get(key)} -> {new[key]}")
     return ", ".join(parts)

@@ -3,6 +3,9 @@
 A namespace is bound to a file of /run/netns, so iproute2 and every other tool finds it. One that
 this project makes carries its owner's mark as the alias of its lo, from before it has a name:
 whatever bears a name and a mark is owned, at any moment. See namespaces(7), network_namespaces(7).
+
+Only marks need netlink messages, and the library for them is imported where they are made: it takes
+longer than all that the agent and most commands do here.
 """
 
 from __future__ import annotations
@@ -15,13 +18,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nfv.dataplane.refusal import refused
-from nfv.dataplane.rtnl import (
-    IFF_UP,
-    RTM_GETLINK,
-    RTM_NEWLINK,
-    link_message,
-    parse_link,
-)
 from nfv.dataplane.rtsocket import Request, RtSocket
 from nfv.errors import KernelError
 
@@ -83,6 +79,8 @@ def names(prefix: str = "") -> list[str]:
 
 def mark(name: str) -> str | None:
     """The owner's mark, None when there is none."""
+    from nfv.dataplane.rtnl import RTM_GETLINK, link_message, parse_link
+
     with entered(name):
         rtsocket = RtSocket()
     try:
@@ -162,6 +160,8 @@ def _restored() -> Iterator[None]:
 
 
 def _mark_lo(what: str, text: str) -> None:
+    from nfv.dataplane.rtnl import IFF_UP, RTM_NEWLINK, link_message
+
     rtsocket = RtSocket()
     try:
         body = link_message(_LO_INDEX, IFF_UP, IFF_UP, {"IFLA_IFALIAS": text})

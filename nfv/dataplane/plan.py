@@ -113,7 +113,9 @@ def _lines(
     for change in changes:
         by_element.setdefault(change.element, []).append(change)
     for element in sorted(by_element, key=lambda e: _place(e, desired)):
-        yield _line(element, by_element[element], desired, before)
+        line = _line(element, by_element[element], desired, before)
+        if line.kind != "topology" or line.reason or line.symbol is not Symbol.CHANGE:
+            yield line
 
 
 def _place(element: Element, desired: Topology | None) -> tuple[int, int]:

@@ -54,11 +54,20 @@ def names() -> list[str]:
 
 
 def load(name: str) -> State | None:
-    """The state of a topology, or None if it is not applied."""
+    """The state of a topology, or None if it is not applied.
+
+    Raises `InputError` when it cannot be understood, as after a change of version.
+    """
+    path = directory(name) / "state.json"
     try:
-        return State(**json.loads((directory(name) / "state.json").read_text()))
+        return State(**json.loads(path.read_text()))
     except FileNotFoundError:
         return None
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged or of another version",
+            f"begin anew: rm {path}; nfvctl destroy {name}",
+        ) from error
 
 
 def store(state: State) -> None:
@@ -75,41 +84,44 @@ def remove(name: str) -> None:
     shutil.rmtree(directory(name), ignore_errors=True)
 
 
-def resolve(text: str) -> State:
-    """The applied topology that a TOPOLOGY argument means: its name, or its file.
-
-    `InputError` lists what is applied.
-    """
-    name = text
-    if "/" in text or text.endswith((".yaml", ".yml")) or Path(text).is_file():
-        from nfv.chain.topology import load as load_file
-
-        name = load_file(text).name
-    state = load(name)
-    if state is None:
-        applied = names()
-        hint = f"applied are {', '.join(applied)}" if applied else "nothing is applied"
-        raise InputError(f"topology '{name}' is not applied", hint)
-    return state
-
-
 @contextmanager
 def locked(name: str, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold a topology alone; `waiting` is told who holds it if somebody else does."""
     RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
-    path = RUN / f"{name}.lock"
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            waiting(file.read().strip() or "another process")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        _sign(file)
-        try:
-            yield
-        finally:
-            file.truncate(0)
+    path = _lock_path(name)
+    while True:
+        with path.open("a+") as file:
+            _wait(file, waiting)
+            if not _is_still(path, file):
+                continue  # whoever held it has removed the topology, and the lock with it
+            _sign(file)
+            try:
+                yield
+            finally:
+                file.truncate(0)
+                if not directory(name).exists():
+                    path.unlink()
+            return
+
+
+def _lock_path(name: str) -> Path:
+    return RUN / f"{name}.lock"
+
+
+def _wait(file: IO[str], waiting: Callable[[str], None]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        waiting(file.read().strip() or "another process")
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _is_still(path: Path, file: IO[str]) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _sign(file: IO[str]) -> None:

@@ -115,7 +115,7 @@ class Firewall(Function[FirewallConfig]):
         """Index of each rule by its name in statistics, or its text; -1 is the default."""
         names = {DEFAULT: -1}
         for index, rule in enumerate(self.config.rules):
-            text = rule.name or rule.model_dump_json(exclude_defaults=True)
+            text = rule.name or rule.model_dump_json(exclude_defaults=True, warnings=False)
             repeated = sum(name.partition("#")[0] == text for name in names)
             names[f"{text}#{repeated}" if repeated else text] = index
         return names
