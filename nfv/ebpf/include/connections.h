@@ -42,7 +42,7 @@ struct self_key6 {
 struct self_datagram {
 	u32 src[4], dst[4];
 	u32 id;
-	u32 protocol; /* and family, times 256 */
+	u32 protocol; /* of IPv4, and family times 256 */
 };
 
 /* How old `seen` may be before it is written again: saves a dirty cache line for most packets. */
@@ -122,13 +122,35 @@ static __always_inline struct self_connection *self_find(u8 family, struct self_
 	return self_connections6.lookup(&tuple->key6);
 }
 
-/* An echo's identifier stands for both ports, so that request and reply have one name. */
+/* 1 for an echo request, 2 for a reply, 0 for anything else. */
+static __always_inline int self_echo(u8 protocol, u8 type)
+{
+	if (protocol == IPPROTO_ICMPV6)
+		return type == 128 ? 1 : type == 129 ? 2 : 0;
+	return type == 8 ? 1 : type == 0 ? 2 : 0;
+}
+
+static __always_inline int self_is_echo(const struct nf_packet *pkt)
+{
+	return self_echo(pkt->protocol, bpf_ntohs(pkt->dport) >> 8);
+}
+
+/*
+ * An echo's identifier stands for the port of the side that asks: its reply has the same name, a
+ * request from the other side has not.
+ */
+static __always_inline void self_echo_ports(int echo, u16 id, u16 *sport, u16 *dport)
+{
+	*sport = echo == 1 ? id : 0;
+	*dport = echo == 1 ? 0 : id;
+}
+
 static __always_inline void self_name(struct self_tuple *tuple, const struct nf_packet *pkt)
 {
 	u16 sport = pkt->sport, dport = pkt->dport;
 
 	if (pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6)
-		sport = dport = pkt->echo_id;
+		self_echo_ports(self_is_echo(pkt), pkt->echo_id, &sport, &dport);
 	if (pkt->family == 4)
 		self_tuple4(tuple, pkt->src[0], pkt->dst[0], sport, dport, pkt->protocol);
 	else
@@ -190,13 +212,18 @@ static __always_inline int self_is_error(const struct nf_packet *pkt)
 	return type == 3 || type == 4 || type == 11 || type == 12;
 }
 
-static __always_inline int self_is_echo(const struct nf_packet *pkt)
+/* The ports of a quoted packet, from the first 8 bytes behind its IP header; 0 if it has none. */
+static __always_inline int self_quoted_ports(u8 protocol, const u16 *header, u16 *sport, u16 *dport)
 {
-	u8 type = bpf_ntohs(pkt->dport) >> 8;
+	*sport = header[0];
+	*dport = header[1];
+	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
+		int echo = self_echo(protocol, *(const u8 *)header);
 
-	if (pkt->protocol == IPPROTO_ICMPV6)
-		return type == 128 ? 1 : type == 129 ? 2 : 0;
-	return type == 8 ? 1 : type == 0 ? 2 : 0;
+		self_echo_ports(echo, header[2], sport, dport);
+		return echo;
+	}
+	return 1;
 }
 
 /* Names the connection of a packet that an ICMP error quotes; 0 if it is not to be made out. */
@@ -205,17 +232,14 @@ static __always_inline int self_quoted4(struct xdp_md *ctx, struct self_tuple *t
 {
 	u32 offset = pkt->l4_offset + sizeof(struct icmphdr);
 	struct iphdr *ip = nf_at(ctx, offset, sizeof(*ip));
-	u16 *ports;
+	u16 *ports, sport, dport;
 
 	if (!ip || ip->saddr != pkt->dst[0] || ip->frag_off & bpf_htons(PARSE_IP_OFFSET_MASK))
 		return 0;
 	ports = nf_at(ctx, offset + ip->ihl * 4, 8);
-	if (!ports)
+	if (!ports || !self_quoted_ports(ip->protocol, ports, &sport, &dport))
 		return 0;
-	if (ip->protocol == IPPROTO_ICMP)
-		self_tuple4(tuple, ip->saddr, ip->daddr, ports[2], ports[2], ip->protocol);
-	else
-		self_tuple4(tuple, ip->saddr, ip->daddr, ports[0], ports[1], ip->protocol);
+	self_tuple4(tuple, ip->saddr, ip->daddr, sport, dport, ip->protocol);
 	return 1;
 }
 
@@ -225,8 +249,8 @@ static __always_inline int self_quoted6(struct xdp_md *ctx, struct self_tuple *t
 	u32 offset = pkt->l4_offset + sizeof(struct icmphdr);
 	struct ipv6hdr *ip = nf_at(ctx, offset, sizeof(*ip));
 	u32 src[4], dst[4];
+	u16 *ports, sport, dport;
 	u8 protocol;
-	u16 *ports;
 
 	if (!ip)
 		return 0;
@@ -239,15 +263,16 @@ static __always_inline int self_quoted6(struct xdp_md *ctx, struct self_tuple *t
 	offset += sizeof(*ip);
 	ports = nf_at(ctx, offset, 8);
 	if (ports && protocol == IPPROTO_FRAGMENT) {
-		protocol = *(u8 *)ports;
+		struct parse_fragment *fragment = (void *)ports;
+
+		if (fragment->offset & bpf_htons(PARSE_FRAGMENT_OFFSET_MASK))
+			return 0;
+		protocol = fragment->next_header;
 		ports = nf_at(ctx, offset + sizeof(struct parse_fragment), 8);
 	}
-	if (!ports)
+	if (!ports || !self_quoted_ports(protocol, ports, &sport, &dport))
 		return 0;
-	if (protocol == IPPROTO_ICMPV6)
-		self_tuple6(tuple, src, dst, ports[2], ports[2], protocol);
-	else
-		self_tuple6(tuple, src, dst, ports[0], ports[1], protocol);
+	self_tuple6(tuple, src, dst, sport, dport, protocol);
 	return 1;
 }
 
@@ -268,12 +293,19 @@ static __always_inline int self_related(struct xdp_md *ctx, struct nf_packet *pk
 	return NF_NEXT;
 }
 
+/* What fragments share (RFC 791, section 3.2); in IPv6 not the protocol (RFC 8200, section 4.5). */
 static __always_inline void self_datagram(struct self_datagram *key, const struct nf_packet *pkt)
 {
+	key->id = pkt->fragment_id;
+	if (pkt->family == 4) {
+		key->src[0] = pkt->src[0];
+		key->dst[0] = pkt->dst[0];
+		key->protocol = 4 * 256 + pkt->protocol;
+		return;
+	}
 	__builtin_memcpy(key->src, pkt->src, 16);
 	__builtin_memcpy(key->dst, pkt->dst, 16);
-	key->id = pkt->fragment_id;
-	key->protocol = pkt->family * 256 + pkt->protocol;
+	key->protocol = 6 * 256;
 }
 
 /* Later fragments have no ports: they go the way of their datagram's first. */
@@ -341,7 +373,7 @@ static __always_inline int self_track(struct xdp_md *ctx, struct nf_packet *pkt,
 {
 	int icmp = pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6;
 	struct self_tuple tuple = {};
-	struct self_connection *found;
+	struct self_connection *found = 0;
 	u32 counter = 0;
 	int verdict;
 
@@ -354,8 +386,11 @@ static __always_inline int self_track(struct xdp_md *ctx, struct nf_packet *pkt,
 		return nf_drop(pkt, NF_REASON_INVALID);
 	if (icmp && self_is_error(pkt))
 		return self_related(ctx, pkt);
-	self_name(&tuple, pkt);
-	found = self_find(pkt->family, &tuple);
+	/* Of ICMP, only echoes have connections. */
+	if (!icmp || self_is_echo(pkt)) {
+		self_name(&tuple, pkt);
+		found = self_find(pkt->family, &tuple);
+	}
 	if (found && !self_reopened(found, pkt)) {
 		verdict = self_continue(found, pkt, tuple.from_high);
 		counter = found->counter;

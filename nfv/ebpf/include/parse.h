@@ -8,6 +8,8 @@
 #define PARSE_EXTENSIONS 6 /* IPv6 extension headers walked */
 #define PARSE_IP_OFFSET_MASK 0x1fff
 #define PARSE_IP_MORE 0x2000
+#define PARSE_FRAGMENT_OFFSET_MASK 0xfff8
+#define PARSE_FRAGMENT_MORE 1
 
 struct parse_fragment {
 	u8 next_header;
@@ -16,19 +18,25 @@ struct parse_fragment {
 	__be32 id;
 };
 
+/* Where the packet ends, from the start of the frame; what follows was never part of it. */
+static __always_inline u32 parse_end(const struct nf_packet *pkt)
+{
+	return sizeof(struct ethhdr) + pkt->packet_length;
+}
+
 /* Ports, TCP flags or ICMP type and echo identifier. A header cut short leaves has_l4 at 0. */
 static __always_inline void parse_l4(struct xdp_md *ctx, struct nf_packet *pkt)
 {
 	u16 *half = nf_at(ctx, pkt->l4_offset, sizeof(struct udphdr));
-	u32 room = pkt->packet_length + sizeof(struct ethhdr) - pkt->l4_offset;
+	u32 length = parse_end(pkt) - pkt->l4_offset;
 	u8 protocol = pkt->protocol;
 
-	if (!half || room < sizeof(struct udphdr))
+	if (!half || length < sizeof(struct udphdr))
 		return;
 	if (protocol == IPPROTO_TCP) {
 		u8 *flags = nf_at(ctx, pkt->l4_offset, sizeof(struct tcphdr));
 
-		if (!flags || room < sizeof(struct tcphdr))
+		if (!flags || length < sizeof(struct tcphdr))
 			return;
 		pkt->tcp_flags = flags[13];
 	} else if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
@@ -94,9 +102,9 @@ static __always_inline int parse_extensions(struct xdp_md *ctx, struct nf_packet
 			u16 place = bpf_ntohs(header->offset);
 
 			pkt->fragment_id = header->id;
-			if (place & 1)
+			if (place & PARSE_FRAGMENT_MORE)
 				pkt->fragment = NF_FRAGMENT_FIRST;
-			if (place & ~7)
+			if (place & PARSE_FRAGMENT_OFFSET_MASK)
 				pkt->fragment = NF_FRAGMENT_LATER;
 			offset += sizeof(*header);
 		} else {
@@ -110,7 +118,9 @@ static __always_inline int parse_extensions(struct xdp_md *ctx, struct nf_packet
 	}
 	pkt->protocol = next;
 	pkt->l4_offset = offset;
-	return offset > NF_OFFSET_MASK ? nf_drop(pkt, NF_REASON_MALFORMED) : NF_NEXT;
+	if (offset > NF_OFFSET_MASK || offset > parse_end(pkt))
+		return nf_drop(pkt, NF_REASON_MALFORMED);
+	return NF_NEXT;
 }
 
 static __always_inline int parse_ipv6(struct xdp_md *ctx, struct nf_packet *pkt)

@@ -43,7 +43,15 @@ static __always_inline int reject_allowed(void)
 	return budget->sent++ < REJECT_BURST;
 }
 
-/* RFC 1122, section 3.2.2: no answer to errors, later fragments, or what went to more than one host. */
+static __always_inline int reject_multicast6(const u32 *address)
+{
+	return (address[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+}
+
+/*
+ * RFC 1122, section 3.2.2, and RFC 4443, section 2.4 (e): no answer to errors and redirects, to
+ * later fragments, to what went to more than one host, or to a source that is not one host.
+ */
 static __always_inline int reject_answerable(struct xdp_md *ctx, const struct nf_packet *pkt)
 {
 	u8 type = bpf_ntohs(pkt->dport) >> 8;
@@ -52,18 +60,18 @@ static __always_inline int reject_answerable(struct xdp_md *ctx, const struct nf
 	if (!to || to[0] & 1 || pkt->fragment == NF_FRAGMENT_LATER)
 		return 0;
 	if (pkt->family == 4) {
-		u8 first = bpf_ntohl(pkt->dst[0]) >> 24;
+		u8 from = bpf_ntohl(pkt->src[0]) >> 24, first = bpf_ntohl(pkt->dst[0]) >> 24;
 
-		if (!pkt->src[0] || first >= 224)
+		if (!from || from == 127 || from >= 224 || first >= 224)
 			return 0;
 		if (pkt->protocol == IPPROTO_ICMP)
 			return type == 8 || type == 13;
 	} else {
-		if ((pkt->dst[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000) ||
+		if (reject_multicast6(pkt->src) || reject_multicast6(pkt->dst) ||
 		    !(pkt->src[0] | pkt->src[1] | pkt->src[2] | pkt->src[3]))
 			return 0;
 		if (pkt->protocol == IPPROTO_ICMPV6)
-			return type >= 128;
+			return type >= 128 && type != 137;
 	}
 	return !(pkt->protocol == IPPROTO_TCP && pkt->tcp_flags & 4);
 }
