@@ -14,7 +14,7 @@ from nfv.dataplane.observation import observe
 from nfv.dataplane.plan import Change, Element, Phase, Plan, Symbol, assemble
 from nfv.dataplane.state import State
 from nfv.dataplane.transaction import Step, Transaction
-from nfv.dataplane.wiring import number, number_ports, wire
+from nfv.dataplane.wiring import give_numbers, number_ports, wire
 from nfv.ebpf.compiler import Compiler
 from nfv.errors import InputError, LeftoverError, NfvError
 
@@ -116,7 +116,7 @@ def _prepare(topology: Topology) -> _Prepared:
         name: function.counters(before.counters.get(name, {}) if before else {})
         for name, function in topology.vnfs.items()
     }
-    functions = number(topology.vnfs, before.functions if before else {})
+    functions = give_numbers(topology.vnfs, before.functions if before else {})
     source = topology.source
     after = State(topology.name, source.file, source.text, ports, counters, functions)
     compiler = Compiler(headers.find())

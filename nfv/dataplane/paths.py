@@ -45,12 +45,21 @@ class Paths:
 
 def read(pins: Path) -> Paths:
     """Read the paths of the topology pinned there; none if it has no flow cache."""
-    paths = Paths()
-    if (pins / "paths").exists():
-        walked = Map.open(pins / "walked")
-        for path, number in Map.open(pins / "paths").items():
-            paths.add(path, total(walked[int.from_bytes(number, "little")]))
+    if not (pins / "paths").exists():
+        return Paths()
+    known, walked = Map.open(pins / "paths"), Map.open(pins / "walked")
+    try:
+        return collect(known, walked)
+    finally:
+        known.close()
         walked.close()
+
+
+def collect(known: Map, walked: Map) -> Paths:
+    """Add up the paths of open maps."""
+    paths = Paths()
+    for path, number in known.items():
+        paths.add(path, total(walked[int.from_bytes(number, "little")]))
     return paths
 
 

@@ -59,10 +59,10 @@ class Wiring:
 
 def number_ports(topology: Topology, before: Mapping[str, int]) -> dict[str, int]:
     """A number for every attachment, from 1 to MAX_PORTS - 1."""
-    return number([str(place) for place in attachments(topology)], before)
+    return give_numbers([str(place) for place in attachments(topology)], before)
 
 
-def number(names: Iterable[str], before: Mapping[str, int]) -> dict[str, int]:
+def give_numbers(names: Iterable[str], before: Mapping[str, int]) -> dict[str, int]:
     """A number for every name; those that had one keep it, as programs and maps know it."""
     wanted = list(names)
     kept = {name: before[name] for name in wanted if name in before}

@@ -17,11 +17,13 @@ from scapy.packet import Packet
 
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology, loads
-from nfv.dataplane import bpf, headers
+from nfv.dataplane import bpf, epoch, headers, paths
 from nfv.dataplane.bpf import Map, MapType
 from nfv.dataplane.fastpath import FastPath, jump
 from nfv.dataplane.mapstore import FunctionMaps
-from nfv.dataplane.wiring import number_ports, wire
+from nfv.dataplane.paths import Paths
+from nfv.dataplane.state import State
+from nfv.dataplane.wiring import give_numbers, number_ports, wire
 from nfv.ebpf import sources, tables
 from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.compose import classifier_patterns
@@ -59,8 +61,11 @@ class Bench:
         self.counters = {
             name: dict(function.counters({})) for name, function in self.topology.vnfs.items()
         }
+        ports = number_ports(self.topology, {})
+        self.numbers = give_numbers(self.topology.vnfs, {})
+        applied = State(self.topology.name, "", text, ports, self.counters, self.numbers)
         self._fastpath = FastPath(
-            self.topology, self.wiring, Compiler(headers.find()), None, self.counters
+            self.topology, self.wiring, Compiler(headers.find()), None, applied
         )
         self._make_maps(capacities or {})
         self._fill()
@@ -114,7 +119,7 @@ class Bench:
     # Maps ----------------------------------------------------------------------------------------
 
     def _maps_in(self, directory: Path) -> FunctionMaps:
-        return FunctionMaps(directory, self._fastpath.maps, self._fastpath.plans)
+        return FunctionMaps(directory, self._fastpath.maps, self._fastpath.plans, 0)
 
     def function_maps(self, vnf: str) -> FunctionMaps:
         """The maps of a function, as its Python writes them."""
@@ -154,6 +159,12 @@ class Bench:
                     found.delete(key)
             elif pin.name == "rejects":
                 found[0] = bytes(found.entry_size)
+        self.forget_flows()
+
+    def forget_flows(self) -> None:
+        """Begin another epoch: every packet walks."""
+        if (epochs := self._shared("epoch")) is not None:
+            epoch.advance(epochs)
 
     # Running -------------------------------------------------------------------------------------
 
@@ -186,27 +197,40 @@ class Bench:
         return Outcome(left[0] if left else None, out, reason, counted)
 
     def _counts(self) -> Iterator[tuple[tuple[str, ...], Count]]:
-        path = self._fastpath
+        path, known = self._fastpath, self._known()
         sent = self.shared("sent")
         for place, port in self.wiring.ports.items():
-            name = str(place)
-            yield ("sent", name), _sum(sent[port.number])
-            yield from _by_reason(
-                ("received", name), path.maps[path.names.port(place) / "received"]
-            )
+            name, received = str(place), path.maps[path.names.port(place) / "received"]
+            yield ("sent", name), _plus(_sum(sent[port.number]), known.sent[port.number])
+            yield from _by_reason(("received", name), received, known.received[port.number])
         for vnf, places in self.counters.items():
-            own = path.names.vnf(vnf)
+            own, numbered = path.names.vnf(vnf), self.numbers[vnf]
             if own / "reasons" in path.maps:
-                yield from _by_reason(("reason", vnf), path.maps[own / "reasons"])
+                whole = known.counted[numbered, paths.WALK]
+                yield from _by_reason(("reason", vnf), path.maps[own / "reasons"], whole)
             for rule, index in places.items():
-                yield ("rule", vnf, rule), _sum(path.maps[own / "counters"][index])
+                counted = _sum(path.maps[own / "counters"][index])
+                yield ("rule", vnf, rule), _plus(counted, known.counted[numbered, index])
+
+    def _known(self) -> Paths:
+        """What packets of known flows add to the counters."""
+        if (known := self._shared("paths")) is None:
+            return Paths()
+        return paths.collect(known, self.shared("walked"))
 
 
-def _by_reason(key: tuple[str, str], counters: Map) -> Iterator[tuple[tuple[str, ...], Count]]:
+def _by_reason(
+    key: tuple[str, str], counters: Map, forwarded: Count
+) -> Iterator[tuple[tuple[str, ...], Count]]:
     names = sources.reasons()
     for index, (_, value) in enumerate(counters.items(batch=REASONS)):
         if index in names:
-            yield (*key, names[index][0]), _sum(value)
+            name = names[index][0]
+            yield (*key, name), _plus(_sum(value), forwarded if name == "forwarded" else (0, 0))
+
+
+def _plus(a: Count, b: Count) -> Count:
+    return a[0] + b[0], a[1] + b[1]
 
 
 def _sum(values: bytes) -> Count:

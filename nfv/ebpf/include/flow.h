@@ -6,7 +6,7 @@
  * cache and never the truth: an entry that lost its place, or that was made before the last change of
  * any table (the epoch), or that is older than FLOW_LIFE, misses, and the packet walks. So whatever a
  * function keeps of a connection is brought up to date at least that often, and packets that change a
- * connection (TCP with SYN, FIN or RST) always walk.
+ * connection (TCP but for plain ACKs) always walk.
  */
 #ifndef NFV_FLOW_H
 #define NFV_FLOW_H
@@ -16,18 +16,19 @@
 #include "entry.h"
 
 #define FLOW_SLOTS 8192 /* of each CPU; a power of two */
-#define FLOW_LIFE 64	/* jiffies; SELF_SEEN_SLACK is the same for connections */
+#define FLOW_LIFE 64    /* jiffies; SELF_SEEN_SLACK is the same for connections */
 #define FLOW_PATHS 4096 /* paths that each CPU can count */
 
-#define FLOW_TCP_CHANGES 0x07 /* FIN, SYN, RST */
-#define FLOW_IPV4_PLAIN 0x45  /* version 4, no options */
+#define FLOW_TCP_FLAGS 0x17 /* FIN, SYN, RST, ACK */
+#define FLOW_TCP_ACK 0x10
+#define FLOW_IPV4_PLAIN 0x45 /* version 4, no options */
 #define FLOW_IPV4_FRAGMENT 0x3fff
 #define FLOW_L4_BYTES 14 /* read of a transport header: up to the TCP flags */
 
 /* What was done to the last packet of the flow, and will be to the next. */
 struct flow_action {
 	u8 to[ETH_ALEN]; /* the packet came to this MAC address */
-	u16 mtu;	 /* of the way out, from the IP header on */
+	u16 mtu;         /* of the way out, from the IP header on */
 	u8 macs[2 * ETH_ALEN];
 	u32 egress;
 	u32 path; /* where it is counted */
@@ -40,7 +41,7 @@ struct flow_action {
 struct flow_key4 {
 	u32 src, dst;
 	u32 ports;
-	u16 port;     /* where it entered */
+	u16 port; /* where it entered */
 	u8 protocol;
 	u8 used;
 };
@@ -121,8 +122,8 @@ static __always_inline struct flow6 *flow_find6(const struct flow_key6 *key)
 
 static __always_inline int flow_fresh(const struct flow_action *action, u32 length)
 {
-	return action->epoch == flow_now() &&
-	       (u32)bpf_jiffies64() - action->made <= FLOW_LIFE && length <= action->mtu;
+	return action->epoch == flow_now() && (u32)bpf_jiffies64() - action->made <= FLOW_LIFE &&
+	       length <= action->mtu;
 }
 
 static __always_inline int flow_is_to(const struct flow_action *action, const struct ethhdr *eth)
@@ -140,6 +141,14 @@ static __always_inline int flow_send(const struct flow_action *action, u32 lengt
 	if (counter)
 		nf_add(counter, length);
 	return nf_ports.redirect_map(action->egress, 0);
+}
+
+/* UDP, or a TCP segment in the middle of a connection: ACK without FIN, SYN or RST. */
+static __always_inline int flow_is_plain(u8 protocol, const u8 *l4)
+{
+	if (protocol == IPPROTO_TCP)
+		return (l4[13] & FLOW_TCP_FLAGS) == FLOW_TCP_ACK;
+	return protocol == IPPROTO_UDP;
 }
 
 static __always_inline u32 flow_least(u8 protocol)
@@ -160,7 +169,7 @@ static __always_inline int flow_forward4(struct xdp_md *ctx, struct ethhdr *eth,
 	if (!ip || *(u8 *)ip != FLOW_IPV4_PLAIN || ip->frag_off & bpf_htons(FLOW_IPV4_FRAGMENT))
 		return -1;
 	l4 = (u8 *)(ip + 1);
-	if (ip->protocol == IPPROTO_TCP ? l4[13] & FLOW_TCP_CHANGES : ip->protocol != IPPROTO_UDP)
+	if (!flow_is_plain(ip->protocol, l4))
 		return -1;
 	key.src = ip->saddr;
 	key.dst = ip->daddr;
@@ -204,7 +213,7 @@ static __always_inline int flow_forward6(struct xdp_md *ctx, struct ethhdr *eth,
 	if (!ip || ip->version != 6)
 		return -1;
 	l4 = (u8 *)(ip + 1);
-	if (ip->nexthdr == IPPROTO_TCP ? l4[13] & FLOW_TCP_CHANGES : ip->nexthdr != IPPROTO_UDP)
+	if (!flow_is_plain(ip->nexthdr, l4))
 		return -1;
 	__builtin_memcpy(key.src, &ip->saddr, 16);
 	__builtin_memcpy(key.dst, &ip->daddr, 16);

@@ -92,7 +92,7 @@ enum nf_fragment {
  * the paths of a long chain meet again instead of multiplying, and a program that is reached by a tail
  * call finds it as it was.
  */
-#define NF_PATH_LENGTH 16 /* functions that a walk can count */
+#define NF_PATH_LENGTH 16     /* functions that a walk can count */
 #define NF_COUNTED_WALK 65535 /* of a function that counts whole walks only, by their reason */
 
 struct nf_packet {
@@ -101,16 +101,16 @@ struct nf_packet {
 	u32 frame_length;  /* with the Ethernet header */
 	u32 packet_length; /* as the IP header says, from the IP header on */
 	u32 fragment_id;
-	u32 egress;    /* port to leave by */
-	u32 tx;        /* port at the end of the egress chain, or where its walk goes on */
-	u32 place;     /* in the walk, where the packet was rejected */
-	u32 epoch;		  /* of the tables, when the walk began */
+	u32 egress; /* port to leave by */
+	u32 tx;     /* port at the end of the egress chain, or where its walk goes on */
+	u32 place;  /* in the walk, where the packet was rejected */
+	u32 epoch;  /* of the tables, when the walk began */
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */
-	u16 counter;		  /* place where the last function counted */
-	u16 mtu;		  /* of the way so far */
-	u8 to[ETH_ALEN];	  /* the packet came to this MAC address */
-	u8 hops;		  /* routers passed */
-	u8 fleeting;		  /* the next packet of the flow must walk too */
+	u16 counter;                 /* place where the last function counted */
+	u16 mtu;                     /* of the way so far */
+	u8 to[ETH_ALEN];             /* the packet came to this MAC address */
+	u8 hops;                     /* routers passed */
+	u8 fleeting;                 /* the next packet of the flow must walk too */
 	u16 ethertype; /* host order; a VLAN tag is one, what follows it is not read */
 	u16 l4_offset; /* of the transport header, from the start of the frame */
 	u16 sport;
