@@ -197,7 +197,7 @@ class Bench:
         return Outcome(left[0] if left else None, out, reason, counted)
 
     def _counts(self) -> Iterator[tuple[tuple[str, ...], Count]]:
-        path, known = self._fastpath, self._known()
+        path, known = self._fastpath, self.known()
         sent = self.shared("sent")
         for place, port in self.wiring.ports.items():
             name, received = str(place), path.maps[path.names.port(place) / "received"]
@@ -212,7 +212,7 @@ class Bench:
                 counted = _sum(path.maps[own / "counters"][index])
                 yield ("rule", vnf, rule), _plus(counted, known.counted[numbered, index])
 
-    def _known(self) -> Paths:
+    def known(self) -> Paths:
         """What packets of known flows add to the counters."""
         if (known := self._shared("paths")) is None:
             return Paths()
