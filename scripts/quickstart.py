@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from nfv.dataplane import inspection, statistics
 from nfv.dataplane.state import State
 from nfv.dataplane.statistics import VnfCounts
 from nfv.errors import ExitCode, NfvError
-from scripts import traffic
+from scripts import rate, traffic
 from scripts.traffic import CHECKS, Check, Ends, Unexpected
 
 TOPOLOGY = "quickstart"
@@ -28,6 +28,7 @@ CLIENT, SERVER, FIREWALL = "lan", "wan", "fw"
 _VERDICTS = {"rule": "dropped", "rejected": "rejected", "reject_limit": "rejected"}
 """What the firewall did with packets that ended in it, by reason (enum nf_reason)."""
 
+_STEPS = len(CHECKS) + 1
 _COLOURS = {True: "green", False: "red"}
 
 
@@ -49,23 +50,28 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        applied = arguments.attended(TOPOLOGY)
-        results = _send(applied)
+        return _run()
     except KeyboardInterrupt:
         return failure.show_interruption()
     except NfvError as error:
         return failure.show(error, debug=False)
-    _say(f"\nFrom {CLIENT} to {SERVER}; LINE is that of the rule in {applied.file}:\n")
-    _say(_table(results))
-    passed = all(result.passed for result in results)
-    if passed:
-        _suggest()
-    else:
+
+
+def _run() -> int:
+    applied = arguments.attended(TOPOLOGY)
+    with Progress(quiet=False) as progress:
+        results = _send(applied, progress)
+    _say(f"\nFrom {CLIENT} to {SERVER}. LINE is where {applied.file} has the rule that decided:\n")
+    _say(_traffic(results))
+    if not all(result.passed for result in results):
         _blame()
-    return ExitCode.OK if passed else ExitCode.FAILED
+        return ExitCode.FAILED
+    _compare()
+    _suggest()
+    return ExitCode.OK
 
 
-def _send(applied: State) -> list[Result]:
+def _send(applied: State, progress: Progress) -> list[Result]:
     """Carry out the checks, one after the other."""
     places = inspection.namespaces(applied)
     addresses = applied.topology().saps[SERVER].addresses
@@ -73,9 +79,9 @@ def _send(applied: State) -> list[Result]:
         places[CLIENT], places[SERVER], {address.version: str(address.ip) for address in addresses}
     )
     results = []
-    with traffic.servers(ends.server), Progress(quiet=False) as progress:
+    with traffic.servers(ends.server):
         for number, check in enumerate(CHECKS, 1):
-            progress(check.title, number, len(CHECKS))
+            progress(check.title, number, _STEPS)
             results.append(_try(check, ends, applied))
     return results
 
@@ -108,7 +114,7 @@ def _verdict(counted: VnfCounts) -> str:
     return "accepted" if any(count.packets for count in counted.matched.values()) else "not seen"
 
 
-def _table(results: Sequence[Result]) -> str:
+def _traffic(results: Sequence[Result]) -> str:
     header = ("", "TRAFFIC", "OUTCOME", "FIREWALL", "RULE", "LINE", "PACKETS")
     return output.table(header, [_row(result) for result in results], right=("LINE", "PACKETS"))
 
@@ -120,6 +126,29 @@ def _row(result: Result) -> tuple[str, ...]:
     return mark, check.title, result.outcome, result.verdict, result.rule, result.line, packets
 
 
+def _compare() -> None:
+    """The packet rate against Linux, where this machine lets it be measured."""
+    try:
+        with Progress(quiet=False) as progress:
+            progress("packet rate", _STEPS, _STEPS)
+            rates = rate.measure()
+    except NfvError as error:
+        failure.warn(error)
+        return
+    _say(f"\n60-byte frames, {rate.TRAFFIC.name}; one CPU sends, forwards and receives:\n")
+    _say(_rates(rates))
+
+
+def _rates(rates: Mapping[str, float]) -> str:
+    """Packets per second by path, and as a multiple of Linux."""
+    rows = [
+        (path, f"{packets / 1e6:.2f}", f"{packets / rates[rate.LINUX]:.1f}")
+        for path, packets in rates.items()
+    ]
+    header = ("PATH", "MPPS", "TIMES LINUX")
+    return output.table(header, rows, right=header[1:])
+
+
 def _suggest() -> None:
     """The next commands to try."""
     _say(f"\nThe topology is up. Next, in {Path.cwd()}:\n")
@@ -128,7 +157,7 @@ def _suggest() -> None:
         (f"stats {TOPOLOGY} --interval 1", "what goes where, each second"),
         (f"exec {TOPOLOGY} {CLIENT} -- bash", f"a shell on {CLIENT}"),
         (f"exec {TOPOLOGY} gw -- ip route", "the router is a Linux namespace"),
-        (f"plan topologies/{TOPOLOGY}.yaml", "edit the file, see what would change; then apply"),
+        (f"plan topologies/{TOPOLOGY}.yaml", "after an edit: what apply would change"),
         (f"destroy {TOPOLOGY}", "remove everything"),
     ):
         _say(f"  {_nfvctl(words):<52}  {click.style('# ' + what, dim=True)}")

@@ -138,12 +138,6 @@ class Bench:
         assert found is not None, f"no program has a map nf_{name}"
         return found
 
-    def value(self, name: str, data: bytes) -> dict[str, int | bytes]:
-        """The members of a value of a shared map."""
-        plan = self._fastpath.plans[self._fastpath.names.root / name]
-        assert plan.spec.value is not None
-        return plan.spec.value.unpack(data)
-
     def configure(self, vnf: str, text: str) -> None:
         """Change a function's tables to what another topology says of it; programs stay."""
         function = loads(text).vnfs[vnf]

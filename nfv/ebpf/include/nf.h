@@ -49,31 +49,30 @@ enum nf_direction {
  * space reads both from here.
  */
 enum nf_reason {
-	NF_REASON_NONE = 0,      /* no reason given */
-	NF_REASON_FORWARDED = 1, /* forwarded */
-	NF_REASON_MALFORMED = 2, /* header cut short or contradictory */
-	NF_REASON_CHECKSUM = 3,  /* IPv4 header checksum wrong */
-	NF_REASON_RULE = 4,      /* dropped by a rule */
-	NF_REASON_REJECTED = 5,  /* rejected by a rule, sender told */
-	NF_REASON_REJECT_LIMIT =
-		6,                 /* rejected, sender not told: rate limit, or no answer allowed */
-	NF_REASON_INVALID = 7,     /* belongs to no connection and cannot start one */
-	NF_REASON_TABLE_FULL = 8,  /* connection table full */
-	NF_REASON_FRAGMENT = 9,    /* fragment without its first fragment */
-	NF_REASON_ETHERTYPE = 10,  /* neither IP nor ARP, and the default is to drop */
-	NF_REASON_OTHER_HOST = 11, /* for another station's MAC address */
-	NF_REASON_BLACKHOLE = 12,  /* blackhole route */
-	NF_REASON_SOURCE = 13,     /* source address that no host may send from */
-	NF_REASON_NO_CHAIN = 14,   /* no chain's classifier matched */
-	NF_REASON_LOOP = 15,       /* passed too many routers */
-	NF_REASON_LOCAL = 16,      /* to the kernel: for the router itself, or unresolved */
-	NF_REASON_TTL = 17,        /* to the kernel: TTL or hop limit used up */
-	NF_REASON_TOO_BIG = 18,    /* to the kernel: larger than the egress MTU */
-	NF_REASON_OPTIONS = 19,    /* to the kernel: IP options or hop-by-hop header */
-	NF_REASON_LINK_LOCAL = 20, /* to the kernel: multicast, broadcast or link-local */
-	NF_REASON_CONTROL = 21,    /* to the kernel: ARP or another control protocol */
-	NF_REASON_PADDING = 22,    /* to the kernel: frame longer than its packet */
-	NF_REASON_COUNT = 32,      /* size of the tables that count by reason */
+	NF_REASON_NONE = 0,         /* no reason given */
+	NF_REASON_FORWARDED = 1,    /* forwarded */
+	NF_REASON_MALFORMED = 2,    /* header cut short or contradictory */
+	NF_REASON_CHECKSUM = 3,     /* IPv4 header checksum wrong */
+	NF_REASON_RULE = 4,         /* dropped by a rule */
+	NF_REASON_REJECTED = 5,     /* rejected by a rule, sender told */
+	NF_REASON_REJECT_LIMIT = 6, /* rejected, sender not told: too many, or not allowed */
+	NF_REASON_INVALID = 7,      /* belongs to no connection and cannot start one */
+	NF_REASON_TABLE_FULL = 8,   /* connection table full */
+	NF_REASON_FRAGMENT = 9,     /* fragment without its first fragment */
+	NF_REASON_ETHERTYPE = 10,   /* neither IP nor ARP, and the default is to drop */
+	NF_REASON_OTHER_HOST = 11,  /* for another station's MAC address */
+	NF_REASON_BLACKHOLE = 12,   /* blackhole route */
+	NF_REASON_SOURCE = 13,      /* source address that no host may send from */
+	NF_REASON_NO_CHAIN = 14,    /* no chain's classifier matched */
+	NF_REASON_LOOP = 15,        /* passed too many routers */
+	NF_REASON_LOCAL = 16,       /* to the kernel: for the router itself, or unresolved */
+	NF_REASON_TTL = 17,         /* to the kernel: TTL or hop limit used up */
+	NF_REASON_TOO_BIG = 18,     /* to the kernel: larger than the egress MTU */
+	NF_REASON_OPTIONS = 19,     /* to the kernel: IP options or hop-by-hop header */
+	NF_REASON_LINK_LOCAL = 20,  /* to the kernel: multicast, broadcast or link-local */
+	NF_REASON_CONTROL = 21,     /* to the kernel: ARP or another control protocol */
+	NF_REASON_PADDING = 22,     /* to the kernel: frame longer than its packet */
+	NF_REASON_COUNT = 32,       /* size of the tables that count by reason */
 };
 
 /* The place of a packet in its datagram. */
