@@ -215,9 +215,9 @@ class FastPath:
                 root = self.names.root
                 counted = paths.read(root).sent[port.number]
                 self.maps[root / "sent"][port.number] = paths.deduct(counted)
-            with netns.entered(port.outer.netns):
-                index = _ifindex(port)
-            self.maps[self.names.root / "ports"].update(key, struct.pack("=I", index))
+            with netns.entered(port.outer.netns):  # where the kernel looks the index up
+                index = struct.pack("=I", _ifindex(port))
+                self.maps[self.names.root / "ports"].update(key, index)
 
         def undo() -> None:
             self.maps[self.names.root / "ports"].delete(key)

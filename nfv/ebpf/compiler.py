@@ -87,10 +87,14 @@ class Compiler:
 
 def _bcc_version() -> str:
     """What bcc's version file says; bcc itself, with LLVM, is loaded only to compile."""
-    found = importlib.util.find_spec("bcc")
-    if found is None or found.origin is None:
+    try:
+        found = importlib.util.find_spec("bcc")
+    except ValueError:  # something else goes by that name
+        found = None
+    version = Path(found.origin).with_name("version.py") if found and found.origin else None
+    if version is None or not version.exists():
         raise InputError("bcc is not installed", "apt-get install python3-bpfcc")
-    return Path(found.origin).with_name("version.py").read_text()
+    return version.read_text()
 
 
 def _compile_error(stderr: str) -> CompileError:
