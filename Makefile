@@ -2,7 +2,7 @@ BIN := .venv/bin
 C_FILES := find nfv/ebpf tests -name '*.[ch]'
 SHELL_FILES := .ci/run $(filter-out %.py %__pycache__,$(wildcard scripts/*))
 
-.PHONY: quickstart setup test check format
+.PHONY: quickstart setup test bench check format
 
 quickstart:
 	scripts/quickstart
@@ -12,6 +12,9 @@ setup:
 
 test:
 	scripts/test
+
+bench: setup
+	benchmarks/run
 
 check: setup
 	$(BIN)/ruff check .

@@ -23,21 +23,21 @@ from nfv.errors import NfvError
 
 DOCUMENT = paths.HERE.parent / "docs" / "performance.md"
 MAX_FLOWS = 10_000
-BULK_ROUNDS = 3
-BULK_SECONDS = 2
 
 BARE, CHAIN = "bare XDP redirect", "quickstart chain"
-LINUX, NFTABLES = "Linux forwarding", "Linux forwarding, nftables"
+LINUX, NFTABLES = "Linux forwarding", "Linux with nftables"
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(1), default=10, show_default=True)
+@click.option(
+    "--rounds", type=click.IntRange(1), default=10, show_default=True, help="Samples of each."
+)
 @click.option(
     "--seconds",
     type=click.FloatRange(0.01, 0.5),
-    default=0.15,
+    default=0.1,
     show_default=True,
-    help="Length of one sample; there are about 30 a round.",
+    help="Length of one sample; a round has one of each path and kind of traffic.",
 )
 @click.option(
     "--flows",
@@ -58,7 +58,8 @@ def main(
         loader = stack.enter_context(Loader())
         ways = _build(stack, loader)
         samples = rates.measure(loader, ways, _traffics(flows), rounds, seconds, _progress)
-        results = report.Results(run, samples, _bulk(ways))
+        throughputs = bulk.measure(ways[CHAIN], ways[LINUX], _progress)
+    results = report.Results(run, BARE, CHAIN, (LINUX, NFTABLES), samples, throughputs)
     text = report.as_markdown(results)
     click.echo(text)
     if write:
@@ -68,12 +69,13 @@ def main(
 
 
 def _build(stack: ExitStack, loader: Loader) -> dict[str, Path]:
-    """The paths to compare; the first is the measure of the others."""
+    """The paths to compare, each for as long as the stack is open."""
     builders = {
         BARE: paths.bare_redirect(loader, "bench-bare"),
         CHAIN: paths.chain(paths.topology("bench", "fw", "gw")),
-        "its router alone": paths.chain(paths.topology("bench-router", "gw")),
-        "its firewall alone": paths.chain(paths.topology("bench-firewall", "fw")),
+        "chain of its router": paths.chain(paths.topology("bench-router", "gw")),
+        "chain of its firewall": paths.chain(paths.topology("bench-firewall", "fw")),
+        "chain of no function": paths.chain(paths.topology("bench-empty")),
         LINUX: paths.linux("bench-linux"),
         NFTABLES: paths.linux("bench-nftables", paths.NFTABLES),
     }
@@ -85,31 +87,19 @@ def _build(stack: ExitStack, loader: Loader) -> dict[str, Path]:
 
 
 def _traffics(flows: tuple[int, ...]) -> list[Traffic]:
-    middle = statistics.median_low(flows)
+    counts = sorted(set(flows))
+    middle = statistics.median_low(counts)
     return [
-        *(Traffic(Protocol.UDP, 4, count) for count in flows),
+        *(Traffic(Protocol.UDP, 4, count) for count in counts),
         Traffic(Protocol.TCP, 4, middle),
         Traffic(Protocol.UDP, 6, middle),
     ]
 
 
-def _bulk(ways: dict[str, Path]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for number in range(1, BULK_ROUNDS + 1):
-        _progress(f"TCP bulk: round {number} of {BULK_ROUNDS}")
-        for name in (LINUX, CHAIN):
-            found.setdefault(name, []).append(bulk.throughput(ways[name], BULK_SECONDS))
-        with bulk.without_offloads(ways[LINUX]):
-            rate = bulk.throughput(ways[LINUX], BULK_SECONDS)
-        found.setdefault(f"{LINUX}, offloads off as beside a chain", []).append(rate)
-    return found
-
-
 def _describe(rounds: int, seconds: float) -> report.Run:
-    cpus = os.cpu_count()
     return report.Run(
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        machine=f"{_cpu_model()} with {cpus} CPUs",
+        machine=f"{_cpu_model()}, {os.cpu_count()} CPUs",
         kernel=platform.release(),
         command=shlex.join(["benchmarks/run", *sys.argv[1:]]),
         rounds=rounds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from benchmarks.frames import PORT
@@ -14,6 +14,24 @@ from nfv.dataplane.devices import FAR_FEATURES
 from nfv.errors import KernelError
 
 _IPV4 = 4
+_ROUNDS = 3
+_SECONDS = 2
+
+
+def measure(chain: Path, linux: Path, progress: Callable[[str], None]) -> dict[str, list[float]]:
+    """Throughputs by way in bits per second, one a round."""
+    found: dict[str, list[float]] = {
+        (plain := "Linux forwarding"): [],
+        (bare := "Linux forwarding, offloads off as beside a chain"): [],
+        (ours := "quickstart chain"): [],
+    }
+    for number in range(1, _ROUNDS + 1):
+        progress(f"TCP bulk, round {number} of {_ROUNDS}")
+        found[plain].append(throughput(linux, _SECONDS))
+        with without_offloads(linux):
+            found[bare].append(throughput(linux, _SECONDS))
+        found[ours].append(throughput(chain, _SECONDS))
+    return found
 
 
 def throughput(path: Path, seconds: int) -> float:

@@ -14,7 +14,7 @@ PORT = 5201
 _FIRST_SOURCE_PORT = 20000
 _TTL = 64
 _ETH_P = {4: 0x0800, 6: 0x86DD}
-_PAYLOAD = {4: 18, 6: 2}  # bytes in a UDP datagram, so that no frame needs padding
+_PAYLOAD = {4: 18, 6: 0}  # bytes in a UDP datagram, so that no frame needs padding
 _MIN_FRAME = 60  # bytes of the shortest Ethernet frame without its check sequence
 _WINDOW = 65535
 

@@ -16,7 +16,6 @@ from nfv.dataplane import bpf, headers, netns
 from nfv.dataplane.bpf import Map
 from nfv.ebpf.compiler import Compiler
 
-_WORD = 4  # bytes
 _TALLY = struct.Struct("=3Q")  # struct tally of sink.c
 _INTERVAL = 64  # INTERVAL of sink.c
 _PROGRAMS = Path(__file__).with_name("programs")
@@ -88,9 +87,9 @@ class Sender:
     """Sends frames out of a device, in turn, as fast as the path takes them."""
 
     def __init__(self, loader: Loader, device: Device, frames: Sequence[bytes]) -> None:
-        words = same_size(frames) // _WORD
+        size = same_size(frames)
         self._frame = frames[0]
-        self._program = loader.load("generator", {"frames": len(frames)}, FRAME_WORDS=words)
+        self._program = loader.load("generator", {"frames": len(frames)}, FRAME_SIZE=size)
         for index, frame in enumerate(frames):
             self._program.maps["frames"][index] = frame
         self._program.maps["cursors"][0] = struct.pack("=II", 0, len(frames))

@@ -29,10 +29,13 @@ class Run:
 class Results:
     """Samples by path and traffic, and throughputs in bits per second by way; one a round.
 
-    The first path and the first way are what the others are compared to.
+    All paths are compared to `base`, and `subject` to the `rivals`; all ways to the first.
     """
 
     run: Run
+    base: str
+    subject: str
+    rivals: Sequence[str]
     rates: Mapping[tuple[str, Traffic], Sequence[Sample]]
     bulk: Mapping[str, Sequence[float]]
 
@@ -49,6 +52,10 @@ class Results:
     def series(self, path: str, traffic: Traffic) -> list[float]:
         """Packets per second, by round."""
         return [sample.rate for sample in self.rates[path, traffic]]
+
+    def ratio(self, path: str, to: str, traffic: Traffic) -> Spread:
+        """Packet rate of a path, that of another one being 1."""
+        return ratio(self.series(path, traffic), self.series(to, traffic))
 
 
 def as_json(results: Results) -> dict[str, Any]:
@@ -74,19 +81,21 @@ def as_json(results: Results) -> dict[str, Any]:
 
 def as_markdown(results: Results) -> str:
     """Tables of ratios, of nanoseconds a packet, and of bulk throughput."""
-    run = results.run
-    parts = [
-        f"{run.date}, {run.machine}, Linux {run.kernel}; `{run.command}`: medians of {run.rounds} "
-        f"rounds of {run.seconds:g} s, in brackets the smallest and the largest.",
-        f"Packet rate, {results.paths[0]} = 1:",
-        _matrix(results, lambda path, traffic: _spread(_to_first(results, path, traffic))),
-        "Nanoseconds a packet, sender and sink included:",
-        _matrix(results, lambda path, traffic: f"{1e9 / _median(results, path, traffic):.0f}"),
-        _loss(results),
-        "TCP bulk throughput, one connection:",
-        _bulk(results.bulk),
-    ]
-    return "\n\n".join(parts) + "\n"
+    run, paths = results.run, results.paths
+    return "\n\n".join(
+        (
+            f"{run.date}, {run.machine}, Linux {run.kernel}, `{run.command}`.",
+            f"Packet rate, {results.base} = 1:",
+            _matrix(results, paths, lambda path, traffic: _ratio(results, path, traffic)),
+            f"Packet rate of the {results.subject}, times that of Linux:",
+            _matrix(results, results.rivals, lambda path, traffic: _gain(results, path, traffic)),
+            "Nanoseconds a packet, sender and sink included:",
+            _matrix(results, paths, lambda path, traffic: _duration(results, path, traffic)),
+            _loss(results),
+            "TCP bulk throughput, one connection:",
+            _bulk(results.bulk),
+        )
+    )
 
 
 def replace_between_markers(text: str, results: str) -> str:
@@ -98,21 +107,23 @@ def replace_between_markers(text: str, results: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the lines {BEGIN} and {END} are not there")
-    return f"{before}{BEGIN}\n\n{results}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{results}\n\n{END}{after}"
 
 
-def _to_first(results: Results, path: str, traffic: Traffic) -> Spread:
-    return ratio(results.series(path, traffic), results.series(results.paths[0], traffic))
+def _ratio(results: Results, path: str, traffic: Traffic) -> str:
+    return _spread(results.ratio(path, results.base, traffic))
 
 
-def _median(results: Results, path: str, traffic: Traffic) -> float:
-    return spread(results.series(path, traffic)).median
+def _gain(results: Results, path: str, traffic: Traffic) -> str:
+    return _spread(results.ratio(results.subject, path, traffic))
 
 
-def _matrix(results: Results, cell: Callable[[str, Traffic], str]) -> str:
-    rows = [
-        [path, *(cell(path, traffic) for traffic in results.traffics)] for path in results.paths
-    ]
+def _duration(results: Results, path: str, traffic: Traffic) -> str:
+    return f"{1e9 / spread(results.series(path, traffic)).median:.0f}"
+
+
+def _matrix(results: Results, paths: Sequence[str], cell: Callable[[str, Traffic], str]) -> str:
+    rows = [[path, *(cell(path, traffic) for traffic in results.traffics)] for path in paths]
     return _table(["", *(traffic.name for traffic in results.traffics)], rows)
 
 
