@@ -129,7 +129,7 @@ def test_a_known_flow_goes_to_the_kernel_when_the_packet_must(bench: Bench, vers
     for _ in range(2):
         assert bench.run("lan", frame()).reason == "forwarded"
     expiring = frame()
-    expiring[1].setfieldval("ttl" if version == 4 else "hlim", 1)
+    expiring.getlayer(1).setfieldval("ttl" if version == 4 else "hlim", 1)
     assert bench.run("lan", expiring).reason == "ttl"
     long = out(bench, ip(version) / UDP(sport=4000, dport=53) / Raw(bytes(1500)))
     assert bench.run("lan", long).reason == "too_big"
