@@ -110,22 +110,21 @@ class Tally:
 
 
 class Sink:
-    """Counts and times the TCP and UDP packets that arrive at a device, and drops them."""
+    """Counts and times the TCP and UDP packets that arrive at devices, and drops them.
 
-    def __init__(self, loader: Loader, device: Device) -> None:
-        self._program = loader.load("sink")
-        self._link = attach(self._program, device)
+    One program serves all devices: of more than 48 different ones on a machine, the kernel calls
+    those that came last in a way that is slower (include/linux/bpf.h, BPF_DISPATCHER_MAX).
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self.program = loader.load("sink")
 
     def reset(self) -> None:
         """Begin to count and to time."""
-        self._program.maps["tallies"][0] = bytes(_TALLY.size)
+        self.program.maps["tallies"][0] = bytes(_TALLY.size)
 
     def read(self) -> Tally:
         """What arrived since `reset`, if nothing is under way."""
-        packets, first, last = _TALLY.unpack(self._program.maps["tallies"][0])
+        packets, first, last = _TALLY.unpack(self.program.maps["tallies"][0])
         timed = max(0, packets - 1) // _INTERVAL * _INTERVAL
         return Tally(packets, timed, (last - first) / 1e9)
-
-    def close(self) -> None:
-        """Give the device its packets back."""
-        os.close(self._link)

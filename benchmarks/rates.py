@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -54,17 +54,13 @@ class Sample:
 
 
 class Lane:
-    """A path with what sends and counts on both of its ends."""
+    """A path, what sends on both of its ends, and what counts there."""
 
-    def __init__(self, loader: Loader, name: str, path: Path, stack: ExitStack) -> None:
+    def __init__(self, loader: Loader, sink: Sink, name: str, path: Path) -> None:
         self._loader = loader
+        self._sink = sink
         self._name = name
         self._path = path
-        self._sinks = {True: Sink(loader, path.far), False: Sink(loader, path.near)}
-        for sink in self._sinks.values():
-            stack.callback(sink.close)
-        for device in path.plain:
-            stack.callback(os.close, attach(loader.load("pass"), device))
 
     def establish(self, traffic: Traffic) -> Sender:
         """Have both hosts send what establishes the flows; return the sender to measure with.
@@ -76,26 +72,22 @@ class Lane:
         deadline = time.monotonic() + _ESTABLISH_SECONDS
         for leg in legs:
             device = self._path.near if leg.forward else self._path.far
-            sender = Sender(self._loader, device, leg.frames)
-            senders.append((sender, leg.forward))
+            senders.append(Sender(self._loader, device, leg.frames))
         while True:
-            samples = [
-                self.sample(sender, traffic.flows, forward=forward) for sender, forward in senders
-            ]
+            samples = [self.sample(sender, traffic.flows) for sender in senders]
             if not any(sample.loss for sample in samples):
-                return senders[-1][0]
+                return senders[-1]
             if time.monotonic() > deadline:
                 raise KernelError(f"{traffic.name}: packets do not arrive by {self._name}")
             time.sleep(_RETRY_SECONDS)
 
-    def sample(self, sender: Sender, count: int, *, forward: bool = True) -> Sample:
+    def sample(self, sender: Sender, count: int) -> Sample:
         """Send `count` frames and see what arrives."""
-        sink = self._sinks[forward]
-        sink.reset()
+        self._sink.reset()
         start = time.perf_counter()
         sender.send(count)
         time.sleep((time.perf_counter() - start) * _PAUSE_SHARE)
-        tally = sink.read()
+        tally = self._sink.read()
         return Sample(count, tally.packets, tally.timed, tally.seconds)
 
 
@@ -111,8 +103,9 @@ def measure(
 
     Raises `KernelError` if a path does not carry the packets.
     """
-    with ExitStack() as stack, _undisturbed():
-        lanes = {name: Lane(loader, name, path, stack) for name, path in paths.items()}
+    sink = Sink(loader)
+    with _attached(loader, sink, paths.values()), _undisturbed():
+        lanes = {name: Lane(loader, sink, name, path) for name, path in paths.items()}
         places = [(name, traffic) for traffic in traffics for name in lanes]
         senders = {}
         counts = {}
@@ -134,6 +127,19 @@ def measure(
                         else:
                             samples[place][-1] += part
         return samples
+
+
+@contextmanager
+def _attached(loader: Loader, sink: Sink, paths: Iterable[Path]) -> Iterator[None]:
+    """The sink on the hosts, and on plain devices a program that lets them take live frames."""
+    accept = loader.load("pass")
+    with ExitStack() as stack:
+        for path in paths:
+            for device in (path.near, path.far):
+                stack.callback(os.close, attach(sink.program, device))
+            for device in path.plain:
+                stack.callback(os.close, attach(accept, device))
+        yield
 
 
 @contextmanager

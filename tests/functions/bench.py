@@ -26,7 +26,7 @@ from nfv.dataplane.state import State
 from nfv.dataplane.wiring import give_numbers, number_ports, wire
 from nfv.ebpf import sources, tables
 from nfv.ebpf.compiler import Compiler
-from nfv.ebpf.compose import classifier_patterns
+from nfv.ebpf.compose import classifier_patterns, has_frags
 from tests.functions.routing import RouterTables, fill_from_topology
 
 LOOPBACK = 1  # ifindex: a port must lead to some device, but test runs send nothing
@@ -189,6 +189,19 @@ class Bench:
         reasons = [key[2] for key in counted if key[:2] == ("received", place)]
         reason = reasons[0] if len(reasons) == 1 else "rejected"
         return Outcome(left[0] if left else None, out, reason, counted)
+
+    def verify(self, place: Attachment, program: str) -> tuple[int, str]:
+        """How many instructions a program has, and what the verifier says of them at its end."""
+        path = self._fastpath
+        unit = path.units[place]
+        code = path.objects[unit.text].programs[program]
+        pins = {name: path.names.pin(unit, place, name) for _, name in code.maps}
+        fds = {name: path.maps[pin].fd for name, pin in pins.items()}
+        flags = bpf.F_XDP_HAS_FRAGS if has_frags(self.topology) else 0
+        bound = code.bind(fds, path._links(unit))
+        passed, log = bpf.verifier_log(bound, program, flags=flags, level=4)
+        assert passed, log
+        return len(code.insns) // 8, log
 
     def _counts(self) -> Iterator[tuple[tuple[str, ...], Count]]:
         path, known = self._fastpath, self.known()
