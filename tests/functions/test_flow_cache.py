@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt
 from scapy.packet import Packet, Raw
+from scapy.utils import checksum
 
 from tests.functions.bench import Bench, Outcome
 from tests.functions.frames import back, ether, ip, padded, routed
@@ -128,9 +131,13 @@ def test_a_known_flow_goes_to_the_kernel_when_the_packet_must(bench: Bench, vers
 
     for _ in range(2):
         assert bench.run("lan", frame()).reason == "forwarded"
-    expiring = frame()
-    expiring.getlayer(1).setfieldval("ttl" if version == 4 else "hlim", 1)
-    assert bench.run("lan", expiring).reason == "ttl"
+    expiring = bytearray(bytes(frame()))
+    expiring[22 if version == 4 else 21] = 1  # TTL, hop limit
+    if version == 4:
+        expiring[24:26] = struct.pack(
+            "!H", checksum(bytes(expiring[14:24] + b"\0\0" + expiring[26:34]))
+        )
+    assert bench.run("lan", bytes(expiring)).reason == "ttl"
     long = out(bench, ip(version) / UDP(sport=4000, dport=53) / Raw(bytes(1500)))
     assert bench.run("lan", long).reason == "too_big"
     other = frame()
