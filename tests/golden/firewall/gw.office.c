@@ -1,0 +1,25 @@
+/* NF_LINK(0): reject gw:office */
+/* NF_LINK(1): port office */
+#line 1 "entry.h"
+#line 1 "nf.h"
+#line 7 "entry.h"
+#line 1 "parse.h"
+#line 7 "parse.h"
+#line 1 "chain"
+int nfv_entry(struct xdp_md *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return XDP_DROP;
+	parse_begin(ctx, pkt);
+	pkt->egress = NF_LINK(1);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+

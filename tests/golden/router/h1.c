@@ -1,0 +1,42 @@
+/* NF_LINK(0): reject h1 */
+/* NF_LINK(1): port r1:h1 */
+/* NF_LINK(2): interface r1:h1 */
+/* f0: r1 */
+#line 1 "entry.h"
+#line 1 "nf.h"
+#line 7 "entry.h"
+#line 1 "parse.h"
+#line 7 "parse.h"
+#line 1 "report.h"
+#line 4 "report.h"
+#line 1 "functions/router.c"
+#line 1 "checksum.h"
+#line 7 "checksum.h"
+#line 1 "lpm.h"
+#line 7 "lpm.h"
+#line 12 "functions/router.c"
+#line 1 "chain"
+int nfv_entry(struct xdp_md *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return XDP_DROP;
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	NF_BARRIER(pkt);
+	verdict = f0_process(ctx, pkt, NF_LINK(2));
+	f0_report(pkt);
+	if (verdict != NF_FORWARD) {
+		pkt->egress = NF_LINK(1);
+		goto out;
+	}
+	return entry_leave(ctx, pkt);
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
