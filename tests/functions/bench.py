@@ -203,8 +203,9 @@ class Bench:
             )
         for vnf, places in self.counters.items():
             own = path.names.vnf(vnf)
-            if own / "reasons" in path.maps:
-                yield from _by_reason(("reason", vnf), path.maps[own / "reasons"])
+            if own / "reasons" not in path.maps:
+                continue  # in no chain
+            yield from _by_reason(("reason", vnf), path.maps[own / "reasons"])
             for rule, index in places.items():
                 yield ("rule", vnf, rule), _sum(path.maps[own / "counters"][index])
 

@@ -54,6 +54,9 @@ static __always_inline int entry_leave(struct xdp_md *ctx, struct nf_packet *pkt
 	entry_count(pkt);
 	if (pkt->tx & ENTRY_JUMP) {
 		nf_jumps.call(ctx, pkt->tx & ~ENTRY_JUMP);
+		/* The kernel follows only so many tail calls. */
+		pkt->reason = NF_REASON_LOOP;
+		entry_count(pkt);
 		return XDP_DROP;
 	}
 	pkt->egress = pkt->tx;
