@@ -212,9 +212,10 @@ class Bench:
             yield from _by_reason(("received", name), received, known.received[port.number])
         for vnf, places in self.counters.items():
             own, numbered = path.names.vnf(vnf), self.numbers[vnf]
-            if own / "reasons" in path.maps:
-                whole = known.counted[numbered, paths.WALK]
-                yield from _by_reason(("reason", vnf), path.maps[own / "reasons"], whole)
+            if own / "reasons" not in path.maps:
+                continue  # in no chain
+            whole = known.counted[numbered, paths.WALK]
+            yield from _by_reason(("reason", vnf), path.maps[own / "reasons"], whole)
             for rule, index in places.items():
                 counted = _sum(path.maps[own / "counters"][index])
                 yield ("rule", vnf, rule), _plus(counted, known.counted[numbered, index])

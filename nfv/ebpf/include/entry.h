@@ -49,10 +49,13 @@ static __always_inline int entry_finish(struct xdp_md *ctx, struct nf_packet *pk
 }
 
 /* On with the walk of the egress interface, which is another program. */
-static __always_inline int entry_jump(struct xdp_md *ctx, const struct nf_packet *pkt)
+static __always_inline int entry_jump(struct xdp_md *ctx, struct nf_packet *pkt)
 {
 	entry_count(pkt);
 	nf_jumps.call(ctx, pkt->tx & ~ENTRY_JUMP);
+	/* The kernel follows only so many tail calls. */
+	pkt->reason = NF_REASON_LOOP;
+	entry_count(pkt);
 	return XDP_DROP;
 }
 
