@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from nfv.chain.graph import Entry, entries
 from nfv.chain.topology import Topology
-from nfv.dataplane.wiring import Wiring
+from nfv.dataplane.wiring import Wiring, jump
 
 JUMP = 1 << 31
 """Marks `tx` as a place in the jump table (ENTRY_JUMP of nfv/ebpf/include/entry.h), not a port."""
-
-_PROGRAMS_PER_PORT = 2  # in the jump table: a port's entry program, and its reject program
 
 
 @dataclass(frozen=True)
@@ -41,4 +39,4 @@ def _tx(entry: Entry, number: int, wiring: Wiring) -> int:
         (walk,) = entry.walks
         if walk.match is None and not walk.functions and walk.end.interface is None:
             return wiring.ports[walk.end].number
-    return JUMP | number * _PROGRAMS_PER_PORT
+    return JUMP | jump(number)

@@ -24,19 +24,15 @@ from nfv.dataplane.observation import Observation
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.state import State
 from nfv.dataplane.transaction import Step
-from nfv.dataplane.wiring import Port, Wiring
+from nfv.dataplane.wiring import MAX_PROGRAMS, Port, Wiring, jump
 from nfv.ebpf import tables
 from nfv.ebpf.compiler import Compiler
-from nfv.ebpf.compose import MAIN, REJECT, Unit, classifier_patterns, compose, has_frags
+from nfv.ebpf.compose import Unit, classifier_patterns, compose, has_frags
 from nfv.ebpf.object import Object
+from nfv.ebpf.walks import MAIN
 from nfv.errors import KernelError
 
 PROGRAM_PREFIX = "nfv_"
-
-
-def jump(number: int, program: str) -> int:
-    """Place in nf_jumps of a port's program."""
-    return 2 * number + (program == REJECT)
 
 
 class FastPath:
@@ -287,7 +283,8 @@ class FastPath:
                 values.append(list(self.topology.vnfs[node].interfaces).index(str(interface)))
             else:
                 number = self.wiring.ports[link.attachment].number
-                values.append(jump(number, REJECT) if link.kind == "reject" else number)
+                ordinal = unit.programs.index(link.program) if link.program in unit.programs else 0
+                values.append(jump(number, ordinal) if link.kind == "program" else number)
         return values
 
     def _runs(self, place: Attachment, port: Port, seen: Observation) -> bool:
@@ -304,11 +301,11 @@ class FastPath:
         if index != device.index or device.xdp_prog_id != ident:
             return False
         jumps = self.maps.get(self.names.root / "jumps")
-        for program in self.units[place].programs:
-            found = ident if program == MAIN else _jump_target(jumps, jump(port.number, program))
+        for ordinal, program in enumerate(self.units[place].programs):
+            found = _jump_target(jumps, jump(port.number, ordinal))
             if found is None or _program_name(found) != self._fingerprint(place, program):
                 return False
-        return _jump_target(jumps, jump(port.number, MAIN)) == ident
+        return _jump_target(jumps, jump(port.number)) == ident
 
     def _load(self, places: Sequence[Attachment]) -> None:
         """Load all programs, several at once; nothing is attached yet."""
@@ -369,14 +366,15 @@ class FastPath:
         yield Step(f"run program of {place}", do, undo)
 
     def _exchange_jump(self, place: Attachment, port: Port, program: str) -> Step:
-        key = struct.pack("=I", jump(port.number, program))
+        target = jump(port.number, self.units[place].programs.index(program))
+        key = struct.pack("=I", target)
         former: list[int] = []
 
         def jumps() -> Map:
             return self.maps[self.names.root / "jumps"]
 
         def do() -> None:
-            ident = _jump_target(jumps(), jump(port.number, program))
+            ident = _jump_target(jumps(), target)
             if ident is not None:
                 former.append(bpf.prog_open(ident))
             jumps().update(key, struct.pack("=I", self.programs[place, program]))
@@ -413,8 +411,8 @@ class FastPath:
                 number = self.before.ports.get(directory.name)
                 jumps = self.maps.get(self.names.root / "jumps")
                 if number is not None and jumps is not None:
-                    for program in (MAIN, REJECT):
-                        jumps.delete(struct.pack("=I", jump(number, program)))
+                    for ordinal in range(MAX_PROGRAMS):
+                        jumps.delete(struct.pack("=I", jump(number, ordinal)))
             shutil.rmtree(directory)
 
         name = directory.name.partition(":")[0]

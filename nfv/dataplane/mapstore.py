@@ -11,7 +11,7 @@ from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane import bpf, paths, state
 from nfv.dataplane.bpf import Map, MapType, possible_cpus
-from nfv.dataplane.wiring import MAX_PORTS
+from nfv.dataplane.wiring import MAX_PORTS, MAX_PROGRAMS
 from nfv.ebpf.compose import Unit, classifier_patterns
 from nfv.ebpf.object import Layout, MapSpec, Object
 from nfv.ebpf.sources import constant, reason_count
@@ -22,7 +22,7 @@ _PATHS = possible_cpus() * constant("flow.h", "FLOW_PATHS")
 
 _SHARED_SIZES = {
     "nf_ports": MAX_PORTS,
-    "nf_jumps": 2 * MAX_PORTS,
+    "nf_jumps": MAX_PROGRAMS * MAX_PORTS,
     "nf_sent": MAX_PORTS,
     "nf_packets": 1,
     "nf_rejects": 1,

@@ -14,6 +14,14 @@ from nfv.chain.topology import Topology
 MAX_PORTS = 4096
 """Ports of a topology: SAPs and interfaces of functions."""
 
+MAX_PROGRAMS = 32
+"""Programs of a port: of its walk, however long, and of the answers to what it rejects."""
+
+
+def jump(number: int, ordinal: int = 0) -> int:
+    """Place in the table of tail calls of a port's program."""
+    return number * MAX_PROGRAMS + ordinal
+
 
 @dataclass(frozen=True)
 class Device:

@@ -19,11 +19,11 @@ from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology, loads
 from nfv.dataplane import bpf, epoch, headers, paths
 from nfv.dataplane.bpf import Map, MapType
-from nfv.dataplane.fastpath import FastPath, jump
+from nfv.dataplane.fastpath import FastPath
 from nfv.dataplane.mapstore import FunctionMaps
 from nfv.dataplane.paths import Paths
 from nfv.dataplane.state import State
-from nfv.dataplane.wiring import give_numbers, number_ports, wire
+from nfv.dataplane.wiring import give_numbers, jump, number_ports, wire
 from nfv.ebpf import sources, tables
 from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.compose import classifier_patterns, has_frags
@@ -103,7 +103,8 @@ class Bench:
         for (place, program), fd in path.programs.items():
             number = self.wiring.ports[place].number
             if (jumps := self._shared("jumps")) is not None:
-                jumps[jump(number, program)] = struct.pack("=I", fd)
+                ordinal = path.units[place].programs.index(program)
+                jumps[jump(number, ordinal)] = struct.pack("=I", fd)
         ports = self._shared("ports")
         assert ports is not None
         for port in self.wiring.ports.values():

@@ -1,0 +1,354 @@
+"""The walks of one entry as C statements, split into programs that the kernel can take.
+
+A packet's walk is a straight line of calls that are inlined: each function, the router at the end,
+and the functions behind the router's other interfaces as long as there is room. A program may use
+so many maps, and so much of the verifier's patience: what does not fit goes on in another program,
+by a tail call that finds the packet's context as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from nfv.chain.graph import Entry, Walk
+from nfv.chain.path import Attachment
+from nfv.chain.pattern import Direction
+from nfv.chain.topology import Topology
+from nfv.ebpf import sources
+
+MAIN = "nfv_entry"
+REJECT = "nfv_reject"
+
+STAGES = 2
+"""Functions inlined in one program. A program may use 64 maps (MAX_USED_MAPS of the kernel), which
+six firewalls would fill; and the verifier's work grows with every outcome of every function: for one,
+two, three and four firewalls in a row 32,000, 51,000, 133,000 and 555,000 instructions."""
+
+PATH_LENGTH = sources.constant("nf.h", "NF_PATH_LENGTH")
+
+_PARSE = ["verdict = parse_packet(ctx, pkt);", "if (verdict != NF_NEXT)", "\tgoto out;"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a link constant stands for: a number that is known when the program is loaded.
+
+    Of a port; of an interface in its function; of a function in counted paths; of one of the
+    entry's programs in the table of tail calls.
+    """
+
+    kind: str  # "port", "interface", "function" or "program"
+    attachment: Attachment  # for a function: its name alone
+    program: str = ""
+
+
+@dataclass
+class _WayBack:
+    """The way of an answer to a packet that a function of a walk has rejected."""
+
+    walk: Walk
+    start: Attachment
+    number: int
+    places: dict[int, int] = field(default_factory=dict)  # place -> index of the function
+
+    @property
+    def depth(self) -> int:
+        """How many functions there are before the last one that rejects."""
+        return max(self.places.values())
+
+    def label(self, index: int) -> str:
+        """Where the answer passes a function, or is delivered at -1."""
+        return f"back{self.number}_{index}" if index >= 0 else f"back{self.number}_end"
+
+
+class Walks:
+    """Writes the programs of one entry: `bodies` has their statements by name, the main first."""
+
+    def __init__(self, topology: Topology, graph: Mapping[Attachment, Entry], entry: Entry) -> None:
+        self.topology = topology
+        self.graph = graph
+        self.entry = entry
+        self.links: list[Link] = []
+        self.prefixes: dict[str, str] = {}  # VNF name -> prefix
+        self.bodies: dict[str, list[str]] = {}
+        self._ways: list[_WayBack] = []
+        self._places = 0
+        self._room = STAGES
+        self.link("program", entry.attachment, REJECT)  # ENTRY_REJECT_JUMP
+        self._write(MAIN, lambda: [*self._begin(), *self._walks()])
+        self._ways = [way for way in self._ways if way.places]
+        if self._ways:
+            self._write(REJECT, self._reject)
+
+    @property
+    def cached(self) -> bool:
+        """Whether flows are remembered: it pays where a function stands in the way.
+
+        A router alone is nearly as quick as the cache, and does not depend on the number of flows.
+        """
+        walks = list(self.entry.walks)
+        for walk in self.entry.walks:
+            walks += self._beyond(walk.end).values()
+        return any(walk.functions for walk in walks)
+
+    @property
+    def classified(self) -> bool:
+        """Whether a classifier tells the entry's walks apart."""
+        return any(walk.match for walk in self.entry.walks)
+
+    @property
+    def keep(self) -> list[str]:
+        """What remembers the flow of a packet that is sent on."""
+        return [f"flow_keep(ctx, pkt, {self.link('port', self.entry.attachment)});"]
+
+    def link(self, kind: str, attachment: Attachment, program: str = "") -> str:
+        """The link constant for a number."""
+        wanted = Link(kind, attachment, program)
+        if wanted not in self.links:
+            self.links.append(wanted)
+        return f"NF_LINK({self.links.index(wanted)})"
+
+    def _prefix(self, vnf: str) -> str:
+        return self.prefixes.setdefault(vnf, f"f{len(self.prefixes)}")
+
+    def _write(self, name: str, body: Callable[[], list[str]]) -> str:
+        """Write a program, with room for as many functions as one may hold."""
+        self.bodies[name] = []  # takes its place before those that the body makes
+        room, self._room = self._room, STAGES
+        self.bodies[name] = body()
+        self._room = room
+        return name
+
+    def _part(self) -> str:
+        """The name of the next program that goes on for another."""
+        return f"nfv_part{len(self.bodies)}"
+
+    def _jump(self, name: str) -> list[str]:
+        """Go on in another program."""
+        return [
+            f"nf_jumps.call(ctx, {self.link('program', self.entry.attachment, name)});",
+            "verdict = nf_drop(pkt, NF_REASON_LOOP);",
+            "goto out;",
+        ]
+
+    # The beginning -------------------------------------------------------------------------------
+
+    def _begin(self) -> list[str]:
+        if is_lone(self.entry) and not self.entry.walks[0].functions:
+            return ["parse_begin(ctx, pkt);"]  # a cable carries every frame, unread
+        if not self.cached:
+            return _PARSE
+        port = self.link("port", self.entry.attachment)
+        return [
+            f"verdict = flow_forward(ctx, {port});",
+            "if (verdict >= 0)",
+            "\treturn verdict;",
+            *_PARSE,
+            "flow_begin(ctx, pkt);",
+        ]
+
+    def _walks(self) -> list[str]:
+        walks = self.entry.walks
+        nowhere = ["verdict = nf_drop(pkt, NF_REASON_NO_CHAIN);", "goto out;"]
+        if not walks:
+            return nowhere
+        if not self.classified:
+            return self._walk(walks[0], self.entry.attachment)
+        lines = ["switch (c0_classify(pkt)) {"]
+        for number, walk in enumerate(walks, 1):
+            label = f"case {number}:" if walk.match is not None else "default:"
+            lines += [label, *indent(self._walk(walk, self.entry.attachment))]
+        if walks[-1].match is not None:
+            lines += ["default:", *indent(nowhere)]
+        return [*lines, "}"]
+
+    # One walk ------------------------------------------------------------------------------------
+
+    def _walk(self, walk: Walk, start: Attachment, passed: int = 0) -> list[str]:
+        """The statements of a walk; they end at a label or by returning.
+
+        `passed` functions came before, when the walk goes on behind a router.
+        """
+        way = _WayBack(walk, start, len(self._ways))
+        self._ways.append(way)
+        return self._stages(way, 0, passed)
+
+    def _stages(self, way: _WayBack, first: int, passed: int) -> list[str]:
+        walk = way.walk
+        lines: list[str] = []
+        for index in range(first, len(walk.functions)):
+            if not self._room:
+                rest = partial(self._stages, way, index, passed)
+                return lines + self._jump(self._write(self._part(), rest))
+            self._room -= 1
+            name = walk.functions[index]
+            lines += self._step(name, walk.direction, self._place(way, index))
+            lines += self._counted(name, passed + index)
+        if walk.end.interface is None:
+            return lines + self._deliver(walk.end, self._end())
+        return lines + self._enter(walk.end, passed + len(walk.functions), fuse=not passed)
+
+    def _end(self) -> str:
+        """The label at which a packet that is sent on ends its walk."""
+        return "keep" if self.cached else "out"
+
+    def _step(self, name: str, direction: Direction, place: int | None = None) -> list[str]:
+        prefix = self._prefix(name)
+        return [
+            "NF_BARRIER(pkt);",
+            f"verdict = {prefix}_process(ctx, pkt, NF_DIR_{direction.name});",
+            "if (verdict != NF_NEXT) {",
+            f"\t{prefix}_report(pkt);",
+            *([f"\tpkt->place = {place};"] if place is not None else []),
+            "\tgoto out;",
+            "}",
+        ]
+
+    def _place(self, way: _WayBack, index: int) -> int | None:
+        """The number of a place where a packet may be rejected."""
+        if not self.topology.vnfs[way.walk.functions[index]].rejects:
+            return None
+        self._places += 1
+        way.places[self._places] = index
+        return self._places
+
+    def _counted(self, name: str, number: int) -> list[str]:
+        """Note where a function has counted the packet, for the flow's next ones."""
+        if not self.cached:
+            return []
+        if number >= PATH_LENGTH or not self.topology.vnfs[name].cacheable:
+            return ["pkt->fleeting = 1;"]
+        owner = self.link("function", Attachment(name))
+        return [f"pkt->counted[{number}] = {owner} << 16 | pkt->counter;"]
+
+    def _deliver(self, end: Attachment, label: str) -> list[str]:
+        """Leave by a port: of a SAP, or to the kernel of a function."""
+        return [
+            f"pkt->egress = {self.link('port', end)};",
+            "pkt->reason = NF_REASON_FORWARDED;",
+            f"goto {label};",
+        ]
+
+    def _enter(self, end: Attachment, passed: int, fuse: bool) -> list[str]:
+        """Go through a function with interfaces, and on behind the one it chooses."""
+        prefix = self._prefix(end.node)
+        return [
+            "NF_BARRIER(pkt);",
+            f"verdict = {prefix}_process(ctx, pkt, {self.link('interface', end)});",
+            f"{prefix}_report(pkt);",
+            "if (verdict != NF_FORWARD) {",
+            f"\tpkt->egress = {self.link('port', end)};",
+            "\tgoto out;",
+            "}",
+            *self._counted(end.node, passed),
+            *(self._fused(end, passed + 1) if fuse else []),
+            "if (pkt->tx & ENTRY_JUMP)",
+            "\treturn entry_jump(ctx, pkt);",
+            "pkt->egress = pkt->tx;",
+            f"goto {self._end()};",
+        ]
+
+    def _fused(self, arrived: Attachment, passed: int) -> list[str]:
+        """The walks behind a function's other interfaces, as many as there is room for."""
+        lines: list[str] = []
+        for leaving, walk in self._beyond(arrived).items():
+            if len(walk.functions) > self._room:
+                continue
+            inner = self._walk(walk, leaving, passed)
+            port = self.link("port", leaving)
+            lines += [f"if (pkt->egress == {port}) {{", *indent(["pkt->reason = 0;", *inner]), "}"]
+        return lines
+
+    def _beyond(self, arrived: Attachment) -> dict[Attachment, Walk]:
+        """Lone chains with functions from a function's other interfaces to a SAP."""
+        if arrived.interface is None:
+            return {}
+        places = [
+            Attachment(arrived.node, name)
+            for name in self.topology.vnfs[arrived.node].interfaces
+            if name != arrived.interface
+        ]
+        return {
+            place: self.graph[place].walks[0]
+            for place in places
+            if is_lone(self.graph[place]) and self.graph[place].walks[0].functions
+        }
+
+    # The way back --------------------------------------------------------------------------------
+
+    def _reject(self) -> list[str]:
+        """Answer, and go back from the place of the rejection through the functions before it."""
+        lines = [
+            "verdict = reject_answer(ctx, pkt);",
+            "if (verdict != NF_NEXT)",
+            "\tgoto out;",
+            "index = pkt->place;",
+            *_PARSE,
+            "pkt->place = index;",
+        ]
+        cases: list[str] = []
+        blocks: list[str] = []
+        fits = sum(way.depth for way in self._ways) <= STAGES
+        for way in self._ways:
+            if fits:
+                cases += self._cases(way, 0, way.depth)
+                blocks += self._back(way, 0, way.depth)
+            else:
+                cases += self._chunks(way)
+        lost = ["verdict = nf_drop(pkt, NF_REASON_NONE);", "goto out;"]
+        return [*lines, "switch (pkt->place) {", *cases, "}", *lost, *blocks]
+
+    def _cases(self, way: _WayBack, low: int, high: int) -> list[str]:
+        """Lead the places whose way back begins among some functions to their labels."""
+        lines: list[str] = []
+        for place, index in way.places.items():
+            if low <= index - 1 < high or (index == 0 and low == 0):
+                lines += [f"case {place}:", f"\tgoto {way.label(index - 1)};"]
+        return lines
+
+    def _back(self, way: _WayBack, low: int, high: int) -> list[str]:
+        """Pass some functions, the last first; at the start of the walk the answer is delivered."""
+        lines: list[str] = []
+        for index in range(high - 1, low - 1, -1):
+            against = Direction(1 - way.walk.direction)
+            step = self._step(way.walk.functions[index], against)
+            lines += [f"{way.label(index)}:", *step]
+        if low == 0:
+            lines += [f"{way.label(-1)}:", *self._deliver(way.start, "out")]
+        return lines
+
+    def _chunks(self, way: _WayBack) -> list[str]:
+        """Put the way into programs of its own, from the start up; lead each place to its one."""
+        lines: list[str] = []
+        below: list[str] = []
+        for low in range(0, max(way.depth, 1), STAGES):
+            high = min(low + STAGES, way.depth)
+            name = self._write(self._part(), partial(self._chunk, way, low, high, below))
+            below = self._jump(name)
+            for place, index in way.places.items():
+                if low <= index - 1 < high or (index == 0 and low == 0):
+                    lines += [f"case {place}:", *indent(below)]
+        return lines
+
+    def _chunk(self, way: _WayBack, low: int, high: int, below: list[str]) -> list[str]:
+        """Functions of a way back; what comes from above passes them all."""
+        return [
+            "switch (pkt->place) {",
+            *self._cases(way, low, high),
+            "}",
+            *self._back(way, low, high),
+            *below,
+        ]
+
+
+def is_lone(entry: Entry) -> bool:
+    """Whether every packet that enters there takes one chain, and that ends at a SAP."""
+    walks = entry.walks
+    return len(walks) == 1 and walks[0].match is None and walks[0].end.interface is None
+
+
+def indent(lines: list[str]) -> list[str]:
+    """One level deeper."""
+    return [f"\t{line}" if line else line for line in lines]
