@@ -19,18 +19,9 @@ from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane import bpf, epoch, netns, paths
 from nfv.dataplane.bpf import Map
-from nfv.dataplane.mapstore import (
-    Carried,
-    FunctionMaps,
-    MapNames,
-    MapPlan,
-    carry,
-    carry_rest,
-    matches,
-    open_map,
-)
+from nfv.dataplane.mapstore import FunctionMaps, MapNames, MapPlan, carry, matches, open_map
+from nfv.dataplane.observation import Observation
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
-from nfv.dataplane.rtnl import Link
 from nfv.dataplane.state import State
 from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import Port, Wiring
@@ -41,7 +32,6 @@ from nfv.ebpf.object import Object
 from nfv.errors import KernelError
 
 PROGRAM_PREFIX = "nfv_"
-_ASIDE = "_old"  # what a pin's name ends with while another has its place
 
 
 def jump(number: int, program: str) -> int:
@@ -58,26 +48,15 @@ class FastPath:
         wiring: Wiring,
         compiler: Compiler,
         before: State | None,
-<<<<<<< HEAD
         after: State,
-=======
-        counters: Mapping[str, Mapping[str, int]],
-        old_wiring: Wiring | None = None,
->>>>>>> bb972cf (wip)
     ) -> None:
         self.topology = topology
         self.wiring = wiring
         self.compiler = compiler
         self.before = before
         self.former = before.topology() if before else None
-<<<<<<< HEAD
         self.counters = after.counters
         self.numbers = after.functions
-=======
-        self.old_wiring = old_wiring
-        self.unsure = before is not None and before.changing
-        self.counters = counters
->>>>>>> bb972cf (wip)
         self.names = MapNames(topology)
         self.graph: Mapping[Attachment, Entry] = entries(topology)
         self.units: dict[Attachment, Unit] = {
@@ -89,63 +68,31 @@ class FastPath:
         self.plans: dict[Path, MapPlan] = self.names.plans(self.units, self.objects)
         self.maps: dict[Path, Map] = {}
         self.programs: dict[tuple[Attachment, str], int] = {}
-        self.replaced: dict[Path, Map] = {}  # what was pinned where another map must be
-        self._carried: dict[Path, Carried] = {}
-        self._held: list[int] = []  # programs that run, for undoing
-
-    def close(self) -> None:
-        """Give all descriptors back; what is pinned or attached stays."""
-        for found in [*self.maps.values(), *self.replaced.values()]:
-            found.close()
-        for descriptor in [*self.programs.values(), *self._held]:
-            os.close(descriptor)
-        self.programs, self._held = {}, []
 
     # Differences ---------------------------------------------------------------------------------
 
-    def changes(self, devices: Mapping[Attachment, Link]) -> Iterator[Change]:
-        """Everything about maps, their content and programs that is not as declared.
-
-        `devices` are those of the ports that are there and stay.
-        """
+    def changes(self, seen: Observation) -> Iterator[Change]:
+        """Everything about maps, their content and programs that is not as declared."""
         yield from self._map_changes()
         yield from self._table_changes()
         for place, port in self.wiring.ports.items():
-            yield from self._port_changes(place, port, devices.get(place))
-        yield from self._program_changes(devices)
+            yield from self._port_changes(place, port, seen)
+        yield from self._program_changes(seen)
         yield from self._surplus()
 
     def _map_changes(self) -> Iterator[Change]:
-        found = {pin: open_map(pin) for pin in self.plans}
-        unfit = {
-            pin: _misfit(there, self.plans[pin])
-            for pin, there in found.items()
-            if there is None or not matches(there, self.plans[pin])
-        }
-        # The tables of one instance refer to each other: all are replaced, or none.
-        torn = {pin.parent for pin in unfit if not self.plans[pin].keep}
         for pin, plan in self.plans.items():
-            there = found[pin]
-            if pin not in unfit and (plan.keep or pin.parent not in torn):
-                assert there is not None
-                self.maps[pin] = there
+            found = open_map(pin)
+            if found is not None and matches(found, plan):
+                self.maps[pin] = found
                 continue
-            if there is not None:
-                self.replaced[pin] = there
-            element = self._element_of(pin)
-            steps = [(Phase.MAP, self._make_map(plan))]
-            if plan.keep and there is not None:
-                steps.append((Phase.CARRY, self._carry_rest(plan)))
-            symbol = Symbol.CHANGE if self._is_known(element) else Symbol.ADD
-            reason = unfit.get(pin, "") if symbol is Symbol.CHANGE else ""
-            yield Change(element, symbol, reason, steps=steps)
-
-    def _is_known(self, element: Element) -> bool:
-        """Whether the element was there before the change."""
-        if self.former is None:
-            return False
-        names = {"sap": self.former.saps, "vnf": self.former.vnfs, "topology": {self.former.name}}
-        return element.name in names[element.kind]
+            old = found if plan.keep else None
+            yield Change(
+                self._element_of(pin),
+                Symbol.CHANGE if found or self.before else Symbol.ADD,
+                f"{pin.name} gets another size" if found else "",
+                steps=[(Phase.MAP, self._make_map(plan, old))],
+            )
 
     def _element_of(self, pin: Path) -> Element:
         parent = pin.parent
@@ -158,62 +105,45 @@ class FastPath:
     def _element(self, place: Attachment) -> Element:
         return Element("sap" if place.node in self.topology.saps else "vnf", place.node)
 
-    def _make_map(self, plan: MapPlan) -> Step:
-        pin, aside = plan.pin, _aside(plan.pin)
+    def _make_map(self, plan: MapPlan, old: Map | None) -> Step:
+        aside = plan.pin.with_name(f"{plan.pin.name}-old")
 
         def do() -> None:
-            pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            plan.pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = plan.create()
-            old = self.replaced.get(pin)
-            if old is not None:
-                if plan.keep:
-                    self._carried[pin] = carry(old, fresh)
-                os.replace(pin, aside)
-            fresh.pin(pin)
-            self.maps[pin] = fresh
+            if plan.pin.exists():
+                if old is not None:
+                    carry(old, fresh)
+                os.replace(plan.pin, aside)
+            fresh.pin(plan.pin)
+            self.maps[plan.pin] = fresh
 
         def undo() -> None:
-            fresh = self.maps.pop(pin)
-            pin.unlink()
-            old = self.replaced.get(pin)
-            if old is not None:
-                os.replace(aside, pin)
-                if plan.keep:
-                    carry_rest(fresh, old, {})
-            fresh.close()
+            plan.pin.unlink()
+            if aside.exists():
+                os.replace(aside, plan.pin)
 
-        return Step(f"make map {pin.parent.name} {pin.name}", do, undo)
-
-    def _carry_rest(self, plan: MapPlan) -> Step:
-        def do() -> None:
-            pin = plan.pin
-            carry_rest(self.replaced[pin], self.maps[pin], self._carried[pin])
-
-        return Step(f"carry {plan.pin.parent.name} {plan.pin.name} over", do)
+        return Step(f"make map {plan.pin.parent.name} {plan.pin.name}", do, undo)
 
     def _table_changes(self) -> Iterator[Change]:
         for name, function in self.topology.vnfs.items():
             directory = self.names.vnf(name)
-            if not any(pin.parent == directory for pin in self.plans):
+            own = [pin for pin in self.plans if pin.parent == directory]
+            if not own:
                 continue
             former = self.former.vnfs.get(name) if self.former else None
-            whole = self._has_tables(directory)
-            if whole and former == function and not self.unsure:
+            complete = all(pin in self.maps for pin in own)
+            if complete and former == function:
                 continue
-            differs = former is not None and former != function
+            known = former is not None and complete
             yield Change(
                 Element("vnf", name),
                 Symbol.CHANGE if former else Symbol.ADD,
-                _difference(former, function) if differs else "",
-                steps=[(Phase.TABLE, self._fill(name, former if whole else None))],
+                _difference(former, function) if former else "",
+                steps=[(Phase.TABLE, self._fill(name, former if known else None))],
             )
         for place, unit in self.units.items():
             yield from self._classifier_change(place, unit)
-
-    def _has_tables(self, directory: Path) -> bool:
-        """Whether the maps that an instance's configuration is written to are there."""
-        tables_ = [pin for pin, plan in self.plans.items() if not plan.keep]
-        return all(pin in self.maps for pin in tables_ if pin.parent == directory)
 
     def _fill(self, name: str, former: Any) -> Step:
         directory = self.names.vnf(name)
@@ -246,8 +176,7 @@ class FastPath:
         patterns = classifier_patterns(unit.walks)
         directory = self.names.port(place)
         former = self._former_patterns(place)
-        whole = self._has_tables(directory)
-        if former == patterns and whole and not self.unsure:
+        if former == patterns and directory / "matcher" in self.maps:
             return
 
         def fill(wanted: Sequence[Any]) -> Callable[[], None]:
@@ -257,9 +186,8 @@ class FastPath:
 
             return call
 
-        undo = fill(former) if former is not None and whole else None
-        step = Step(f"fill classifier of {place}", fill(patterns), undo)
-        symbol = Symbol.CHANGE if former is not None else Symbol.ADD
+        step = Step(f"fill classifier of {place}", fill(patterns), fill(former) if former else None)
+        symbol = Symbol.CHANGE if former else Symbol.ADD
         yield Change(self._element(place), symbol, "classifier", steps=[(Phase.TABLE, step)])
 
     def _former_patterns(self, place: Attachment) -> list[Any] | None:
@@ -270,12 +198,14 @@ class FastPath:
 
     # Ports ---------------------------------------------------------------------------------------
 
-    def _port_changes(self, place: Attachment, port: Port, device: Link | None) -> Iterator[Change]:
+    def _port_changes(self, place: Attachment, port: Port, seen: Observation) -> Iterator[Change]:
         """Where a port's number leads to."""
+        view = seen.get(port.outer.netns)
+        link = view.links.get(port.outer.name) if view else None
         ports = self.maps.get(self.names.root / "ports")
         key = struct.pack("=I", port.number)
-        former = ports.lookup(key) if ports else None
-        if device is not None and former == struct.pack("=I", device.index):
+        current = ports.lookup(key) if ports else None
+        if link is not None and current is not None and current == struct.pack("=I", link.index):
             return
 
         known = self.before is not None and str(place) in self.before.ports
@@ -290,33 +220,21 @@ class FastPath:
                 self.maps[self.names.root / "ports"].update(key, index)
 
         def undo() -> None:
-            found = self.maps[self.names.root / "ports"]
-            if former is None:
-                found.delete(key)
-                return
-            with netns.entered(self._former_netns(place, port)):
-                found.update(key, former)
+            self.maps[self.names.root / "ports"].delete(key)
 
         yield Change(
             self._element(place),
             Symbol.CHANGE if known else Symbol.ADD,
-            f"port {place} leads nowhere" if known and former is None else "",
+            f"port {place} leads nowhere" if known else "",
             steps=[(Phase.PROGRAM, Step(f"connect port {place}", do, undo))],
         )
 
-    def _former_netns(self, place: Attachment, port: Port) -> str | None:
-        """Where the device of a port was, which its ifindex counts in."""
-        former = self.old_wiring.ports.get(place) if self.old_wiring else None
-        return (former or port).outer.netns
-
     # Programs ------------------------------------------------------------------------------------
 
-    def _program_changes(self, devices: Mapping[Attachment, Link]) -> Iterator[Change]:
-        reasons = {
-            place: self._misfit(place, port, devices.get(place))
-            for place, port in self.wiring.ports.items()
-        }
-        stale = [place for place, reason in reasons.items() if reason]
+    def _program_changes(self, seen: Observation) -> Iterator[Change]:
+        stale = [
+            place for place, port in self.wiring.ports.items() if not self._runs(place, port, seen)
+        ]
         if not stale:
             return
         load = Step(f"load programs of {len(stale)} ports", lambda: self._load(stale))
@@ -330,7 +248,6 @@ class FastPath:
             steps = [
                 (Phase.PROGRAM, step) for step in self._exchange(place, self.wiring.ports[place])
             ]
-<<<<<<< HEAD
             yield from self._program_lines(place, steps)
         yield Change(
             Element("topology", self.topology.name),
@@ -346,13 +263,6 @@ class FastPath:
             yield Change(self._element(place), Symbol.ADD, steps=steps)
             return
         yield Change(self._element(place), Symbol.CHANGE, "program", reload=True, steps=steps)
-=======
-            if self.before is None or str(place) not in self.before.ports:
-                yield Change(self._element(place), Symbol.ADD, steps=steps)
-            else:
-                reason = reasons[place]
-                yield Change(self._element(place), Symbol.CHANGE, reason, reload=True, steps=steps)
->>>>>>> bb972cf (wip)
 
     def _fingerprint(self, place: Attachment, program: str) -> str | None:
         """Names a program by its code, constants and maps; None if a map is not there yet."""
@@ -380,24 +290,25 @@ class FastPath:
                 values.append(jump(number, REJECT) if link.kind == "reject" else number)
         return values
 
-    def _misfit(self, place: Attachment, port: Port, device: Link | None) -> str:
-        """Why the programs of a port are not those that must run; nothing if they are."""
+    def _runs(self, place: Attachment, port: Port, seen: Observation) -> bool:
+        view = seen.get(port.outer.netns)
+        device = view.links.get(port.outer.name) if view else None
         pin = self.names.port(place) / "link"
         if device is None or not pin.exists():
-            return "program is not attached"
+            return False
         link = bpf.obj_get(pin)
         try:
             ident, index = bpf.link_info(link)
         finally:
             os.close(link)
         if index != device.index or device.xdp_prog_id != ident:
-            return "program is not attached"
+            return False
         jumps = self.maps.get(self.names.root / "jumps")
         for program in self.units[place].programs:
             found = ident if program == MAIN else _jump_target(jumps, jump(port.number, program))
             if found is None or _program_name(found) != self._fingerprint(place, program):
-                return "program"
-        return "" if _jump_target(jumps, jump(port.number, MAIN)) == ident else "program"
+                return False
+        return _jump_target(jumps, jump(port.number, MAIN)) == ident
 
     def _load(self, places: Sequence[Attachment]) -> None:
         """Load all programs, several at once; nothing is attached yet."""
@@ -424,28 +335,36 @@ class FastPath:
         for program in reversed(self.units[place].programs):
             yield self._exchange_jump(place, port, program)
         pin = self.names.port(place) / "link"
-        exchanged: list[int] = []  # the program that ran before, where the link stays
+        former: list[int] = []
 
         def do() -> None:
+            fresh = self.programs[place, MAIN]
+            if pin.exists():
+                link = bpf.obj_get(pin)
+                try:
+                    ident, index = bpf.link_info(link)
+                    if index:
+                        former.append(bpf.prog_open(ident))
+                        bpf.link_update(link, fresh)
+                        return
+                finally:
+                    os.close(link)
+                pin.unlink()  # its device is gone
+            pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with netns.entered(port.outer.netns):
-                index = _ifindex(port)
-                former = _running(pin, index, self._former_netns(place, port) == port.outer.netns)
-                if former is not None:
-                    self._held.append(former)
-                    _update(pin, self.programs[place, MAIN])
-                    exchanged.append(former)
-                    return
-                if pin.exists():
-                    os.replace(pin, _aside(pin))
-                _attach(self.programs[place, MAIN], index, pin)
+                link = bpf.link_create(fresh, _ifindex(port))
+            try:
+                bpf.obj_pin(link, pin)
+            finally:
+                os.close(link)
 
         def undo() -> None:
-            if exchanged:
-                _update(pin, exchanged[0])
+            if not former:
+                pin.unlink()
                 return
-            pin.unlink()
-            if _aside(pin).exists():
-                os.replace(_aside(pin), pin)
+            link = bpf.obj_get(pin)
+            bpf.link_update(link, former[0])
+            os.close(link)
 
         yield Step(f"run program of {place}", do, undo)
 
@@ -460,7 +379,6 @@ class FastPath:
             ident = _jump_target(jumps(), jump(port.number, program))
             if ident is not None:
                 former.append(bpf.prog_open(ident))
-                self._held += former
             jumps().update(key, struct.pack("=I", self.programs[place, program]))
 
         def undo() -> None:
@@ -474,7 +392,7 @@ class FastPath:
     # What is no longer wanted --------------------------------------------------------------------
 
     def _surplus(self) -> Iterator[Change]:
-        """Pins of ports and functions that are gone."""
+        """Pins of ports and functions that are gone, and of maps that were replaced."""
         wanted = {self.names.port(place) for place in self.wiring.ports}
         wanted |= {pin.parent for pin in self.plans}
         for kind in ("port", "vnf"):
@@ -483,12 +401,20 @@ class FastPath:
             for directory in found:
                 if directory not in wanted:
                     yield self._remove(kind, directory)
+        steps = [
+            (Phase.PURGE, Step("remove replaced maps", lambda: remove_replaced(self.names.root)))
+        ]
+        if any(pin not in self.maps for pin in self.plans) and self.before:
+            yield Change(Element("topology", self.topology.name), Symbol.CHANGE, steps=steps)
 
     def _remove(self, kind: str, directory: Path) -> Change:
         def do() -> None:
-            number = self.before.ports.get(directory.name) if self.before else None
-            if kind == "port" and number is not None:
-                self._forget_port(number)
+            if kind == "port" and self.before:
+                number = self.before.ports.get(directory.name)
+                jumps = self.maps.get(self.names.root / "jumps")
+                if number is not None and jumps is not None:
+                    for program in (MAIN, REJECT):
+                        jumps.delete(struct.pack("=I", jump(number, program)))
             shutil.rmtree(directory)
 
         name = directory.name.partition(":")[0]
@@ -503,60 +429,12 @@ class FastPath:
             steps=[(Phase.PURGE, Step(f"forget {kind} {directory.name}", do))],
         )
 
-    def _forget_port(self, number: int) -> None:
-        """Nothing leads to the number any more, and whoever has it next counts from zero."""
-        root = self.names.root
-        for program in (MAIN, REJECT):
-            self.maps[root / "jumps"].delete(struct.pack("=I", jump(number, program)))
-        self.maps[root / "ports"].delete(struct.pack("=I", number))
-        sent = self.maps[root / "sent"]
-        sent[number] = bytes(sent.entry_size)
-
 
 def remove_replaced(root: Path) -> None:
     """Unpin the maps that others have taken the place of."""
-    for pin in root.rglob(f"*{_ASIDE}"):
+    for pin in root.rglob("*-old"):
         with contextlib.suppress(FileNotFoundError):
             pin.unlink()
-
-
-def _running(pin: Path, ifindex: int, same_netns: bool) -> int | None:
-    """The program of a pinned link, if the link is that of the device."""
-    if not pin.exists() or not same_netns:
-        return None
-    link = bpf.obj_get(pin)
-    try:
-        ident, index = bpf.link_info(link)
-    finally:
-        os.close(link)
-    return bpf.prog_open(ident) if index == ifindex else None
-
-
-def _update(pin: Path, program: int) -> None:
-    link = bpf.obj_get(pin)
-    try:
-        bpf.link_update(link, program)
-    finally:
-        os.close(link)
-
-
-def _attach(program: int, ifindex: int, pin: Path) -> None:
-    pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    link = bpf.link_create(program, ifindex)
-    try:
-        bpf.obj_pin(link, pin)
-    finally:
-        os.close(link)
-
-
-def _aside(pin: Path) -> Path:
-    return pin.with_name(pin.name + _ASIDE)
-
-
-def _misfit(found: Map | None, plan: MapPlan) -> str:
-    """Why another map must be made."""
-    name = plan.pin.name
-    return f"map {name} is gone" if found is None else f"map {name} gets another size"
 
 
 def _ifindex(port: Port) -> int:

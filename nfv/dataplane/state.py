@@ -19,8 +19,6 @@ RUN = Path("/run/nfv")
 BPFFS = Path("/sys/fs/bpf")
 PINS = BPFFS / "nfv"
 
-_FILE = "state.json"
-
 
 @dataclass(frozen=True)
 class State:
@@ -31,11 +29,7 @@ class State:
     text: str
     ports: Mapping[str, int]  # attachment -> port number
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # VNF -> what -> place
-<<<<<<< HEAD
     functions: Mapping[str, int] = field(default_factory=dict)  # VNF -> its number in paths
-=======
-    changing: bool = False  # a change has begun: what tables hold is not known
->>>>>>> bb972cf (wip)
 
     def topology(self) -> Topology:
         """The topology as it was applied."""
@@ -56,7 +50,7 @@ def names() -> list[str]:
     """The applied topologies, sorted."""
     if not RUN.is_dir():
         return []
-    return sorted(path.parent.name for path in RUN.glob(f"*/{_FILE}"))
+    return sorted(path.parent.name for path in RUN.glob("*/state.json"))
 
 
 def load(name: str) -> State | None:
@@ -66,11 +60,7 @@ def load(name: str) -> State | None:
     """
     path = directory(name) / "state.json"
     try:
-<<<<<<< HEAD
         return State(**json.loads(path.read_text()))
-=======
-        return State(**json.loads((directory(name) / _FILE).read_text()))
->>>>>>> bb972cf (wip)
     except FileNotFoundError:
         return None
     except (TypeError, ValueError) as error:
@@ -82,20 +72,15 @@ def load(name: str) -> State | None:
 
 def store(state: State) -> None:
     """Write the state in one step."""
-    path = directory(state.name) / _FILE
+    path = directory(state.name) / "state.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(asdict(state), indent=1))
     os.replace(fresh, path)
 
 
-def forget(name: str) -> None:
-    """Remove the state: the topology is not applied any more."""
-    (directory(name) / _FILE).unlink(missing_ok=True)
-
-
 def remove(name: str) -> None:
-    """Remove all files of a topology: its state, its agent's, the records of its NICs."""
+    """Forget a topology: its state, its lock, its agent's files."""
     shutil.rmtree(directory(name), ignore_errors=True)
 
 
@@ -103,7 +88,6 @@ def remove(name: str) -> None:
 def locked(name: str, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold a topology alone; `waiting` is told who holds it if somebody else does."""
     RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
-<<<<<<< HEAD
     path = _lock_path(name)
     while True:
         with path.open("a+") as file:
@@ -138,32 +122,6 @@ def _is_still(path: Path, file: IO[str]) -> bool:
         return path.stat().st_ino == os.fstat(file.fileno()).st_ino
     except FileNotFoundError:
         return False
-=======
-    path = RUN / f"{name}.lock"
-    with _lock_file(path, waiting) as file:
-        _sign(file)
-        try:
-            yield
-        finally:
-            file.truncate(0)
-            if not directory(name).exists():
-                path.unlink()
-
-
-def _lock_file(path: Path, waiting: Callable[[str], None]) -> IO[str]:
-    """The file, open and locked; whoever had it may have removed it meanwhile."""
-    while True:
-        file = path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            waiting(file.read().strip() or "another process")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            return file
-        file.close()
->>>>>>> bb972cf (wip)
 
 
 def _sign(file: IO[str]) -> None:

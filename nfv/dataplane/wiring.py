@@ -10,7 +10,6 @@ from nfv.chain.graph import attachments
 from nfv.chain.path import Attachment
 from nfv.chain.sap import HostSap, NicSap, TapSap, VethSap
 from nfv.chain.topology import Topology
-from nfv.errors import InputError
 
 MAX_PORTS = 4096
 """Ports of a topology: SAPs and interfaces of functions."""
@@ -59,7 +58,6 @@ class Wiring:
 
 
 def number_ports(topology: Topology, before: Mapping[str, int]) -> dict[str, int]:
-<<<<<<< HEAD
     """A number for every attachment, from 1 to MAX_PORTS - 1."""
     return give_numbers([str(place) for place in attachments(topology)], before)
 
@@ -71,22 +69,6 @@ def give_numbers(names: Iterable[str], before: Mapping[str, int]) -> dict[str, i
     taken = set(kept.values())
     free = (candidate for candidate in range(1, MAX_PORTS) if candidate not in taken)
     return {name: kept[name] if name in kept else next(free) for name in wanted}
-=======
-    """A number for every attachment; those that had one keep it, as programs and maps know it.
-
-    A number given up is not taken at once: running programs may still send to it. Raises
-    `InputError` if there are too many.
-    """
-    wanted = [str(place) for place in attachments(topology)]
-    if len(wanted) >= MAX_PORTS:
-        raise InputError(f"{len(wanted)} SAPs and interfaces, the most is {MAX_PORTS - 1}")
-    kept = {place: before[place] for place in wanted if place in before}
-    taken = {*kept.values(), *before.values()}
-    free = [number for number in range(1, MAX_PORTS) if number not in taken]
-    free += sorted({*before.values()} - {*kept.values()})
-    fresh = iter(free)
-    return {place: kept[place] if place in kept else next(fresh) for place in wanted}
->>>>>>> bb972cf (wip)
 
 
 def wire(topology: Topology, numbers: Mapping[str, int]) -> Wiring:
