@@ -19,7 +19,7 @@ from benchmarks import bulk, paths, rates, report
 from benchmarks.frames import Protocol, Traffic
 from benchmarks.live import Loader
 from benchmarks.paths import Path
-from nfv.errors import NfvError
+from nfv.errors import ExitCode, NfvError
 
 DOCUMENT = paths.HERE.parent / "docs" / "performance.md"
 MAX_FLOWS = 10_000
@@ -119,10 +119,21 @@ def _progress(text: str) -> None:
     click.echo(text, err=True)
 
 
-if __name__ == "__main__":
+def _run() -> int:
     try:
-        main()
+        main(prog_name="benchmarks/run", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.BAD_INPUT
+    except click.Abort:
+        _progress("interrupted; nothing remains")
+        return ExitCode.INTERRUPTED
     except NfvError as error:
         hint = f"\nhint: {error.hint}" if error.hint else ""
-        click.echo(f"error: {error.message}{hint}", err=True)
-        sys.exit(error.exit_code)
+        _progress(f"error: {error.message}{hint}")
+        return error.exit_code
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(_run())

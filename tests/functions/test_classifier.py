@@ -34,16 +34,16 @@ chains:
 """
 
 CASES: list[tuple[Any, str | None]] = [
-    (ip(4) / TCP(dport=443, flags="S"), "one"),
+    (ip(4) / TCP(sport=40000, dport=443, flags="S"), "one"),
     (ip(6) / TCP(dport=443, flags="S"), "one"),
     (ip(4) / TCP(dport=80, flags="S"), None),  # the chain is found, its firewall drops
     (ip(4) / TCP(dport=81, flags="S"), "other"),
-    (ip(4) / UDP(dport=443), "other"),
+    (ip(4) / UDP(sport=40000, dport=443), "other"),
     # The chain begins at the other end: from here go the answers.
     (ip(4) / UDP(sport=53, dport=40000), "two"),
     (ip(4) / UDP(sport=40000, dport=53), "other"),
     (ip(6) / UDP(sport=53), "two"),
-    (ip(6) / UDP(dport=53), "six"),
+    (ip(6) / UDP(sport=40000, dport=53), "six"),
     (ip(6) / ICMPv6EchoRequest(), "six"),
     (ip(4, proto=6, frag=5) / b"later fragment", "other"),
     (ARP(), "other"),
@@ -85,7 +85,7 @@ def test_a_classifier_holds_at_both_ends(
 
 def test_answers_pass_the_same_functions(bench: Bench) -> None:
     bench.run("lan", ether(bench, "lan", "lan") / CASES[0][0])
-    answer = back(4) / TCP(sport=443, flags="SA")
+    answer = back(4) / TCP(sport=443, dport=40000, flags="SA")
     outcome = bench.run("one", ether(bench, "lan", "lan") / answer)
     assert outcome.egress == "lan"
     assert ("rule", "fw", "only-443") in outcome.counted

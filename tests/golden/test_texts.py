@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from nfv.chain.graph import entries
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology, loads
@@ -116,3 +118,27 @@ vnfs:
 chains:
   wire: {{path: [{sap}, {fw}, far]}}
 """
+
+
+MAX_MAPS = 64  # of one program: the kernel's MAX_USED_MAPS
+
+
+def chain_of(count: int) -> Unit:
+    """The text of a chain of so many firewalls."""
+    names = [f"f{number}" for number in range(count)]
+    functions = "".join(f"  {name}: {{type: firewall}}\n" for name in names)
+    text = STRUCTURE.format(sap="lan", fw="f0", net="10.0.0", rule="action: drop")
+    head, _, _ = text.partition("vnfs:")
+    chains = f"chains:\n  wire: {{path: [lan, {', '.join(names)}, far]}}\n"
+    return composed(loads(f"{head}vnfs:\n{functions}{chains}"))[Attachment("lan")]
+
+
+@pytest.mark.xfail(reason="the way back is written once for every place that it starts from")
+def test_the_way_back_is_as_long_as_the_chain() -> None:
+    """Each function is inlined once there and once back, however many may reject."""
+    assert chain_of(16).text.count("_process(ctx, pkt, NF_DIR") <= 2 * 16
+
+
+@pytest.mark.xfail(reason="every function has maps of its own, a firewall nine")
+def test_sixteen_functions_have_no_more_maps_than_a_program_may() -> None:
+    assert chain_of(16).text.count("TABLE(") <= MAX_MAPS
