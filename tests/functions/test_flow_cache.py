@@ -114,6 +114,20 @@ def test_what_is_no_plain_flow_always_walks(bench: Bench) -> None:
     assert remembered(bench) == before
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_many_flows_are_known_at_once(bench: Bench, version: int) -> None:
+    frames = [
+        bytes(out(bench, ip(version) / UDP(sport=1024 + number, dport=53)))
+        for number in range(1000)
+    ]
+    for frame in frames:
+        bench.execute("lan", frame)
+    before = remembered(bench)
+    for frame in frames:
+        bench.execute("lan", frame)
+    assert remembered(bench) - before >= 0.98 * len(frames)
+
+
 def test_a_change_of_rules_is_seen_by_known_flows(bench: Bench) -> None:
     frame = out(bench, ip(4) / UDP(sport=4000, dport=53) / PAYLOAD)
     for _ in range(2):
@@ -156,6 +170,7 @@ BASES = [
     ip(6) / UDP(sport=4000, dport=53) / PAYLOAD,
     ip(6) / TCP(sport=4000, dport=80, flags="PA"),
     ip(4) / UDP(sport=4000, dport=53),
+    ip(6) / UDP(sport=4000, dport=53),
 ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from nfv.chain.topology import loads
 from nfv.dataplane.egress import JUMP, Egress, egresses
-from nfv.dataplane.wiring import wire
+from nfv.dataplane.wiring import MAX_PROGRAMS, wire
 
 TEXT = """\
 name: lab
@@ -28,14 +28,14 @@ NUMBERS = {"a": 1, "b": 2, "gw:x": 3, "gw:y": 4, "up:z": 5}
     [
         ('  one: {path: ["gw:x", a]}', 1),
         ('  one: {path: [a, "gw:x"]}', 1),
-        ('  one: {path: [a, fw, "gw:x"]}', JUMP | 6),
-        ('  one: {path: ["gw:x", "up:z"]}', JUMP | 6),
-        ('  one: {path: ["gw:x", a], match: {proto: udp}}', JUMP | 6),
+        ('  one: {path: [a, fw, "gw:x"]}', JUMP | 3 * MAX_PROGRAMS),
+        ('  one: {path: ["gw:x", "up:z"]}', JUMP | 3 * MAX_PROGRAMS),
+        ('  one: {path: ["gw:x", a], match: {proto: udp}}', JUMP | 3 * MAX_PROGRAMS),
         (
             '  one: {path: ["gw:x", a], match: {proto: udp}}\n  two: {path: ["gw:x", b]}',
-            JUMP | 6,
+            JUMP | 3 * MAX_PROGRAMS,
         ),
-        ('  one: {path: [a, "up:z"]}', JUMP | 6),
+        ('  one: {path: [a, "up:z"]}', JUMP | 3 * MAX_PROGRAMS),
     ],
 )
 def test_only_a_lone_empty_chain_to_a_sap_is_short_cut(chains: str, tx: int) -> None:

@@ -2,11 +2,11 @@
 /*
  * The flow cache: what became of a flow's last packet, kept to be done again without the walk.
  *
- * Each CPU has a direct-mapped table of its own, so an entry has one writer and needs no lock. It is a
- * cache and never the truth: an entry that lost its place, or that was made before the last change of
- * any table (the epoch), or that is older than FLOW_LIFE, misses, and the packet walks. So whatever a
- * function keeps of a connection is brought up to date at least that often, and packets that change a
- * connection (TCP but for plain ACKs) always walk.
+ * Each CPU has a table of its own, where a flow may be in either of two places: an entry has one
+ * writer and needs no lock. It is a cache and never the truth. An entry that lost its place, or was
+ * made before the last change of any table (the epoch), or is older than FLOW_LIFE, misses, and the
+ * packet walks. So whatever a function keeps of a connection is brought up to date at least that
+ * often, and packets that change a connection (TCP but for plain ACKs) always walk.
  */
 #ifndef NFV_FLOW_H
 #define NFV_FLOW_H
@@ -15,15 +15,15 @@
 #include "checksum.h"
 #include "entry.h"
 
-#define FLOW_SLOTS 8192 /* of each CPU; a power of two */
-#define FLOW_LIFE 64    /* jiffies; SELF_SEEN_SLACK is the same for connections */
-#define FLOW_PATHS 4096 /* paths that each CPU can count */
+#define FLOW_SLOTS 16384 /* of each CPU; a power of two */
+#define FLOW_LIFE 64     /* jiffies; SELF_SEEN_SLACK is the same for connections */
+#define FLOW_PATHS 4096  /* paths that each CPU can count */
 
 #define FLOW_TCP_FLAGS 0x17 /* FIN, SYN, RST, ACK */
 #define FLOW_TCP_ACK 0x10
 #define FLOW_IPV4_PLAIN 0x45 /* version 4, no options */
 #define FLOW_IPV4_FRAGMENT 0x3fff
-#define FLOW_L4_BYTES 14 /* read of a transport header: up to the TCP flags */
+#define FLOW_TCP_BYTES 14 /* of a TCP header, up to its flags */
 
 /* What was done to the last packet of the flow, and will be to the next. */
 struct flow_action {
@@ -97,27 +97,102 @@ static __always_inline u32 flow_now(void)
 	return found ? found->epoch : 0;
 }
 
+/* The first of the two entries that a flow may have; the other is its neighbour. */
 static __always_inline u32 flow_slot(u64 hash)
 {
 	hash ^= hash >> 32;
 	hash *= 0x9e3779b97f4a7c15ull;
-	return bpf_get_smp_processor_id() * FLOW_SLOTS + ((hash >> 40) & (FLOW_SLOTS - 1));
+	return bpf_get_smp_processor_id() * FLOW_SLOTS + ((hash >> 40) & (FLOW_SLOTS - 2));
+}
+
+static __always_inline u32 flow_slot4(const struct flow_key4 *key)
+{
+	return flow_slot(((u64)key->src << 32 | key->dst) + (u64)key->ports * 0xff51afd7 +
+			 key->port + key->protocol);
+}
+
+static __always_inline u32 flow_slot6(const struct flow_key6 *key)
+{
+	return flow_slot((key->src[0] ^ key->dst[0] * 3) + (key->src[1] ^ key->dst[1] * 5) +
+			 (u64)key->ports * 0xff51afd7 + key->port + key->protocol);
+}
+
+static __always_inline int flow_is4(const struct flow4 *flow, const struct flow_key4 *key)
+{
+	return flow->key.src == key->src && flow->key.dst == key->dst &&
+	       flow->key.ports == key->ports && flow->key.port == key->port &&
+	       flow->key.protocol == key->protocol && flow->key.used;
+}
+
+static __always_inline int flow_is6(const struct flow6 *flow, const struct flow_key6 *key)
+{
+	return flow->key.src[0] == key->src[0] && flow->key.src[1] == key->src[1] &&
+	       flow->key.dst[0] == key->dst[0] && flow->key.dst[1] == key->dst[1] &&
+	       flow->key.ports == key->ports && flow->key.port == key->port &&
+	       flow->key.protocol == key->protocol && flow->key.used;
 }
 
 static __always_inline struct flow4 *flow_find4(const struct flow_key4 *key)
 {
-	u32 index = flow_slot(((u64)key->src << 32 | key->dst) + (u64)key->ports * 0xff51afd7 +
-			      key->port + key->protocol);
+	u32 index = flow_slot4(key);
+	struct flow4 *flow = nf_flows4.lookup(&index);
 
-	return nf_flows4.lookup(&index);
+	if (flow && flow_is4(flow, key))
+		return flow;
+	index++;
+	flow = nf_flows4.lookup(&index);
+	return flow && flow_is4(flow, key) ? flow : 0;
 }
 
 static __always_inline struct flow6 *flow_find6(const struct flow_key6 *key)
 {
-	u32 index = flow_slot((key->src[0] ^ key->dst[0] * 3) + (key->src[1] ^ key->dst[1] * 5) +
-			      (u64)key->ports * 0xff51afd7 + key->port + key->protocol);
+	u32 index = flow_slot6(key);
+	struct flow6 *flow = nf_flows6.lookup(&index);
 
-	return nf_flows6.lookup(&index);
+	if (flow && flow_is6(flow, key))
+		return flow;
+	index++;
+	flow = nf_flows6.lookup(&index);
+	return flow && flow_is6(flow, key) ? flow : 0;
+}
+
+/* Which of two entries gives way: the one that is made anew, else the older. */
+static __always_inline int flow_gives_way(const struct flow_action *first,
+					  const struct flow_action *second)
+{
+	return first->made - second->made > 0x80000000u;
+}
+
+static __always_inline struct flow4 *flow_place4(const struct flow_key4 *key)
+{
+	u32 index = flow_slot4(key);
+	struct flow4 *first = nf_flows4.lookup(&index), *second;
+
+	index++;
+	second = nf_flows4.lookup(&index);
+	if (!first || !second)
+		return 0;
+	if (flow_is4(first, key))
+		return first;
+	if (flow_is4(second, key) || !flow_gives_way(&first->action, &second->action))
+		return second;
+	return first;
+}
+
+static __always_inline struct flow6 *flow_place6(const struct flow_key6 *key)
+{
+	u32 index = flow_slot6(key);
+	struct flow6 *first = nf_flows6.lookup(&index), *second;
+
+	index++;
+	second = nf_flows6.lookup(&index);
+	if (!first || !second)
+		return 0;
+	if (flow_is6(first, key))
+		return first;
+	if (flow_is6(second, key) || !flow_gives_way(&first->action, &second->action))
+		return second;
+	return first;
 }
 
 static __always_inline int flow_fresh(const struct flow_action *action, u32 length)
@@ -144,10 +219,11 @@ static __always_inline int flow_send(const struct flow_action *action, u32 lengt
 }
 
 /* UDP, or a TCP segment in the middle of a connection: ACK without FIN, SYN or RST. */
-static __always_inline int flow_is_plain(u8 protocol, const u8 *l4)
+static __always_inline int flow_is_plain(u8 protocol, const u8 *l4, const void *data_end)
 {
 	if (protocol == IPPROTO_TCP)
-		return (l4[13] & FLOW_TCP_FLAGS) == FLOW_TCP_ACK;
+		return (void *)(l4 + FLOW_TCP_BYTES) <= data_end &&
+		       (l4[13] & FLOW_TCP_FLAGS) == FLOW_TCP_ACK;
 	return protocol == IPPROTO_UDP;
 }
 
@@ -159,7 +235,7 @@ static __always_inline u32 flow_least(u8 protocol)
 /* The XDP action for a packet whose flow is known, or -1. */
 static __always_inline int flow_forward4(struct xdp_md *ctx, struct ethhdr *eth, u32 port)
 {
-	struct iphdr *ip = nf_l3(ctx, sizeof(*ip) + FLOW_L4_BYTES);
+	struct iphdr *ip = nf_l3(ctx, sizeof(*ip) + sizeof(struct udphdr));
 	u32 frame = nf_length(ctx);
 	struct flow_key4 key;
 	struct flow4 *flow;
@@ -169,7 +245,7 @@ static __always_inline int flow_forward4(struct xdp_md *ctx, struct ethhdr *eth,
 	if (!ip || *(u8 *)ip != FLOW_IPV4_PLAIN || ip->frag_off & bpf_htons(FLOW_IPV4_FRAGMENT))
 		return -1;
 	l4 = (u8 *)(ip + 1);
-	if (!flow_is_plain(ip->protocol, l4))
+	if (!flow_is_plain(ip->protocol, l4, (void *)(long)ctx->data_end))
 		return -1;
 	key.src = ip->saddr;
 	key.dst = ip->daddr;
@@ -180,11 +256,7 @@ static __always_inline int flow_forward4(struct xdp_md *ctx, struct ethhdr *eth,
 	length = bpf_ntohs(ip->tot_len);
 	if (length < sizeof(*ip) + flow_least(ip->protocol))
 		return -1;
-	if (!flow || flow->key.src != key.src || flow->key.dst != key.dst ||
-	    flow->key.ports != key.ports || flow->key.port != key.port ||
-	    flow->key.protocol != key.protocol || !flow->key.used)
-		return -1;
-	if (!flow_fresh(&flow->action, length) || !flow_is_to(&flow->action, eth))
+	if (!flow || !flow_fresh(&flow->action, length) || !flow_is_to(&flow->action, eth))
 		return -1;
 	if (frame != length + sizeof(*eth) && (frame > ETH_ZLEN || frame < length + sizeof(*eth)))
 		return -1;
@@ -203,7 +275,7 @@ static __always_inline int flow_forward4(struct xdp_md *ctx, struct ethhdr *eth,
 
 static __always_inline int flow_forward6(struct xdp_md *ctx, struct ethhdr *eth, u32 port)
 {
-	struct ipv6hdr *ip = nf_l3(ctx, sizeof(*ip) + FLOW_L4_BYTES);
+	struct ipv6hdr *ip = nf_l3(ctx, sizeof(*ip) + sizeof(struct udphdr));
 	u32 frame = nf_length(ctx);
 	struct flow_key6 key;
 	struct flow6 *flow;
@@ -213,7 +285,7 @@ static __always_inline int flow_forward6(struct xdp_md *ctx, struct ethhdr *eth,
 	if (!ip || ip->version != 6)
 		return -1;
 	l4 = (u8 *)(ip + 1);
-	if (!flow_is_plain(ip->nexthdr, l4))
+	if (!flow_is_plain(ip->nexthdr, l4, (void *)(long)ctx->data_end))
 		return -1;
 	__builtin_memcpy(key.src, &ip->saddr, 16);
 	__builtin_memcpy(key.dst, &ip->daddr, 16);
@@ -224,12 +296,7 @@ static __always_inline int flow_forward6(struct xdp_md *ctx, struct ethhdr *eth,
 	length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	if (length < sizeof(*ip) + flow_least(ip->nexthdr))
 		return -1;
-	if (!flow || flow->key.src[0] != key.src[0] || flow->key.src[1] != key.src[1] ||
-	    flow->key.dst[0] != key.dst[0] || flow->key.dst[1] != key.dst[1] ||
-	    flow->key.ports != key.ports || flow->key.port != key.port ||
-	    flow->key.protocol != key.protocol || !flow->key.used)
-		return -1;
-	if (!flow_fresh(&flow->action, length) || !flow_is_to(&flow->action, eth))
+	if (!flow || !flow_fresh(&flow->action, length) || !flow_is_to(&flow->action, eth))
 		return -1;
 	if (frame != length + sizeof(*eth) && (frame > ETH_ZLEN || frame < length + sizeof(*eth)))
 		return -1;
@@ -322,7 +389,7 @@ static __always_inline void flow_keep4(const struct nf_packet *pkt, const struct
 	key.port = port;
 	key.protocol = pkt->protocol;
 	key.used = 1;
-	flow = flow_find4(&key);
+	flow = flow_place4(&key);
 	if (!flow)
 		return;
 	flow->key = key;
@@ -341,7 +408,7 @@ static __always_inline void flow_keep6(const struct nf_packet *pkt, const struct
 	key.port = port;
 	key.protocol = pkt->protocol;
 	key.used = 1;
-	flow = flow_find6(&key);
+	flow = flow_place6(&key);
 	if (!flow)
 		return;
 	flow->key = key;
