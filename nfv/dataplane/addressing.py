@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from nfv.chain.path import Attachment
@@ -61,28 +61,30 @@ def desired_routes(topology: Topology, wiring: Wiring, node: str) -> list[Wanted
     return found
 
 
-def node_changes(topology: Topology, wiring: Wiring, seen: Observation) -> Iterator[Change]:
-    """Addresses, then routes, of every port with an inner end."""
+def node_changes(
+    topology: Topology, wiring: Wiring, there: Collection[Attachment], seen: Observation
+) -> Iterator[Change]:
+    """Addresses, then routes, of every port with an inner end; `there` are those that stay."""
     nodes: dict[str, list[Port]] = {}
-    for port in wiring.ports.values():
+    for place, port in wiring.ports.items():
         if port.inner:
-            nodes.setdefault(port.attachment.node, []).append(port)
-            yield from _addresses(topology, port, seen)
+            nodes.setdefault(place.node, []).append(port)
+            yield from _addresses(topology, port, place not in there, seen)
     for node, ports in nodes.items():
-        yield from _routes(topology, wiring, node, ports, seen)
+        devices = {port.inner.name for port in ports if port.inner and port.attachment in there}
+        yield from _routes(topology, wiring, node, ports[0], devices, seen)
 
 
 def _element(topology: Topology, node: str) -> Element:
     return Element("sap" if node in topology.saps else "vnf", node)
 
 
-def _addresses(topology: Topology, port: Port, seen: Observation) -> Iterator[Change]:
+def _addresses(topology: Topology, port: Port, fresh: bool, seen: Observation) -> Iterator[Change]:
     assert port.inner is not None
     where, device = port.inner.netns, port.inner.name
     view = seen.get(where)
-    fresh = view is None or device not in view.links
-    there = set() if view is None or fresh else view.addresses_of(device)
     wanted = desired_addresses(topology, port)
+    there = set() if view is None or fresh else view.addresses_of(device, wanted)
     steps = [_address(where, device, text, True) for text in wanted if text not in there]
     steps += [_address(where, device, text, False) for text in sorted(there - set(wanted))]
     yield from _change(topology, port.attachment.node, fresh, f"addresses of {device}", steps)
@@ -112,29 +114,31 @@ def _address(where: str | None, device: str, text: str, present: bool) -> Step:
 
 
 def _routes(
-    topology: Topology, wiring: Wiring, node: str, ports: list[Port], seen: Observation
+    topology: Topology,
+    wiring: Wiring,
+    node: str,
+    port: Port,
+    devices: set[str],
+    seen: Observation,
 ) -> Iterator[Change]:
-    inner = ports[0].inner
-    assert inner is not None
-    view = seen.get(inner.netns)
-    fresh = view is None or inner.name not in view.links
+    assert port.inner is not None
+    where = port.inner.netns
+    view = seen.get(where)
     present: list[Wanted] = []
-    if view is not None and not fresh:
+    if view is not None:
         by_index = {link.index: link.name for link in view.links.values()}
-        own = {port.inner.name for port in ports if port.inner}
         present = [
             found
             for route in view.routes
             if route.protocol == PROTOCOL
             for found in [_as_wanted(route, by_index)]
-            if found.device in own or found.kind != "unicast"
+            if found.device in devices or found.kind != "unicast"
         ]
     wanted = desired_routes(topology, wiring, node)
     surplus = [route for route in present if not any(_same(want, route) for want in wanted)]
     missing = [want for want in wanted if not any(_same(want, route) for route in present)]
-    steps = [_route(inner.netns, route, False) for route in surplus]
-    steps += [_route(inner.netns, want, True) for want in missing]
-    yield from _change(topology, node, fresh, "routes", steps)
+    steps = list(_route_steps(where, surplus, missing))
+    yield from _change(topology, node, not devices, "routes", steps)
 
 
 def _as_wanted(route: Route, by_index: dict[int, str]) -> Wanted:
@@ -156,30 +160,49 @@ def _same(wanted: Wanted, there: Wanted) -> bool:
     ) and wanted.device in (None, there.device)
 
 
-def _route(where: str | None, route: Wanted, present: bool) -> Step:
-    def change(verb: str) -> Callable[[], None]:
-        def call() -> None:
-            with Netlink(where) as netlink:
-                if verb == "add":
-                    netlink.add_route(
-                        route.destination,
-                        via=route.via,
-                        device=route.device,
-                        kind=route.kind,
-                        metric=route.metric,
-                        protocol=PROTOCOL,
-                    )
-                else:
-                    netlink.del_route(
-                        route.destination,
-                        via=route.via,
-                        device=route.device,
-                        metric=route.metric,
-                        protocol=PROTOCOL,
-                    )
+def _route_steps(where: str | None, surplus: list[Wanted], missing: list[Wanted]) -> Iterator[Step]:
+    """What must be there comes before what goes: packets always have a route."""
+    old = {(route.destination, route.metric): route for route in surplus}
+    for want in missing:
+        there = old.pop((want.destination, want.metric), None)
+        if there is None:
+            yield Step(f"add {_text(where, want)}", _add(where, want), _delete(where, want))
+        else:
+            title = f"change {_text(where, want)}"
+            yield Step(title, _add(where, want, True), _add(where, there, True))
+    for there in old.values():
+        yield Step(f"remove {_text(where, there)}", _delete(where, there), _add(where, there))
 
-        return call
 
-    if present:
-        return Step(f"route {route.destination} in {where}", change("add"), change("remove"))
-    return Step(f"remove route {route.destination} in {where}", change("remove"), change("add"))
+def _text(where: str | None, route: Wanted) -> str:
+    return f"route {route.destination} in {where}"
+
+
+def _add(where: str | None, route: Wanted, replace: bool = False) -> Callable[[], None]:
+    def call() -> None:
+        with Netlink(where) as netlink:
+            netlink.add_route(
+                route.destination,
+                via=route.via,
+                device=route.device,
+                kind=route.kind,
+                metric=route.metric,
+                protocol=PROTOCOL,
+                replace=replace,
+            )
+
+    return call
+
+
+def _delete(where: str | None, route: Wanted) -> Callable[[], None]:
+    def call() -> None:
+        with Netlink(where) as netlink:
+            netlink.del_route(
+                route.destination,
+                via=route.via,
+                device=route.device,
+                metric=route.metric,
+                protocol=PROTOCOL,
+            )
+
+    return call

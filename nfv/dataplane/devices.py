@@ -11,10 +11,10 @@ from nfv.dataplane import ethtool, netns, tap
 from nfv.dataplane.addressing import node_changes
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.nic import nic_changes
-from nfv.dataplane.observation import Observation, View
+from nfv.dataplane.observation import Observation, View, has_inner, has_moved, lasting
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.transaction import Step
-from nfv.dataplane.wiring import Port, Wiring
+from nfv.dataplane.wiring import Device, Port, Wiring
 from nfv.errors import InputError
 
 FAR_FEATURES = {
@@ -50,15 +50,11 @@ def changes(
     for place, port in wiring.ports.items():
         element = element_of(topology, place)
         former = before.ports.get(place) if before else None
-        moved = former is not None and (former.kind, former.outer, former.inner) != (
-            port.kind,
-            port.outer,
-            port.inner,
-        )
+        moved = former is not None and has_moved(former, port)
         if former is not None and moved:
             yield from _retire(element, former, seen)
         yield from _port(element, port, topology, seen, place in known, moved)
-    yield from node_changes(topology, wiring, seen)
+    yield from node_changes(topology, wiring, lasting(wiring, before, seen), seen)
 
 
 # Namespaces ------------------------------------------------------------------------------------
@@ -96,14 +92,39 @@ def _namespaces(
                 f"network namespace {name} exists and does not belong to this topology",
                 f"rename the topology, or remove it: ip netns delete {name}",
             )
+        else:
+            yield from _settings(element, name, settings)
+
+
+def _settings(element: Element, name: str, settings: Mapping[str, int]) -> Iterator[Change]:
+    """What somebody set otherwise, or a crash left unset."""
+    with netns.entered(name):
+        there = {path: int(netns.read_sysctl(path)) for path in settings}
+    wrong = {path: value for path, value in there.items() if value != settings[path]}
+    if wrong:
+        reason = ", ".join(f"{path.rpartition('/')[2]} {value}" for path, value in wrong.items())
+        wanted = {path: settings[path] for path in wrong}
+        step = Step(f"set up namespace {name}", _write(name, wanted), _write(name, wrong))
+        yield Change(element, Symbol.CHANGE, reason, steps=[(Phase.NAMESPACE, step)])
+
+
+def _write(name: str, settings: Mapping[str, int]) -> Callable[[], None]:
+    def call() -> None:
+        with netns.entered(name):
+            for path, value in settings.items():
+                netns.write_sysctl(path, value)
+
+    return call
 
 
 def _make_namespace(name: str, mark: str, settings: Mapping[str, int]) -> Step:
     def do() -> None:
         netns.create(name, mark)
-        with netns.entered(name):
-            for path, value in settings.items():
-                netns.write_sysctl(path, value)
+        try:
+            _write(name, settings)()
+        except BaseException:
+            netns.delete(name)
+            raise
 
     return Step(
         f"make namespace {name}",
@@ -135,7 +156,7 @@ def _port(
             f"device {port.outer.name} exists and does not belong to this topology",
             "give the tap another name with `device:`",
         )
-    intact = there is not None and (port.inner is None or _has_inner(port, seen))
+    intact = there is not None and (port.inner is None or has_inner(port, seen))
     if not intact:
         symbol = Symbol.REPLACE if known else Symbol.ADD
         reason = "device is gone" if known and not moved else ""
@@ -143,12 +164,6 @@ def _port(
         yield Change(element, symbol, reason, steps=steps)
     else:
         yield from _adjust(element, port, seen)
-
-
-def _has_inner(port: Port, seen: Observation) -> bool:
-    assert port.inner is not None
-    view = seen.get(port.inner.netns)
-    return view is not None and port.inner.name in view.links
 
 
 def _make(port: Port, mark: str, half: bool, seen: Observation) -> Iterator[Step]:
@@ -271,6 +286,34 @@ def _adjust(element: Element, port: Port, seen: Observation) -> Iterator[Change]
                 f"{device.name}: {reason}",
                 steps=[(Phase.DEVICE, _set(device.netns, device.name, wanted, former))],
             )
+    if port.inner:
+        yield from _offloads(element, port.inner)
+
+
+def _offloads(element: Element, device: Device) -> Iterator[Change]:
+    """Features that somebody switched, or a crash left as they were."""
+    with netns.entered(device.netns):
+        active = [name for name, on in ethtool.features(device.name).items() if on]
+    wrong = {
+        group: on
+        for group, on in FAR_FEATURES.items()
+        if any(ethtool.GROUPS[group].fullmatch(name) for name in active) != on
+    }
+    if not wrong:
+        return
+    former: dict[str, bool] = {}
+
+    def do() -> None:
+        with netns.entered(device.netns):
+            former.update(ethtool.set_features(device.name, wrong))
+
+    def undo() -> None:
+        with netns.entered(device.netns):
+            ethtool.restore_features(device.name, former)
+
+    reason = ", ".join(f"{group} {'off' if on else 'on'}" for group, on in wrong.items())
+    step = Step(f"set offloads of {device.name}", do, undo)
+    yield Change(element, Symbol.CHANGE, f"{device.name}: {reason}", steps=[(Phase.DEVICE, step)])
 
 
 def _set(
@@ -295,7 +338,7 @@ def _retire(element: Element, former: Port, seen: Observation) -> Iterator[Chang
     if former.kind == "nic" or view is None or former.outer.name not in view.links:
         return
     link = view.links[former.outer.name]
-    aside = f"old-{link.index}"
+    aside = f"old.{link.index}"
 
     def rename(name: str) -> Callable[[], None]:
         def call() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 
 from nfv.chain.fields import NAME
 from nfv.chain.topology import Topology
 from nfv.dataplane import agentctl, devices, headers, removal, state
-from nfv.dataplane.fastpath import FastPath
-from nfv.dataplane.observation import observe
+from nfv.dataplane.fastpath import FastPath, remove_replaced
+from nfv.dataplane.observation import lasting, observe
 from nfv.dataplane.plan import Change, Element, Phase, Plan, Symbol, assemble
 from nfv.dataplane.state import State
 from nfv.dataplane.transaction import Step, Transaction
@@ -35,7 +37,8 @@ def plan(topology: Topology) -> Plan:
     Raises `InputError` if it cannot be done here, `CompileError` if a program does not compile.
     """
     check_machine()
-    return _prepare(topology).plan
+    with _prepared(topology) as prepared:
+        return prepared.plan
 
 
 def apply(topology: Topology, progress: Progress | None, waiting: Callable[[str], None]) -> Plan:
@@ -45,13 +48,11 @@ def apply(topology: Topology, progress: Progress | None, waiting: Callable[[str]
     signal, rolls everything back and is raised; `LeftoverError` if something could not be undone.
     """
     check_machine()
-    with state.locked(topology.name, waiting):
-        prepared = _prepare(topology)
-        if prepared.plan.empty:
-            if prepared.before != prepared.after:
-                state.store(prepared.after)  # the text differs in what nothing depends on
-            return prepared.plan
-        _run(prepared.plan, progress)
+    with state.locked(topology.name, waiting), _prepared(topology) as prepared:
+        if not prepared.plan.empty:
+            _run(prepared.plan, progress)
+        elif prepared.before != prepared.after:
+            state.store(prepared.after)  # the text differs in what nothing depends on
         return prepared.plan
 
 
@@ -66,7 +67,7 @@ def destroy(name: str, progress: Progress | None, waiting: Callable[[str], None]
         raise InputError(f"'{name}' is not the name of a topology", _applied_hint())
     with state.locked(name, waiting):
         before = state.load(name)
-        steps = list(removal.steps(name, before))
+        steps = list(removal.steps(name))
         if not steps:
             raise InputError(f"topology '{name}' is not applied", _applied_hint())
         found = before.topology() if before else None
@@ -106,7 +107,10 @@ def _command(step: Step) -> str:
     return step.leftover[1] if step.leftover else "nfvctl doctor"
 
 
-def _prepare(topology: Topology) -> _Prepared:
+@contextmanager
+def _prepared(topology: Topology) -> Iterator[_Prepared]:
+    """Compare what is declared with what runs, and keep open what the steps work on."""
+    _allow_descriptors()
     before = state.load(topology.name)
     ports = number_ports(topology, before.ports if before else {})
     wiring = wire(topology, ports)
@@ -120,17 +124,22 @@ def _prepare(topology: Topology) -> _Prepared:
     source = topology.source
     after = State(topology.name, source.file, source.text, ports, counters, functions)
     compiler = Compiler(headers.find())
-    fastpath = FastPath(topology, wiring, compiler, before, after)
-    seen = observe([wiring] if old_wiring is None else [wiring, old_wiring])
-    changes = [
-        *devices.changes(topology, wiring, old_wiring, seen),
-        *fastpath.changes(seen),
-        *_chain_changes(topology, former),
-    ]
-    if former is not None and old_wiring is not None:
-        changes += removal.changes(former, old_wiring, wiring, topology, seen)
-    changes += _finish(topology, before, after, changes)
-    return _Prepared(assemble(topology, former, changes), after, before)
+    with closing(FastPath(topology, wiring, compiler, before, after, old_wiring)) as fastpath:
+        seen = observe([wiring] if old_wiring is None else [wiring, old_wiring])
+        changes = [
+            *devices.changes(topology, wiring, old_wiring, seen),
+            *fastpath.changes(lasting(wiring, old_wiring, seen)),
+            *_chain_changes(topology, former),
+            *removal.changes(topology, wiring, former, old_wiring, seen),
+        ]
+        changes += _frame(topology, before, after, changes)
+        yield _Prepared(assemble(topology, former, changes), after, before)
+
+
+def _allow_descriptors() -> None:
+    """Every map and program is open while it is worked on; the usual soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _chain_changes(topology: Topology, former: Topology | None) -> Iterator[Change]:
@@ -146,39 +155,72 @@ def _chain_changes(topology: Topology, former: Topology | None) -> Iterator[Chan
             yield Change(Element("chain", name), Symbol.REMOVE)
 
 
-def _finish(
+def _frame(
     topology: Topology, before: State | None, after: State, changes: list[Change]
 ) -> Iterator[Change]:
-    """Record the state and tell the agent, if anything changed or the agent is not there."""
-    element = Element("topology", topology.name)
-    running = before is not None and agentctl.status(topology.name) is not None
-    if running and not changes:
+    """What goes before and after all else: record the state, and tell the agent."""
+    name = topology.name
+    running = before is not None and agentctl.status(name) is not None
+    if running and not changes and before is not None and not before.changing:
         return
-
-    def record() -> None:
-        state.store(after)
-
-    def forget() -> None:
-        if before is not None:
-            state.store(before)
-        else:
-            state.remove(topology.name)
-
-    def restore() -> None:
-        if before is None:
-            agentctl.stop(topology.name)
-        else:
-            state.store(before)
-            agentctl.reload(topology.name)
-
-    start = agentctl.reload if running else agentctl.start
     steps = [
-        (Phase.STATE, Step("record the topology", record, forget)),
-        (Phase.AGENT, Step("start the agent", lambda: start(topology.name), restore)),
+        (Phase.BEGIN, _begin(name, before, running)),
+        (Phase.STATE, _record(before, replace(after, changing=True))),
+        (Phase.AGENT, _tell_agent(name, before, running)),
+        (Phase.CARRY, Step("end the change", lambda: state.store(after))),
+        (Phase.PURGE, Step("free what was replaced", lambda: remove_replaced(state.pins(name)))),
     ]
     symbol = Symbol.CHANGE if before else Symbol.ADD
-    reason = "agent is not running" if before and not running else ""
-    yield Change(element, symbol, reason, steps=steps)
+    reason = _frame_reason(before, running)
+    yield Change(Element("topology", name), symbol, reason, steps=steps)
+
+
+def _frame_reason(before: State | None, running: bool) -> str:
+    if before is None:
+        return ""
+    if before.changing:
+        return "the last change was not finished"
+    return "" if running else "agent is not running"
+
+
+def _begin(name: str, before: State | None, running: bool) -> Step:
+    """Whoever finds the state after a crash knows from it that a change had begun."""
+
+    def do() -> None:
+        if before is not None:
+            state.store(replace(before, changing=True))
+
+    def undo() -> None:
+        if before is None:
+            state.remove(name)
+            return
+        state.store(before)
+        if running:
+            agentctl.reload(name)  # its maps are what they were
+
+    return Step("begin", do, undo)
+
+
+def _record(before: State | None, after: State) -> Step:
+    def undo() -> None:
+        if before is None:
+            state.forget(after.name)
+        else:
+            state.store(replace(before, changing=True))
+
+    return Step("record the topology", lambda: state.store(after), undo)
+
+
+def _tell_agent(name: str, before: State | None, running: bool) -> Step:
+    def undo() -> None:
+        if before is None or not running:
+            agentctl.stop(name)
+        else:
+            state.store(replace(before, changing=True))
+            agentctl.reload(name)
+
+    tell = agentctl.reload if running else agentctl.start
+    return Step("start the agent" if not running else "tell the agent", lambda: tell(name), undo)
 
 
 def _run(found: Plan, progress: Progress | None) -> None:

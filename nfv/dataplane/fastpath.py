@@ -19,9 +19,18 @@ from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane import bpf, epoch, netns, paths
 from nfv.dataplane.bpf import Map
-from nfv.dataplane.mapstore import FunctionMaps, MapNames, MapPlan, carry, matches, open_map
-from nfv.dataplane.observation import Observation
+from nfv.dataplane.mapstore import (
+    Carried,
+    FunctionMaps,
+    MapNames,
+    MapPlan,
+    carry,
+    carry_rest,
+    matches,
+    open_map,
+)
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
+from nfv.dataplane.rtnl import Link
 from nfv.dataplane.state import State
 from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import MAX_PROGRAMS, Port, Wiring, jump
@@ -33,6 +42,7 @@ from nfv.ebpf.walks import MAIN
 from nfv.errors import KernelError
 
 PROGRAM_PREFIX = "nfv_"
+_ASIDE = "_old"  # what a pin's name ends with while another has its place
 
 
 class FastPath:
@@ -45,6 +55,7 @@ class FastPath:
         compiler: Compiler,
         before: State | None,
         after: State,
+        old_wiring: Wiring | None = None,
     ) -> None:
         self.topology = topology
         self.wiring = wiring
@@ -53,6 +64,8 @@ class FastPath:
         self.former = before.topology() if before else None
         self.counters = after.counters
         self.numbers = after.functions
+        self.old_wiring = old_wiring
+        self.unsure = before is not None and before.changing
         self.names = MapNames(topology)
         self.graph: Mapping[Attachment, Entry] = entries(topology)
         self.units: dict[Attachment, Unit] = {
@@ -64,31 +77,63 @@ class FastPath:
         self.plans: dict[Path, MapPlan] = self.names.plans(self.units, self.objects)
         self.maps: dict[Path, Map] = {}
         self.programs: dict[tuple[Attachment, str], int] = {}
+        self.replaced: dict[Path, Map] = {}  # what was pinned where another map must be
+        self._carried: dict[Path, Carried] = {}
+        self._held: list[int] = []  # programs that run, for undoing
+
+    def close(self) -> None:
+        """Give all descriptors back; what is pinned or attached stays."""
+        for found in [*self.maps.values(), *self.replaced.values()]:
+            found.close()
+        for descriptor in [*self.programs.values(), *self._held]:
+            os.close(descriptor)
+        self.programs, self._held = {}, []
 
     # Differences ---------------------------------------------------------------------------------
 
-    def changes(self, seen: Observation) -> Iterator[Change]:
-        """Everything about maps, their content and programs that is not as declared."""
+    def changes(self, devices: Mapping[Attachment, Link]) -> Iterator[Change]:
+        """Everything about maps, their content and programs that is not as declared.
+
+        `devices` are those of the ports that are there and stay.
+        """
         yield from self._map_changes()
         yield from self._table_changes()
         for place, port in self.wiring.ports.items():
-            yield from self._port_changes(place, port, seen)
-        yield from self._program_changes(seen)
+            yield from self._port_changes(place, port, devices.get(place))
+        yield from self._program_changes(devices)
         yield from self._surplus()
 
     def _map_changes(self) -> Iterator[Change]:
+        found = {pin: open_map(pin) for pin in self.plans}
+        unfit = {
+            pin: _misfit(there, self.plans[pin])
+            for pin, there in found.items()
+            if there is None or not matches(there, self.plans[pin])
+        }
+        # The tables of one instance refer to each other: all are replaced, or none.
+        torn = {pin.parent for pin in unfit if not self.plans[pin].keep}
         for pin, plan in self.plans.items():
-            found = open_map(pin)
-            if found is not None and matches(found, plan):
-                self.maps[pin] = found
+            there = found[pin]
+            if pin not in unfit and (plan.keep or pin.parent not in torn):
+                assert there is not None
+                self.maps[pin] = there
                 continue
-            old = found if plan.keep else None
-            yield Change(
-                self._element_of(pin),
-                Symbol.CHANGE if found or self.before else Symbol.ADD,
-                f"{pin.name} gets another size" if found else "",
-                steps=[(Phase.MAP, self._make_map(plan, old))],
-            )
+            if there is not None:
+                self.replaced[pin] = there
+            element = self._element_of(pin)
+            steps = [(Phase.MAP, self._make_map(plan))]
+            if plan.keep and there is not None:
+                steps.append((Phase.CARRY, self._carry_rest(plan)))
+            symbol = Symbol.CHANGE if self._is_known(element) else Symbol.ADD
+            reason = unfit.get(pin, "") if symbol is Symbol.CHANGE else ""
+            yield Change(element, symbol, reason, steps=steps)
+
+    def _is_known(self, element: Element) -> bool:
+        """Whether the element was there before the change."""
+        if self.former is None:
+            return False
+        names = {"sap": self.former.saps, "vnf": self.former.vnfs, "topology": {self.former.name}}
+        return element.name in names[element.kind]
 
     def _element_of(self, pin: Path) -> Element:
         parent = pin.parent
@@ -101,45 +146,62 @@ class FastPath:
     def _element(self, place: Attachment) -> Element:
         return Element("sap" if place.node in self.topology.saps else "vnf", place.node)
 
-    def _make_map(self, plan: MapPlan, old: Map | None) -> Step:
-        aside = plan.pin.with_name(f"{plan.pin.name}-old")
+    def _make_map(self, plan: MapPlan) -> Step:
+        pin, aside = plan.pin, _aside(plan.pin)
 
         def do() -> None:
-            plan.pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = plan.create()
-            if plan.pin.exists():
-                if old is not None:
-                    carry(old, fresh)
-                os.replace(plan.pin, aside)
-            fresh.pin(plan.pin)
-            self.maps[plan.pin] = fresh
+            old = self.replaced.get(pin)
+            if old is not None:
+                if plan.keep:
+                    self._carried[pin] = carry(old, fresh)
+                os.replace(pin, aside)
+            fresh.pin(pin)
+            self.maps[pin] = fresh
 
         def undo() -> None:
-            plan.pin.unlink()
-            if aside.exists():
-                os.replace(aside, plan.pin)
+            fresh = self.maps.pop(pin)
+            pin.unlink()
+            old = self.replaced.get(pin)
+            if old is not None:
+                os.replace(aside, pin)
+                if plan.keep:
+                    carry_rest(fresh, old, {})
+            fresh.close()
 
-        return Step(f"make map {plan.pin.parent.name} {plan.pin.name}", do, undo)
+        return Step(f"make map {pin.parent.name} {pin.name}", do, undo)
+
+    def _carry_rest(self, plan: MapPlan) -> Step:
+        def do() -> None:
+            pin = plan.pin
+            carry_rest(self.replaced[pin], self.maps[pin], self._carried[pin])
+
+        return Step(f"carry {plan.pin.parent.name} {plan.pin.name} over", do)
 
     def _table_changes(self) -> Iterator[Change]:
         for name, function in self.topology.vnfs.items():
             directory = self.names.vnf(name)
-            own = [pin for pin in self.plans if pin.parent == directory]
-            if not own:
+            if not any(pin.parent == directory for pin in self.plans):
                 continue
             former = self.former.vnfs.get(name) if self.former else None
-            complete = all(pin in self.maps for pin in own)
-            if complete and former == function:
+            whole = self._has_tables(directory)
+            if whole and former == function and not self.unsure:
                 continue
-            known = former is not None and complete
+            differs = former is not None and former != function
             yield Change(
                 Element("vnf", name),
                 Symbol.CHANGE if former else Symbol.ADD,
-                _difference(former, function) if former else "",
-                steps=[(Phase.TABLE, self._fill(name, former if known else None))],
+                _difference(former, function) if differs else "",
+                steps=[(Phase.TABLE, self._fill(name, former if whole else None))],
             )
         for place, unit in self.units.items():
             yield from self._classifier_change(place, unit)
+
+    def _has_tables(self, directory: Path) -> bool:
+        """Whether the maps that an instance's configuration is written to are there."""
+        tables_ = [pin for pin, plan in self.plans.items() if not plan.keep]
+        return all(pin in self.maps for pin in tables_ if pin.parent == directory)
 
     def _fill(self, name: str, former: Any) -> Step:
         directory = self.names.vnf(name)
@@ -172,7 +234,8 @@ class FastPath:
         patterns = classifier_patterns(unit.walks)
         directory = self.names.port(place)
         former = self._former_patterns(place)
-        if former == patterns and directory / "matcher" in self.maps:
+        whole = self._has_tables(directory)
+        if former == patterns and whole and not self.unsure:
             return
 
         def fill(wanted: Sequence[Any]) -> Callable[[], None]:
@@ -182,8 +245,9 @@ class FastPath:
 
             return call
 
-        step = Step(f"fill classifier of {place}", fill(patterns), fill(former) if former else None)
-        symbol = Symbol.CHANGE if former else Symbol.ADD
+        undo = fill(former) if former is not None and whole else None
+        step = Step(f"fill classifier of {place}", fill(patterns), undo)
+        symbol = Symbol.CHANGE if former is not None else Symbol.ADD
         yield Change(self._element(place), symbol, "classifier", steps=[(Phase.TABLE, step)])
 
     def _former_patterns(self, place: Attachment) -> list[Any] | None:
@@ -194,14 +258,12 @@ class FastPath:
 
     # Ports ---------------------------------------------------------------------------------------
 
-    def _port_changes(self, place: Attachment, port: Port, seen: Observation) -> Iterator[Change]:
+    def _port_changes(self, place: Attachment, port: Port, device: Link | None) -> Iterator[Change]:
         """Where a port's number leads to."""
-        view = seen.get(port.outer.netns)
-        link = view.links.get(port.outer.name) if view else None
         ports = self.maps.get(self.names.root / "ports")
         key = struct.pack("=I", port.number)
-        current = ports.lookup(key) if ports else None
-        if link is not None and current is not None and current == struct.pack("=I", link.index):
+        former = ports.lookup(key) if ports else None
+        if device is not None and former == struct.pack("=I", device.index):
             return
 
         known = self.before is not None and str(place) in self.before.ports
@@ -216,24 +278,37 @@ class FastPath:
                 self.maps[self.names.root / "ports"].update(key, index)
 
         def undo() -> None:
-            self.maps[self.names.root / "ports"].delete(key)
+            found = self.maps[self.names.root / "ports"]
+            if former is None:
+                found.delete(key)
+                return
+            with netns.entered(self._former_netns(place, port)):
+                found.update(key, former)
 
         yield Change(
             self._element(place),
             Symbol.CHANGE if known else Symbol.ADD,
-            f"port {place} leads nowhere" if known else "",
+            f"port {place} leads nowhere" if known and former is None else "",
             steps=[(Phase.PROGRAM, Step(f"connect port {place}", do, undo))],
         )
 
+    def _former_netns(self, place: Attachment, port: Port) -> str | None:
+        """Where the device of a port was, which its ifindex counts in."""
+        former = self.old_wiring.ports.get(place) if self.old_wiring else None
+        return (former or port).outer.netns
+
     # Programs ------------------------------------------------------------------------------------
 
-    def _program_changes(self, seen: Observation) -> Iterator[Change]:
-        stale = [
-            place for place, port in self.wiring.ports.items() if not self._runs(place, port, seen)
-        ]
+    def _program_changes(self, devices: Mapping[Attachment, Link]) -> Iterator[Change]:
+        reasons = {
+            place: self._misfit(place, port, devices.get(place))
+            for place, port in self.wiring.ports.items()
+        }
+        stale = [place for place, reason in reasons.items() if reason]
         if not stale:
             return
-        load = Step(f"load programs of {len(stale)} ports", lambda: self._load(stale))
+        title = f"load programs of {len(stale)} ports"
+        load = Step(title, lambda: self._load(stale), self._forget_flows)
         yield Change(
             Element("topology", self.topology.name),
             Symbol.CHANGE if self.before else Symbol.ADD,
@@ -244,21 +319,17 @@ class FastPath:
             steps = [
                 (Phase.PROGRAM, step) for step in self._exchange(place, self.wiring.ports[place])
             ]
-            yield from self._program_lines(place, steps)
+            if self.before is None or str(place) not in self.before.ports:
+                yield Change(self._element(place), Symbol.ADD, steps=steps)
+            else:
+                reason = reasons[place]
+                steps.append((Phase.PURGE, self._forget_former(place)))
+                yield Change(self._element(place), Symbol.CHANGE, reason, reload=True, steps=steps)
         yield Change(
             Element("topology", self.topology.name),
             Symbol.CHANGE if self.before else Symbol.ADD,
             steps=[(Phase.PROGRAM, forget)],
         )
-
-    def _program_lines(
-        self, place: Attachment, steps: Sequence[tuple[Phase, Step]]
-    ) -> Iterator[Change]:
-        known = self.before is not None and str(place) in self.before.ports
-        if not known:
-            yield Change(self._element(place), Symbol.ADD, steps=steps)
-            return
-        yield Change(self._element(place), Symbol.CHANGE, "program", reload=True, steps=steps)
 
     def _fingerprint(self, place: Attachment, program: str) -> str | None:
         """Names a program by its code, constants and maps; None if a map is not there yet."""
@@ -287,25 +358,24 @@ class FastPath:
                 values.append(jump(number, ordinal) if link.kind == "program" else number)
         return values
 
-    def _runs(self, place: Attachment, port: Port, seen: Observation) -> bool:
-        view = seen.get(port.outer.netns)
-        device = view.links.get(port.outer.name) if view else None
+    def _misfit(self, place: Attachment, port: Port, device: Link | None) -> str:
+        """Why the programs of a port are not those that must run; nothing if they are."""
         pin = self.names.port(place) / "link"
         if device is None or not pin.exists():
-            return False
+            return "program is not attached"
         link = bpf.obj_get(pin)
         try:
             ident, index = bpf.link_info(link)
         finally:
             os.close(link)
         if index != device.index or device.xdp_prog_id != ident:
-            return False
+            return "program is not attached"
         jumps = self.maps.get(self.names.root / "jumps")
         for ordinal, program in enumerate(self.units[place].programs):
             found = _jump_target(jumps, jump(port.number, ordinal))
             if found is None or _program_name(found) != self._fingerprint(place, program):
-                return False
-        return _jump_target(jumps, jump(port.number)) == ident
+                return "program"
+        return "" if _jump_target(jumps, jump(port.number)) == ident else "program"
 
     def _load(self, places: Sequence[Attachment]) -> None:
         """Load all programs, several at once; nothing is attached yet."""
@@ -332,36 +402,28 @@ class FastPath:
         for program in reversed(self.units[place].programs):
             yield self._exchange_jump(place, port, program)
         pin = self.names.port(place) / "link"
-        former: list[int] = []
+        exchanged: list[int] = []  # the program that ran before, where the link stays
 
         def do() -> None:
-            fresh = self.programs[place, MAIN]
-            if pin.exists():
-                link = bpf.obj_get(pin)
-                try:
-                    ident, index = bpf.link_info(link)
-                    if index:
-                        former.append(bpf.prog_open(ident))
-                        bpf.link_update(link, fresh)
-                        return
-                finally:
-                    os.close(link)
-                pin.unlink()  # its device is gone
-            pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with netns.entered(port.outer.netns):
-                link = bpf.link_create(fresh, _ifindex(port))
-            try:
-                bpf.obj_pin(link, pin)
-            finally:
-                os.close(link)
+                index = _ifindex(port)
+                former = _running(pin, index, self._former_netns(place, port) == port.outer.netns)
+                if former is not None:
+                    self._held.append(former)
+                    _update(pin, self.programs[place, MAIN])
+                    exchanged.append(former)
+                    return
+                if pin.exists():
+                    os.replace(pin, _aside(pin))
+                _attach(self.programs[place, MAIN], index, pin)
 
         def undo() -> None:
-            if not former:
-                pin.unlink()
+            if exchanged:
+                _update(pin, exchanged[0])
                 return
-            link = bpf.obj_get(pin)
-            bpf.link_update(link, former[0])
-            os.close(link)
+            pin.unlink()
+            if _aside(pin).exists():
+                os.replace(_aside(pin), pin)
 
         yield Step(f"run program of {place}", do, undo)
 
@@ -377,6 +439,7 @@ class FastPath:
             ident = _jump_target(jumps(), target)
             if ident is not None:
                 former.append(bpf.prog_open(ident))
+                self._held += former
             jumps().update(key, struct.pack("=I", self.programs[place, program]))
 
         def undo() -> None:
@@ -390,7 +453,7 @@ class FastPath:
     # What is no longer wanted --------------------------------------------------------------------
 
     def _surplus(self) -> Iterator[Change]:
-        """Pins of ports and functions that are gone, and of maps that were replaced."""
+        """Pins of ports and functions that are gone."""
         wanted = {self.names.port(place) for place in self.wiring.ports}
         wanted |= {pin.parent for pin in self.plans}
         for kind in ("port", "vnf"):
@@ -399,20 +462,12 @@ class FastPath:
             for directory in found:
                 if directory not in wanted:
                     yield self._remove(kind, directory)
-        steps = [
-            (Phase.PURGE, Step("remove replaced maps", lambda: remove_replaced(self.names.root)))
-        ]
-        if any(pin not in self.maps for pin in self.plans) and self.before:
-            yield Change(Element("topology", self.topology.name), Symbol.CHANGE, steps=steps)
 
     def _remove(self, kind: str, directory: Path) -> Change:
         def do() -> None:
-            if kind == "port" and self.before:
-                number = self.before.ports.get(directory.name)
-                jumps = self.maps.get(self.names.root / "jumps")
-                if number is not None and jumps is not None:
-                    for ordinal in range(MAX_PROGRAMS):
-                        jumps.delete(struct.pack("=I", jump(number, ordinal)))
+            number = self.before.ports.get(directory.name) if self.before else None
+            if kind == "port" and number is not None:
+                self._forget_port(number)
             shutil.rmtree(directory)
 
         name = directory.name.partition(":")[0]
@@ -427,12 +482,69 @@ class FastPath:
             steps=[(Phase.PURGE, Step(f"forget {kind} {directory.name}", do))],
         )
 
+    def _forget_former(self, place: Attachment) -> Step:
+        """Of a port whose walk has become shorter, free the programs that went on for it."""
+        number, count = self.wiring.ports[place].number, len(self.units[place].programs)
+        title = f"forget former programs of {place}"
+        return Step(title, lambda: self._forget_programs(number, count))
+
+    def _forget_programs(self, number: int, first: int) -> None:
+        """Clear the places of a port's programs from some ordinal on."""
+        jumps = self.maps[self.names.root / "jumps"]
+        for ordinal in range(first, MAX_PROGRAMS):
+            jumps.delete(struct.pack("=I", jump(number, ordinal)))
+
+    def _forget_port(self, number: int) -> None:
+        """Nothing leads to the number any more."""
+        root = self.names.root
+        self._forget_programs(number, 0)
+        self.maps[root / "ports"].delete(struct.pack("=I", number))
+
 
 def remove_replaced(root: Path) -> None:
     """Unpin the maps that others have taken the place of."""
-    for pin in root.rglob("*-old"):
+    for pin in root.rglob(f"*{_ASIDE}"):
         with contextlib.suppress(FileNotFoundError):
             pin.unlink()
+
+
+def _running(pin: Path, ifindex: int, same_netns: bool) -> int | None:
+    """The program of a pinned link, if the link is that of the device."""
+    if not pin.exists() or not same_netns:
+        return None
+    link = bpf.obj_get(pin)
+    try:
+        ident, index = bpf.link_info(link)
+    finally:
+        os.close(link)
+    return bpf.prog_open(ident) if index == ifindex else None
+
+
+def _update(pin: Path, program: int) -> None:
+    link = bpf.obj_get(pin)
+    try:
+        bpf.link_update(link, program)
+    finally:
+        os.close(link)
+
+
+def _attach(program: int, ifindex: int, pin: Path) -> None:
+    pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link = bpf.link_create(program, ifindex)
+    try:
+        bpf.obj_pin(link, pin)
+    finally:
+        os.close(link)
+
+
+def _aside(pin: Path) -> Path:
+    return pin.with_name(pin.name + _ASIDE)
+
+
+def _misfit(found: Map | None, plan: MapPlan) -> str:
+    """Why another map must be made."""
+    name = plan.pin.name
+    return f"map {name} is gone" if found is None else f"map {name} gets another size"
 
 
 def _ifindex(port: Port) -> int:

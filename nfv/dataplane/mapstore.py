@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from nfv.ebpf.compose import Unit, classifier_patterns
 from nfv.ebpf.object import Layout, MapSpec, Object
 from nfv.ebpf.sources import constant, reason_count
 from nfv.ebpf.tables import matcher_sizes
+from nfv.errors import KernelError
 
 _FLOWS = possible_cpus() * constant("flow.h", "FLOW_SLOTS")
 _PATHS = possible_cpus() * constant("flow.h", "FLOW_PATHS")
@@ -34,6 +37,10 @@ _SHARED_SIZES = {
     "nf_numbers": 1,
 }
 _HASHES = frozenset({MapType.HASH, MapType.LRU_HASH})
+_NOEXIST = 1  # BPF_NOEXIST
+
+Carried = Mapping[bytes, bytes]
+"""The counters of a map at one moment, of all CPUs, by key."""
 
 
 @dataclass(frozen=True)
@@ -150,16 +157,61 @@ def matches(found: Map, plan: MapPlan) -> bool:
     )
 
 
-def carry(old: Map, new: Map) -> None:
-    """Copy what fits from a map to the one that takes its place."""
-    for key, value in _entries(old):
-        if new.type in _HASHES or struct.unpack("=I", key)[0] < new.max_entries:
-            new.update(key, value)
+def carry(old: Map, new: Map) -> Carried:
+    """Copy what a map holds to the one that takes its place; return the counters as they were.
+
+    What does not fit, or is of another layout, stays behind.
+    """
+    if not _is_alike(old, new):
+        return {}
+    if old.type in _HASHES:
+        _copy(old, new)
+        return {}
+    counted = {key: value for key, value in old.items() if _index(key) < new.max_entries}
+    for key, value in counted.items():
+        new.update(key, value)
+    return counted
 
 
-def _entries(found: Map) -> Iterator[tuple[bytes, bytes]]:
-    if found.type in _HASHES:
-        yield from found.items()
+def carry_rest(old: Map, new: Map, carried: Carried) -> None:
+    """Copy what came into a map between `carry` and the moment when programs left it."""
+    if not _is_alike(old, new):
         return
-    for index in range(found.max_entries):
-        yield struct.pack("=I", index), found[index]
+    if old.type in _HASHES:
+        _copy(old, new)
+        return
+    for key, value in old.items():
+        if key in carried and value != carried[key]:
+            late = _difference(value, carried[key])
+            present = new.lookup(key)
+            assert present is not None
+            new.update(key, _sum(present, late))
+
+
+def _is_alike(old: Map, new: Map) -> bool:
+    """Whether the content of one map is such that the other can hold it."""
+    layouts = {(found.type, found.key_size, found.value_size) for found in (old, new)}
+    return len(layouts) == 1 and old.type in {*_HASHES, MapType.PERCPU_ARRAY}
+
+
+def _copy(old: Map, new: Map) -> None:
+    """Add the entries that the other has not; its own are newer."""
+    for key, value in old.items():
+        with suppress(KernelError):  # it has the entry, or is full
+            new.update(key, value, _NOEXIST)
+
+
+def _index(key: bytes) -> int:
+    return int(struct.unpack("=I", key)[0])
+
+
+def _counters(value: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"={len(value) // 8}Q", value)
+
+
+def _difference(value: bytes, former: bytes) -> tuple[int, ...]:
+    return tuple(map(operator.sub, _counters(value), _counters(former)))
+
+
+def _sum(value: bytes, late: tuple[int, ...]) -> bytes:
+    return struct.pack(f"={len(late)}Q", *map(operator.add, _counters(value), late))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from nfv.chain import names
 from nfv.chain.topology import Topology
@@ -82,31 +84,73 @@ def _check_free(port: Port, link: Link) -> None:
 def look(link: Link) -> dict[str, object]:
     """What there is to restore, as it is recorded."""
     return {
+        "ifindex": link.index,
         "alias": link.alias or "",
         "up": link.up,
-        "promiscuous": link.promiscuity > 0,
+        "promiscuous": link.promiscuous,
         "mtu": link.mtu,
         "disable_ipv6": netns.read_sysctl(f"net/ipv6/conf/{link.name}/disable_ipv6"),
         "features": ethtool.features(link.name),
     }
 
 
-def record(topology: str, device: str) -> Path:
-    """Where it is written what a device was like."""
-    return state.directory(topology) / "nics" / f"{device}.json"
+def borrowed(topology: str) -> list[str]:
+    """The devices that a topology has taken and not given back."""
+    return sorted(path.stem for path in _records(topology).glob("*.json"))
 
 
 def take(topology: str, port: Port, link: Link, mark: str) -> None:
     """Mark the device, and have it hand every frame, with its VLAN tag, to the program."""
     name = port.outer.name
-    path = record(topology, name)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.write_text(json.dumps(look(link)))
+    _write_record(topology, link)
     netns.write_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", 1)
     with Netlink() as netlink:
         netlink.set_link(name, alias=mark, promiscuous=True, mtu=port.mtu, up=True)
     for feature in ("rx-vlan", "tx-vlan"):
         _try(lambda feature=feature: ethtool.set_features(name, {feature: False}))  # type: ignore[misc]
+
+
+def give_back(topology: str, name: str) -> None:
+    """Restore the device as its record says; one that is gone needs nothing."""
+    path = _record(topology, name)
+    former = json.loads(path.read_text())
+    with Netlink() as netlink:
+        link = netlink.links().get(name)
+        if link is not None and link.index == former["ifindex"]:
+            _restore(netlink, name, former)
+    path.unlink()
+
+
+def _restore(netlink: Netlink, name: str, former: Mapping[str, Any]) -> None:
+    netlink.set_link(
+        name,
+        alias=former["alias"],
+        promiscuous=former["promiscuous"],
+        mtu=former["mtu"],
+        up=former["up"],
+    )
+    vlan = {key: on for key, on in former["features"].items() if "-vlan-hw-" in key}
+    _try(lambda: ethtool.restore_features(name, vlan))
+    netns.write_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", former["disable_ipv6"])
+
+
+def _write_record(topology: str, link: Link) -> None:
+    """Write down what the device is like, unless a crash left it half taken."""
+    path = _record(topology, link.name)
+    if path.exists() and json.loads(path.read_text())["ifindex"] == link.index:
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(look(link)))
+    os.replace(fresh, path)
+
+
+def _records(topology: str) -> Path:
+    return state.directory(topology) / "nics"
+
+
+def _record(topology: str, device: str) -> Path:
+    return _records(topology) / f"{device}.json"
 
 
 def _try(call: Callable[[], object]) -> None:
@@ -115,25 +159,3 @@ def _try(call: Callable[[], object]) -> None:
         call()
     except KernelError:
         return
-
-
-def give_back(topology: str, name: str) -> None:
-    """Restore the device as its record says; one that is gone needs nothing."""
-    path = record(topology, name)
-    former = json.loads(path.read_text())
-    with Netlink() as netlink:
-        if name not in netlink.links():
-            path.unlink()
-            return
-        netlink.set_link(
-            name,
-            alias=str(former["alias"]),
-            promiscuous=bool(former["promiscuous"]),
-            mtu=int(str(former["mtu"])),
-            up=bool(former["up"]),
-        )
-    features = former["features"]
-    vlan = {key: on for key, on in features.items() if "-vlan-hw-" in key}
-    _try(lambda: ethtool.restore_features(name, vlan))
-    netns.write_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", str(former["disable_ipv6"]))
-    path.unlink()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from nfv.chain.path import Attachment
 from nfv.dataplane import netns
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.rtnl import Address, Link, Route
-from nfv.dataplane.wiring import Wiring
+from nfv.dataplane.wiring import Port, Wiring
 
 LINK_SCOPE = 253
 """RT_SCOPE_LINK: addresses that the kernel makes itself."""
@@ -23,13 +24,15 @@ class View:
     addresses: tuple[Address, ...]
     routes: tuple[Route, ...]
 
-    def addresses_of(self, device: str) -> set[str]:
-        """Addresses of a device but for link-local ones."""
+    def addresses_of(self, device: str, declared: Collection[str] = ()) -> set[str]:
+        """Addresses of a device, but for link-local ones that the kernel made itself."""
         link = self.links.get(device)
         return {
             address.address
             for address in self.addresses
-            if link and address.ifindex == link.index and address.scope != LINK_SCOPE
+            if link
+            and address.ifindex == link.index
+            and (address.scope != LINK_SCOPE or address.address in declared)
         }
 
 
@@ -60,3 +63,28 @@ def _view(name: str | None) -> View:
             tuple(netlink.addresses()) if inside else (),
             tuple(netlink.routes()) if inside else (),
         )
+
+
+def lasting(wiring: Wiring, before: Wiring | None, seen: Observation) -> dict[Attachment, Link]:
+    """The outer devices of the ports that are there, whole, and stay."""
+    found = {}
+    for place, port in wiring.ports.items():
+        former = before.ports.get(place) if before else None
+        view = seen.get(port.outer.netns)
+        link = view.links.get(port.outer.name) if view else None
+        moved = former is not None and has_moved(former, port)
+        if link is not None and not moved and (port.inner is None or has_inner(port, seen)):
+            found[place] = link
+    return found
+
+
+def has_moved(former: Port, port: Port) -> bool:
+    """Whether a port is of another kind or has its devices elsewhere than before."""
+    return (former.kind, former.outer, former.inner) != (port.kind, port.outer, port.inner)
+
+
+def has_inner(port: Port, seen: Observation) -> bool:
+    """Whether the far end of a port's veth pair is where it belongs."""
+    assert port.inner is not None
+    view = seen.get(port.inner.netns)
+    return view is not None and port.inner.name in view.links

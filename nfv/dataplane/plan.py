@@ -21,18 +21,23 @@ class Symbol(str, Enum):
 
 
 class Phase(IntEnum):
-    """The order of steps across all parts. What is removed goes last, once nothing can fail."""
+    """The order of steps across all parts. What is removed goes last, once nothing can fail.
 
-    RETIRE = 0  # out of the way, under another name
-    NAMESPACE = 1
-    DEVICE = 2
-    ADDRESS = 3
-    MAP = 4
-    TABLE = 5
-    PROGRAM = 6
+    The agent fills the maps that programs are about to be loaded with.
+    """
+
+    BEGIN = 0
+    RETIRE = 1  # out of the way, under another name
+    NAMESPACE = 2
+    DEVICE = 3
+    ADDRESS = 4
+    MAP = 5
+    TABLE = 6
     STATE = 7
     AGENT = 8
-    PURGE = 9
+    PROGRAM = 9
+    CARRY = 10  # what came into replaced maps meanwhile
+    PURGE = 11
 
 
 @dataclass(frozen=True)

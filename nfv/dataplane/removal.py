@@ -1,48 +1,106 @@
-"""Taking down what is no longer wanted, or a whole topology: only what is marked as owned."""
+"""Taking down what is no longer wanted, or a whole topology.
+
+What there is to remove is found by the owner's mark in the kernel, also after a crash. Nothing
+without the mark is touched.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nfv.chain import names
 from nfv.chain.topology import Topology
 from nfv.dataplane import agentctl, devices, netns, nic, state, tap
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.observation import Observation
-from nfv.dataplane.plan import Change, Phase, Symbol
-from nfv.dataplane.state import State
+from nfv.dataplane.plan import Change, Element, Phase, Symbol
+from nfv.dataplane.rtnl import Link
 from nfv.dataplane.transaction import Step
-from nfv.dataplane.wiring import Port, Wiring, wire
+from nfv.dataplane.wiring import Device, Wiring
+
+_Place = str | None  # a namespace; None is the one that nfvctl runs in
 
 
 def changes(
-    former: Topology, old: Wiring, new: Wiring, topology: Topology, seen: Observation
+    topology: Topology,
+    wiring: Wiring,
+    former: Topology | None,
+    old: Wiring | None,
+    seen: Observation,
 ) -> Iterator[Change]:
-    """Ports and namespaces of the former topology that the new one does not have."""
+    """What was there before, or bears the topology's mark, and is not in its wiring."""
+    if former is not None and old is not None:
+        yield from _gone(topology, wiring, former, old)
+    former_ports = old.ports.values() if old else ()
+    places = {None, wiring.fabric, *(port.outer.netns for port in former_ports)}
+    wanted = {port.outer for port in wiring.ports.values()}
+    for place, link in _marked_links(names.owner(topology.name), places, seen):
+        if Device(place, link.name) not in wanted:
+            element = _element(link.alias, topology, former)
+            step = _remove_link(topology.name, place, link)
+            yield Change(element, _symbol(element, topology), steps=[(Phase.PURGE, step)])
     kept = {name for name, *_ in devices.namespaces(topology)}
-    gone = [entry for entry in devices.namespaces(former) if entry[0] not in kept]
-    doomed = {name for name, *_ in gone}
-    for place, port in old.ports.items():
-        if place in new.ports:
-            continue
-        element = devices.element_of(former, place)
-        here = place.node in topology.saps or place.node in topology.vnfs
-        symbol = Symbol.CHANGE if here else Symbol.REMOVE
-        yield Change(element, symbol, f"{place} removed" if here else "")
-        if not (port.inner and port.inner.netns in doomed):
-            yield Change(element, symbol, steps=[(Phase.PURGE, _remove_port(former.name, port))])
-    for name, element, mark, _ in gone:
-        view = seen.get(name)
-        if view is not None and view.mark == mark:
-            symbol = Symbol.REPLACE if element.name in topology.saps else Symbol.REMOVE
-            yield Change(element, symbol, steps=[(Phase.PURGE, _delete_namespace(name))])
+    for name in _marked_namespaces(topology.name):
+        if name not in kept:
+            mark = names.owner(topology.name, name.removeprefix(f"{wiring.fabric}."))
+            element = _element(mark, topology, former)
+            steps = [(Phase.PURGE, _delete_namespace(name))]
+            yield Change(element, _symbol(element, topology), steps=steps)
 
 
-def steps(name: str, before: State | None) -> Iterator[Step]:
-    """Everything that belongs to a topology, by its marks in the kernel; the state comes last."""
-    owner = names.owner(name)
-    found = list(_kernel_objects(name, owner, before))
+def _gone(topology: Topology, wiring: Wiring, former: Topology, old: Wiring) -> Iterator[Change]:
+    """Lines for what the former topology had; the steps come from the marks."""
+    for place in old.ports:
+        if place not in wiring.ports:
+            element = devices.element_of(former, place)
+            symbol = _symbol(element, topology)
+            yield Change(element, symbol, f"{place} removed" if symbol is Symbol.CHANGE else "")
+
+
+def _marked_links(
+    owner: str, places: Iterable[_Place], seen: Observation
+) -> Iterator[tuple[_Place, Link]]:
+    for place in places:
+        view = seen.get(place)
+        for link in view.links.values() if view else ():
+            if _owns(owner, link):
+                yield place, link
+
+
+def _marked_namespaces(topology: str) -> list[str]:
+    """Every namespace of a topology, the fabric first."""
+    fabric, owner = names.fabric_netns(topology), names.owner(topology)
+    candidates = [name for name in netns.names(fabric) if f"{name}.".startswith(f"{fabric}.")]
+    return [name for name in candidates if netns.mark(name) == owner]
+
+
+def _element(alias: str | None, topology: Topology, former: Topology | None) -> Element:
+    """The SAP or function that a mark names; the topology if neither file has it."""
+    node = (alias or "").removeprefix(names.owner(topology.name, ""))
+    for known in (former, topology):
+        if known is not None and node in known.saps:
+            return Element("sap", node)
+        if known is not None and node in known.vnfs:
+            return Element("vnf", node)
+    return Element("topology", topology.name)
+
+
+def _symbol(element: Element, topology: Topology) -> Symbol:
+    here = {"sap": topology.saps, "vnf": topology.vnfs, "topology": {topology.name}}
+    return Symbol.CHANGE if element.name in here[element.kind] else Symbol.REMOVE
+
+
+def _owns(owner: str, link: Link) -> bool:
+    return link.alias is not None and link.alias.startswith(f"{owner}:")
+
+
+# A whole topology ------------------------------------------------------------------------------
+
+
+def steps(name: str) -> Iterator[Step]:
+    """Everything that belongs to a topology; its files come last."""
+    found = list(_kernel_objects(name))
     directories = [state.pins(name), state.directory(name)]
     if not found and not any(path.exists() for path in directories):
         return
@@ -54,47 +112,48 @@ def steps(name: str, before: State | None) -> Iterator[Step]:
             leftover=(str(state.pins(name)), f"rm -r {state.pins(name)}"),
         )
     yield from found
-    yield Step("forget the topology", lambda: state.remove(name))
+    yield Step("forget the topology", lambda: _forget(name))
 
 
-def _kernel_objects(name: str, owner: str, before: State | None) -> Iterator[Step]:
-    with Netlink() as netlink:
-        links = list(netlink.links().values())
-    for link in links:
-        if link.alias is None or not link.alias.startswith(f"{owner}:"):
-            continue
-        if nic.record(name, link.name).exists():
-            yield _give_back(name, link.name)
-        elif link.kind == "tun":
-            yield _delete_tap(None, link.name)
-    wiring = wire(before.topology(), before.ports) if before else None
-    for port in wiring.ports.values() if wiring else ():
-        if port.kind in ("veth", "tap") and port.outer.netns and _is_there(port):
-            yield _remove_port(name, port)
-    for place in netns.names(names.fabric_netns(name)):
-        if netns.mark(place) == owner:
-            yield _delete_namespace(place)
+def _kernel_objects(name: str) -> Iterator[Step]:
+    for device in nic.borrowed(name):
+        yield _give_back(name, device)
+    own = _marked_namespaces(name)
+    for place in (None, *netns.names()):
+        if place not in own:
+            with Netlink(place) as netlink:
+                links = list(netlink.links().values())
+            for link in links:
+                if _owns(names.owner(name), link) and link.kind is not None:
+                    yield _remove_link(name, place, link)
+    for place in own:
+        yield _delete_namespace(place)
 
 
-def _is_there(port: Port) -> bool:
-    if port.outer.netns is None or not netns.exists(port.outer.netns):
-        return False
-    with Netlink(port.outer.netns) as netlink:
-        return port.outer.name in netlink.links()
+def _forget(name: str) -> None:
+    """Leave the records of devices that could not be given back."""
+    if any(nic.borrowed(name)):
+        state.forget(name)
+    else:
+        state.remove(name)
 
 
-def _remove_port(topology: str, port: Port) -> Step:
-    if port.kind == "nic":
-        return _give_back(topology, port.outer.name)
-    if port.kind == "tap":
-        return _delete_tap(port.outer.netns, port.outer.name)
+def _remove_link(topology: str, place: _Place, link: Link) -> Step:
+    """Remove a device, whichever SAP's it is; one that was there before is given back."""
+    if place is None and link.name in nic.borrowed(topology):
+        return _give_back(topology, link.name)
+    device, inside = link.name, f"-n {place} " if place else ""
 
     def do() -> None:
-        with Netlink(port.outer.netns) as netlink:
-            netlink.del_link(port.outer.name)
+        with netns.entered(place):
+            if link.kind == "tun":
+                tap.delete(device)
+            else:
+                with Netlink() as netlink:
+                    netlink.del_link(device)
 
-    clear = f"ip -n {port.outer.netns} link delete {port.outer.name}"
-    return Step(f"remove {port.attachment}", do, leftover=(f"device {port.outer.name}", clear))
+    clear = f"ip {inside}link delete {device}"
+    return Step(f"remove device {device}", do, leftover=(f"device {device}", clear))
 
 
 def _give_back(topology: str, device: str) -> Step:
@@ -102,17 +161,6 @@ def _give_back(topology: str, device: str) -> Step:
         f"give {device} back",
         lambda: nic.give_back(topology, device),
         leftover=(f"device {device}", f"ip link set {device} alias '' promisc off"),
-    )
-
-
-def _delete_tap(where: str | None, device: str) -> Step:
-    def do() -> None:
-        with netns.entered(where):
-            tap.delete(device)
-
-    inside = f"-n {where} " if where else ""
-    return Step(
-        f"remove tap {device}", do, leftover=(f"tap {device}", f"ip {inside}link delete {device}")
     )
 
 

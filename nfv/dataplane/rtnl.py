@@ -67,7 +67,7 @@ class Link:
     kind: str | None  # "veth", "tun", ...; None for a physical device and lo
     peer_index: int | None  # also the device below a VLAN's
     peer_netns_id: int | None  # None: this namespace
-    promiscuity: int  # how many times promiscuous mode is on
+    promiscuous: bool  # by its own flag; programs that listen have it on besides
     xdp_prog_id: int | None
     altnames: tuple[str, ...]
 
@@ -199,7 +199,7 @@ def parse_link(data: bytes) -> Link | None:
         kind=info.get_attr("IFLA_INFO_KIND") if info else None,
         peer_index=get("IFLA_LINK") or None,
         peer_netns_id=get("IFLA_LINK_NETNSID"),
-        promiscuity=get("IFLA_PROMISCUITY", 0),
+        promiscuous=bool(message["flags"] & IFF_PROMISC),
         xdp_prog_id=xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None,
         altnames=tuple(properties.get_attrs("IFLA_ALT_IFNAME")) if properties else (),
     )

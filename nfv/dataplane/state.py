@@ -19,6 +19,8 @@ RUN = Path("/run/nfv")
 BPFFS = Path("/sys/fs/bpf")
 PINS = BPFFS / "nfv"
 
+_FILE = "state.json"
+
 
 @dataclass(frozen=True)
 class State:
@@ -30,6 +32,7 @@ class State:
     ports: Mapping[str, int]  # attachment -> port number
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # VNF -> what -> place
     functions: Mapping[str, int] = field(default_factory=dict)  # VNF -> its number in paths
+    changing: bool = False  # a change has begun: what tables hold is not known
 
     def topology(self) -> Topology:
         """The topology as it was applied."""
@@ -50,7 +53,7 @@ def names() -> list[str]:
     """The applied topologies, sorted."""
     if not RUN.is_dir():
         return []
-    return sorted(path.parent.name for path in RUN.glob("*/state.json"))
+    return sorted(path.parent.name for path in RUN.glob(f"*/{_FILE}"))
 
 
 def load(name: str) -> State | None:
@@ -58,7 +61,7 @@ def load(name: str) -> State | None:
 
     Raises `InputError` when it cannot be understood, as after a change of version.
     """
-    path = directory(name) / "state.json"
+    path = directory(name) / _FILE
     try:
         return State(**json.loads(path.read_text()))
     except FileNotFoundError:
@@ -72,15 +75,20 @@ def load(name: str) -> State | None:
 
 def store(state: State) -> None:
     """Write the state in one step."""
-    path = directory(state.name) / "state.json"
+    path = directory(state.name) / _FILE
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(asdict(state), indent=1))
     os.replace(fresh, path)
 
 
+def forget(name: str) -> None:
+    """Remove the state: the topology is not applied any more."""
+    (directory(name) / _FILE).unlink(missing_ok=True)
+
+
 def remove(name: str) -> None:
-    """Forget a topology: its state, its lock, its agent's files."""
+    """Remove all files of a topology: its state, its agent's, the records of its NICs."""
     shutil.rmtree(directory(name), ignore_errors=True)
 
 

@@ -10,6 +10,7 @@ from nfv.chain.graph import attachments
 from nfv.chain.path import Attachment
 from nfv.chain.sap import HostSap, NicSap, TapSap, VethSap
 from nfv.chain.topology import Topology
+from nfv.errors import InputError
 
 MAX_PORTS = 4096
 """Ports of a topology: SAPs and interfaces of functions."""
@@ -71,12 +72,21 @@ def number_ports(topology: Topology, before: Mapping[str, int]) -> dict[str, int
 
 
 def give_numbers(names: Iterable[str], before: Mapping[str, int]) -> dict[str, int]:
-    """A number for every name; those that had one keep it, as programs and maps know it."""
+    """A number for every name; those that had one keep it, as programs and maps know it.
+
+    A number given up is not taken at once: running programs may still use it. Raises `InputError`
+    if there are not enough.
+    """
     wanted = list(names)
+    if len(wanted) >= MAX_PORTS:
+        raise InputError(
+            f"{len(wanted)} access points and interfaces; {MAX_PORTS - 1} are the most"
+        )
     kept = {name: before[name] for name in wanted if name in before}
-    taken = set(kept.values())
-    free = (candidate for candidate in range(1, MAX_PORTS) if candidate not in taken)
-    return {name: kept[name] if name in kept else next(free) for name in wanted}
+    used = {*before.values()}
+    free = [candidate for candidate in range(1, MAX_PORTS) if candidate not in used]
+    fresh = iter([*free, *sorted(used - {*kept.values()})])
+    return {name: kept[name] if name in kept else next(fresh) for name in wanted}
 
 
 def wire(topology: Topology, numbers: Mapping[str, int]) -> Wiring:

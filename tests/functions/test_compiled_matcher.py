@@ -41,6 +41,7 @@ def publish(bench: Bench, rules: Sequence[Pattern]) -> None:
     layout = maps.layout("rules")
     elements = [layout.pack(action=place % 2, counter=place) for place in range(len(rules) + 1)]
     tables.publish(maps, rules, {"rules": elements})
+    bench.forget_flows()
 
 
 def decided(bench: Bench) -> list[int]:
@@ -88,17 +89,19 @@ def test_decides_like_the_patterns_read_in_order(
     impossible = Pattern(protocols=(6,), families=(4,), tcp_flags=(0, 1))
     placed = [*([impossible] * (places - 1)), *rules]
     publish(bench, placed)
-    before = decided(bench)
     for packet in some:
         assume(packet.family == 4 or packet.protocol not in EXTENSIONS)
         seen = as_parsed(packet)
         found = first_match(placed, seen)
         place = 0 if found is None else found + 1
-        verdict, _ = bench.execute(SIDES[packet.direction], frame_of(packet))
+        side, frame = SIDES[packet.direction], frame_of(packet)
+        bench.forget_flows()
+        before = decided(bench)
+        verdict, out = bench.execute(side, frame)
         after = decided(bench)
         assert [at for at, count in enumerate(after) if count != before[at]] == [place], seen
         assert verdict == (bpf.XDP_REDIRECT if place % 2 == ACCEPT else bpf.XDP_DROP)
-        before = after
+        assert bench.execute(side, frame) == (verdict, out), "the flow is known"
 
 
 def test_both_halves_are_read(matcher: tuple[Bench, int]) -> None:

@@ -51,6 +51,7 @@ def install(bench: Bench, version: int, routes: Routes) -> None:
     for (key, length), number in routes.items():
         mac = neighbour(number).hex(":")
         router.route(f"{address(version, key)}/{length}", "wan", mac)
+    bench.forget_flows()
 
 
 def forwarded_to(bench: Bench, version: int, value: int) -> bytes | None:

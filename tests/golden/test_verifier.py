@@ -23,7 +23,7 @@ from tests.functions.bench import Bench
 pytestmark = pytest.mark.root
 
 RECORD = Path(__file__).with_name("verifier.json")
-UPDATE = "if it is meant, run: scripts/test tests/golden --update-golden --numprocesses 0"
+UPDATE = "if it is meant, run: scripts/test tests/golden --update-golden"
 TOLERANCE = 0.05
 
 _STATISTICS = {

@@ -114,7 +114,7 @@ def test_links_are_read_as_they_are(space: str, netlink: Netlink) -> None:
             kind="veth",
             peer_index=shown_links(other)["far"]["ifindex"],
             peer_netns_id=shown["link_netnsid"],
-            promiscuity=1,
+            promiscuous=True,
             xdp_prog_id=None,
             altnames=("a-second-and-longer-name",),
         )

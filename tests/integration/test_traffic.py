@@ -65,6 +65,7 @@ def test_hosts_of_every_example_reach_each_other_and_the_routers(any_example: La
 
 def test_routed_packets_are_forwarded_by_xdp(quickstart: Lab) -> None:
     quickstart.run("lan", "ping -c 1 192.0.2.254")  # neighbours are resolved
+    quickstart.settle()
     before = quickstart.statistics()
     quickstart.run("lan", "ping -c 20 -i 0.01 192.0.2.254")
     delta = quickstart.statistics().since(before)
@@ -87,16 +88,19 @@ def test_http(quickstart: Lab, url: str, port: int) -> None:
     "options", ["-n 20M", "-n 20M -R", "-u -b 50M -n 2M", "-u -b 50M -n 2M -R"]
 )
 def test_iperf3(quickstart: Lab, address: str, options: str) -> None:
-    wrong = [traffic.checksum_errors(quickstart.netns(sap)) for sap in ("lan", "wan")]
+    ends = [quickstart.netns(sap) for sap in ("lan", "wan")]
+    wrong = [traffic.checksum_errors(end) for end in ends]
+    left = sum(traffic.datagrams_left(end) for end in ends)
     with quickstart.server("wan", "iperf3 -s -1 --forceflush", "listening"):
         done = quickstart.run("lan", f"iperf3 -J -l 1200 -c {address} {options}")
-    end = json.loads(done.stdout)["end"]
+    result = json.loads(done.stdout)["end"]
     if "-u" in options:
-        assert end["sum"]["packets"] > 1000
-        assert end["sum"]["lost_packets"] == 0
+        assert result["sum"]["packets"] > 1000
+        left = sum(traffic.datagrams_left(end) for end in ends) - left
+        assert result["sum"]["lost_packets"] <= left  # by a busy receiver, not on the way
     else:
-        assert end["sum_received"]["bytes"] > 15_000_000
-    assert wrong == [traffic.checksum_errors(quickstart.netns(sap)) for sap in ("lan", "wan")]
+        assert result["sum_received"]["bytes"] > 15_000_000
+    assert wrong == [traffic.checksum_errors(end) for end in ends]
 
 
 @pytest.mark.parametrize("protocol", ["TCP4", "TCP6", "UDP4", "UDP6"])

@@ -69,6 +69,7 @@ def forget_path_mtu(lab: Lab) -> None:
 def test_jumbo_frames_pass_unfragmented(jumbo: Lab, address: str, length: int) -> None:
     payload = length - overhead(address)
     jumbo.run("lan", f"ping -n -c 1 -W 2 {address}")
+    jumbo.settle()
     before = jumbo.statistics()
     jumbo.run("lan", f"ping -n -M do -c 3 -i 0.01 -W 2 -s {payload} {address}")
     forwarded = jumbo.statistics().since(before).ports["lan"].received["forwarded"]

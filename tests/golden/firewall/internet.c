@@ -1,7 +1,9 @@
 /* NF_LINK(0): reject internet */
 /* NF_LINK(1): port internet */
-/* NF_LINK(2): port gw:internet */
-/* NF_LINK(3): interface gw:internet */
+/* NF_LINK(2): function fw */
+/* NF_LINK(3): port gw:internet */
+/* NF_LINK(4): interface gw:internet */
+/* NF_LINK(5): function gw */
 /* f0: fw */
 /* f1: gw */
 #line 1 "entry.h"
@@ -9,6 +11,10 @@
 #line 7 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
+#line 1 "flow.h"
+#line 1 "checksum.h"
+#line 7 "checksum.h"
+#line 17 "flow.h"
 #define F0_STATELESS 0
 #define F0_WORDS 1
 #line 1 "report.h"
@@ -21,12 +27,10 @@
 #line 10 "functions/firewall.c"
 #line 1 "connections.h"
 #line 8 "connections.h"
-#line 92 "functions/firewall.c"
+#line 93 "functions/firewall.c"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "checksum.h"
-#line 7 "checksum.h"
 #line 12 "functions/router.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
@@ -35,14 +39,19 @@ int nfv_entry(struct xdp_md *ctx)
 {
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;
+	int cached;
 	u32 index = 0;
 
 	pkt = nf_packets.lookup(&index);
 	if (!pkt)
 		return XDP_DROP;
+	cached = flow_forward(ctx, NF_LINK(1));
+	if (cached >= 0)
+		return cached;
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
+	flow_begin(ctx, pkt);
 	NF_BARRIER(pkt);
 	verdict = f0_process(ctx, pkt, NF_DIR_REVERSE);
 	if (verdict != NF_NEXT) {
@@ -50,14 +59,22 @@ int nfv_entry(struct xdp_md *ctx)
 		pkt->place = 1;
 		goto out;
 	}
+	pkt->counted[0] = NF_LINK(2) << 16 | pkt->counter;
 	NF_BARRIER(pkt);
-	verdict = f1_process(ctx, pkt, NF_LINK(3));
+	verdict = f1_process(ctx, pkt, NF_LINK(4));
 	f1_report(pkt);
 	if (verdict != NF_FORWARD) {
-		pkt->egress = NF_LINK(2);
+		pkt->egress = NF_LINK(3);
 		goto out;
 	}
-	return entry_leave(ctx, pkt);
+	pkt->counted[1] = NF_LINK(5) << 16 | pkt->counter;
+	if (pkt->tx & ENTRY_JUMP)
+		return entry_jump(ctx, pkt);
+	pkt->egress = pkt->tx;
+	goto keep;
+	goto out;
+keep:
+	flow_keep(ctx, pkt, NF_LINK(1));
 out:
 	return entry_finish(ctx, pkt, verdict);
 }

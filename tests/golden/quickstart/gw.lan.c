@@ -1,12 +1,17 @@
 /* NF_LINK(0): reject gw:lan */
 /* NF_LINK(1): port gw:lan */
-/* NF_LINK(2): port lan */
+/* NF_LINK(2): function fw */
+/* NF_LINK(3): port lan */
 /* f0: fw */
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 7 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
+#line 1 "flow.h"
+#line 1 "checksum.h"
+#line 7 "checksum.h"
+#line 17 "flow.h"
 #define F0_STATELESS 0
 #define F0_WORDS 1
 #line 1 "report.h"
@@ -19,24 +24,27 @@
 #line 10 "functions/firewall.c"
 #line 1 "connections.h"
 #line 8 "connections.h"
-#line 92 "functions/firewall.c"
+#line 93 "functions/firewall.c"
 #line 1 "reject.h"
-#line 1 "checksum.h"
-#line 7 "checksum.h"
 #line 13 "reject.h"
 #line 1 "chain"
 int nfv_entry(struct xdp_md *ctx)
 {
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;
+	int cached;
 	u32 index = 0;
 
 	pkt = nf_packets.lookup(&index);
 	if (!pkt)
 		return XDP_DROP;
+	cached = flow_forward(ctx, NF_LINK(1));
+	if (cached >= 0)
+		return cached;
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
+	flow_begin(ctx, pkt);
 	NF_BARRIER(pkt);
 	verdict = f0_process(ctx, pkt, NF_DIR_REVERSE);
 	if (verdict != NF_NEXT) {
@@ -44,9 +52,13 @@ int nfv_entry(struct xdp_md *ctx)
 		pkt->place = 1;
 		goto out;
 	}
-	pkt->egress = NF_LINK(2);
+	pkt->counted[0] = NF_LINK(2) << 16 | pkt->counter;
+	pkt->egress = NF_LINK(3);
 	pkt->reason = NF_REASON_FORWARDED;
+	goto keep;
 	goto out;
+keep:
+	flow_keep(ctx, pkt, NF_LINK(1));
 out:
 	return entry_finish(ctx, pkt, verdict);
 }

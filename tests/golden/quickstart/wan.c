@@ -1,8 +1,11 @@
 /* NF_LINK(0): reject wan */
 /* NF_LINK(1): port gw:wan */
 /* NF_LINK(2): interface gw:wan */
-/* NF_LINK(3): port gw:lan */
-/* NF_LINK(4): port lan */
+/* NF_LINK(3): function gw */
+/* NF_LINK(4): port gw:lan */
+/* NF_LINK(5): function fw */
+/* NF_LINK(6): port lan */
+/* NF_LINK(7): port wan */
 /* f0: gw */
 /* f1: fw */
 #line 1 "entry.h"
@@ -10,11 +13,13 @@
 #line 7 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
+#line 1 "flow.h"
+#line 1 "checksum.h"
+#line 7 "checksum.h"
+#line 17 "flow.h"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "checksum.h"
-#line 7 "checksum.h"
 #line 1 "lpm.h"
 #line 7 "lpm.h"
 #line 12 "functions/router.c"
@@ -28,7 +33,7 @@
 #line 10 "functions/firewall.c"
 #line 1 "connections.h"
 #line 8 "connections.h"
-#line 92 "functions/firewall.c"
+#line 93 "functions/firewall.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"
@@ -36,14 +41,19 @@ int nfv_entry(struct xdp_md *ctx)
 {
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;
+	int cached;
 	u32 index = 0;
 
 	pkt = nf_packets.lookup(&index);
 	if (!pkt)
 		return XDP_DROP;
+	cached = flow_forward(ctx, NF_LINK(7));
+	if (cached >= 0)
+		return cached;
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
+	flow_begin(ctx, pkt);
 	NF_BARRIER(pkt);
 	verdict = f0_process(ctx, pkt, NF_LINK(2));
 	f0_report(pkt);
@@ -51,7 +61,8 @@ int nfv_entry(struct xdp_md *ctx)
 		pkt->egress = NF_LINK(1);
 		goto out;
 	}
-	if (pkt->egress == NF_LINK(3)) {
+	pkt->counted[0] = NF_LINK(3) << 16 | pkt->counter;
+	if (pkt->egress == NF_LINK(4)) {
 		pkt->reason = 0;
 		NF_BARRIER(pkt);
 		verdict = f1_process(ctx, pkt, NF_DIR_REVERSE);
@@ -60,11 +71,18 @@ int nfv_entry(struct xdp_md *ctx)
 			pkt->place = 1;
 			goto out;
 		}
-		pkt->egress = NF_LINK(4);
+		pkt->counted[1] = NF_LINK(5) << 16 | pkt->counter;
+		pkt->egress = NF_LINK(6);
 		pkt->reason = NF_REASON_FORWARDED;
-		goto out;
+		goto keep;
 	}
-	return entry_leave(ctx, pkt);
+	if (pkt->tx & ENTRY_JUMP)
+		return entry_jump(ctx, pkt);
+	pkt->egress = pkt->tx;
+	goto keep;
+	goto out;
+keep:
+	flow_keep(ctx, pkt, NF_LINK(7));
 out:
 	return entry_finish(ctx, pkt, verdict);
 }
@@ -83,7 +101,7 @@ int nfv_reject(struct xdp_md *ctx)
 		goto out;
 	switch (pkt->place) {
 	case 1:
-		pkt->egress = NF_LINK(3);
+		pkt->egress = NF_LINK(4);
 		pkt->reason = NF_REASON_FORWARDED;
 		goto out;
 	}

@@ -35,7 +35,10 @@ int nfv_entry(struct xdp_md *ctx)
 		pkt->egress = NF_LINK(1);
 		goto out;
 	}
-	return entry_leave(ctx, pkt);
+	if (pkt->tx & ENTRY_JUMP)
+		return entry_jump(ctx, pkt);
+	pkt->egress = pkt->tx;
+	goto out;
 out:
 	return entry_finish(ctx, pkt, verdict);
 }

@@ -96,6 +96,10 @@ class Lab:
         assert applied is not None
         return statistics.read(applied)
 
+    def settle(self) -> None:
+        """Return when the fast path knows all that the kernel has learnt up to here."""
+        agentctl.sync(self.name)
+
     # Commands
 
     def run(

@@ -116,6 +116,12 @@ def checksum_errors(place: str) -> int:
     return wrong + counters["IpInHdrErrors"] + counters["Ip6InHdrErrors"]
 
 
+def datagrams_left(place: str) -> int:
+    """Datagrams that arrived in a namespace and found no room in their socket's buffer."""
+    counters = kernel_counters(place)
+    return counters["UdpRcvbufErrors"] + counters["Udp6RcvbufErrors"]
+
+
 def raw(device: str) -> socket.socket:
     """A socket for whole frames on a device of the calling thread's namespace."""
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
