@@ -16,6 +16,7 @@ PREREQUISITES = {"connections.h": "functions/firewall.c"}
 """Headers that are a part of another file and make no sense without it."""
 
 
+@pytest.mark.root
 def test_every_file_compiles_alone() -> None:
     """With the names it is written with: no instance, no values of a topology."""
     assert FUNCTIONS
