@@ -17,7 +17,7 @@ from nfv.dataplane.wiring import MAX_PORTS, MAX_PROGRAMS
 from nfv.ebpf.compose import Unit, classifier_patterns
 from nfv.ebpf.object import Layout, MapSpec, Object
 from nfv.ebpf.sources import constant, reason_count
-from nfv.ebpf.tables import matcher_sizes
+from nfv.ebpf.tables import DATAGRAMS, matcher_sizes
 from nfv.errors import KernelError
 
 _FLOWS = possible_cpus() * constant("flow.h", "FLOW_SLOTS")
@@ -113,7 +113,8 @@ class MapNames:
             return _SHARED_SIZES[name], True
         vnf = unit.instances[prefix]
         if not vnf:
-            return matcher_sizes(classifier_patterns(unit.walks))[rest], False
+            sizes = {**matcher_sizes(classifier_patterns(unit.walks)), "datagrams": DATAGRAMS}
+            return sizes[rest], False
         function = self.topology.vnfs[vnf]
         return function.map_sizes()[rest], rest in function.kept
 

@@ -22,6 +22,16 @@ _CLANG_ERROR = re.compile(
 _VERIFIER_LINE = re.compile(r"^; (.*?) @ (\S+?):(\d+)$", re.MULTILINE)
 
 
+CFLAGS = [
+    "-Wno-macro-redefined",
+    "-Wno-address-of-packed-member",
+    "-Wno-unknown-attributes",
+    "-Wno-duplicate-decl-specifier",
+    "-Wno-pass-failed",
+]
+"""What bcc passes to clang besides its own options."""
+
+
 def cache_directory() -> Path:
     """Where compiled objects are kept: $NFV_CACHE_DIR, or /var/cache/nfv."""
     return Path(os.environ.get("NFV_CACHE_DIR", "/var/cache/nfv"))
@@ -35,7 +45,7 @@ class Compiler:
 
     def __init__(self, headers: Path) -> None:
         self.headers = headers
-        self.toolchain = f"{FORMAT}:{_bcc_version()}:{headers.resolve()}"
+        self.toolchain = f"{FORMAT}:{_bcc_version()}:{headers.resolve()}:{CFLAGS}"
 
     def compile(self, texts: Iterable[str]) -> dict[str, Object]:
         """Objects by text. Raises `CompileError` that names the C file and line."""

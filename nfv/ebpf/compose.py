@@ -62,7 +62,8 @@ def _sources(topology: Topology, walks: Walks) -> str:
         parts.append(sources.splice("flow.h", "", seen))
     if walks.classified:
         patterns = classifier_patterns(walks.entry.walks)
-        parts.append(_define("c0", {"WORDS": words(len(patterns))}))
+        others = int(walks.entry.walks[-1].match is not None)
+        parts.append(_define("c0", {"WORDS": words(len(patterns)), "OTHERS": others}))
         parts.append(sources.splice("classifier.h", "c0", seen))
     for name, prefix in walks.prefixes.items():
         function = topology.vnfs[name]

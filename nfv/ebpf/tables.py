@@ -13,6 +13,10 @@ from nfv.ebpf.object import Layout
 
 WORD_BITS = 64
 MAX_WORDS = 16
+
+DATAGRAMS = 4096
+"""Fragmented datagrams whose first fragment is remembered, of each function or classifier."""
+
 _MIN_NODES, _MIN_ROWS = 32, 64
 _NODE_BYTES = 1024
 _PORTLESS = frozenset({1, 58})  # ICMP, ICMPv6: their "port" is a type, and replies have another

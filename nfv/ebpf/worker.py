@@ -13,6 +13,7 @@ import sys
 
 from bcc import BPF, lib
 
+from nfv.ebpf.compiler import CFLAGS
 from nfv.ebpf.object import Code, Field, Layout, MapSpec, Object
 
 _LINK_MAGIC = 0x4E465600
@@ -20,14 +21,6 @@ _LOAD_IMM64 = 0x18
 
 for _function in (lib.bpf_table_name, lib.bpf_function_name):
     _function.restype = ctypes.c_char_p
-
-CFLAGS = [
-    "-Wno-macro-redefined",
-    "-Wno-address-of-packed-member",
-    "-Wno-unknown-attributes",
-    "-Wno-duplicate-decl-specifier",
-    "-Wno-pass-failed",
-]
 
 
 def _layout(type_: type) -> Layout | None:

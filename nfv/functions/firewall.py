@@ -33,9 +33,6 @@ DEFAULT = "default"
 
 MAX_RULES = tables.MAX_WORDS * tables.WORD_BITS
 
-DATAGRAMS = 4096
-"""Fragmented datagrams whose first fragment is remembered."""
-
 PrefixLists = Mapping[str, tuple[Network, ...]]
 
 
@@ -108,7 +105,7 @@ class Firewall(Function[FirewallConfig]):
             "counters": 2 * places,
             "connections4": self.config.connections,
             "connections6": self.config.connections,
-            "datagrams": DATAGRAMS,
+            "datagrams": tables.DATAGRAMS,
         }
 
     def rule_names(self) -> Mapping[str, int]:

@@ -74,6 +74,7 @@ def test_functions_before_and_behind_a_router(bench: Bench, version: int) -> Non
         ("received", "lan", "forwarded"): once,
         ("rule", "inner", "out"): once,
         ("reason", "gw", "forwarded"): once,
+        ("received", "gw:wan", "forwarded"): once,  # another program goes on there
         ("rule", "outer", "web"): once,
         ("sent", "wan"): once,
     }

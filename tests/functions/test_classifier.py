@@ -7,8 +7,9 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from scapy.compat import raw
 from scapy.layers.inet import ICMP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6ExtHdrFragment
 from scapy.layers.l2 import ARP
 
 from tests.functions.bench import Bench
@@ -45,7 +46,7 @@ CASES: list[tuple[Any, str | None]] = [
     (ip(6) / UDP(sport=53), "two"),
     (ip(6) / UDP(sport=40000, dport=53), "six"),
     (ip(6) / ICMPv6EchoRequest(), "six"),
-    (ip(4, proto=6, frag=5) / b"later fragment", "other"),
+    (ip(4, proto=6, frag=5) / b"later fragment", None),  # of which datagram?
     (ARP(), "other"),
 ]
 
@@ -62,6 +63,24 @@ def test_the_first_chain_that_matches_takes_the_packet(
     assert (("rule", "fw", "only-443") in outcome.counted) == (egress == "one")
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_fragments_take_the_chain_of_their_first(bench: Bench, version: int) -> None:
+    def sent(more: int, offset: int, payload: Any) -> Any:
+        if version == 4:
+            header = ip(4, id=77, flags=more, frag=offset, proto=6)
+        else:
+            header = ip(6) / IPv6ExtHdrFragment(id=77, m=more, offset=offset, nh=6)
+        return ether(bench, "lan", "lan") / header / payload
+
+    later = sent(0, 3, b"the rest of a segment")
+    assert bench.run("lan", later).egress is None
+    segment = raw(TCP(sport=40000, dport=443, flags="S") / bytes(4))
+    assert bench.run("lan", sent(1, 0, segment)).egress == "one"
+    outcome = bench.run("lan", later)
+    assert outcome.egress == "one"
+    assert ("rule", "fw", "only-443") in outcome.counted
+
+
 RETURNS: list[tuple[str, Any, str | None]] = [
     ("other", back(4) / UDP(), "lan"),
     ("other", ARP(), "lan"),
@@ -70,6 +89,8 @@ RETURNS: list[tuple[str, Any, str | None]] = [
     ("two", back(4) / UDP(dport=53), "lan"),
     ("two", back(4) / UDP(dport=54), None),
     ("one", back(4) / UDP(sport=443), None),
+    ("one", ARP(), "lan"),  # without ARP no chain would be of use
+    ("six", ARP(), "lan"),
 ]
 
 

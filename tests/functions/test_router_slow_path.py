@@ -130,7 +130,7 @@ def test_an_interface_that_is_down_forwards_nothing(bench: Bench, version: int) 
     router = bench.routers["gw"]
     router.interface("lan", up=False)
     try:
-        check_punted(bench, ether(bench, "lan", "gw:lan") / ip(version) / UDP(), "options")
+        check_punted(bench, ether(bench, "lan", "gw:lan") / ip(version) / UDP(), "local")
     finally:
         router.interface("lan", up=True)
 

@@ -6,6 +6,7 @@
  * them (RFC 4890, section 4.4.1).
  */
 #include "nf.h"
+#include "discovery.h"
 #include "matcher.h"
 
 /* Stateless: every packet is matched against the rules, none is remembered. */
@@ -33,18 +34,6 @@ static __always_inline void self_count(u32 counter, u32 bytes)
 
 	if (found)
 		nf_add(found, bytes);
-}
-
-/* Neighbour and router discovery and multicast listener reports (RFC 4861, RFC 2710, RFC 3810). */
-static __always_inline int self_discovery(const struct nf_packet *pkt)
-{
-	u8 type = bpf_ntohs(pkt->dport) >> 8;
-
-	if (pkt->family != 6 || pkt->protocol != IPPROTO_ICMPV6 || !pkt->has_l4)
-		return 0;
-	if (type >= 133 && type <= 136)
-		return pkt->ttl == 255;
-	return (type == 143 || (type >= 130 && type <= 132)) && pkt->ttl == 1;
 }
 
 /* The rule that decides: place 0 is the default, the rules follow in order. */
@@ -99,7 +88,7 @@ static __always_inline int self_process(struct xdp_md *ctx, struct nf_packet *pk
 		return NF_NEXT;
 	if (!pkt->family)
 		return self_other(pkt);
-	if (self_discovery(pkt))
+	if (discovery_is(pkt))
 		return NF_NEXT;
 #if SELF_STATELESS
 	u32 counter;

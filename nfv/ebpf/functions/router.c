@@ -154,7 +154,9 @@ static __always_inline int self_admit(struct xdp_md *ctx, struct nf_packet *pkt,
 		return nf_punt(pkt, NF_REASON_CONTROL);
 	if (station == 2)
 		return nf_punt(pkt, NF_REASON_LINK_LOCAL);
-	if (pkt->options || !interface->up)
+	if (!interface->up)
+		return nf_punt(pkt, NF_REASON_LOCAL);
+	if (pkt->options)
 		return nf_punt(pkt, NF_REASON_OPTIONS);
 	/* The kernel trims what follows the packet; in a minimal frame it is the usual padding. */
 	if (pkt->frame_length > ETH_ZLEN && pkt->frame_length != pkt->packet_length + sizeof(*eth))

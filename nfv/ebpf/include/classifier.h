@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Tells apart the chains that start at one attachment (RFC 7665, section 4.7). */
 #include "matcher.h"
+#include "datagrams.h"
+#include "discovery.h"
+
+/* The chain of what no classifier speaks of: frames without IP, neighbour discovery. */
+#ifndef SELF_OTHERS
+#define SELF_OTHERS 0
+#endif
+
+#define CLASSIFIER_LOST 0xffff /* a later fragment whose first was not seen: no chain */
 
 /*
  * Which chain: 0 for the one without a classifier, else 1 and up in the order of the file. Patterns
@@ -9,10 +18,19 @@
 static __always_inline u32 self_classify(const struct nf_packet *pkt)
 {
 	struct self_halves *halves;
-	u32 index = 0;
+	u32 index = 0, *noted;
 
-	if (!pkt->family)
-		return 0;
+	if (!pkt->family || discovery_is(pkt))
+		return SELF_OTHERS;
+	if (pkt->fragment == NF_FRAGMENT_LATER) {
+		noted = self_noted_datagram(pkt);
+		return noted ? *noted : CLASSIFIER_LOST;
+	}
 	halves = self_matcher.lookup(&index);
-	return halves ? self_match(halves, pkt, NF_DIR_FORWARD) + 1 : 0;
+	if (!halves)
+		return CLASSIFIER_LOST;
+	index = self_match(halves, pkt, NF_DIR_FORWARD) + 1;
+	if (pkt->fragment == NF_FRAGMENT_FIRST)
+		self_note_datagram(pkt, index);
+	return index;
 }

@@ -5,6 +5,7 @@
  * (nfv/functions/firewall.py); nothing here waits or sweeps.
  */
 #include "parse.h"
+#include "datagrams.h"
 
 enum self_state {
 	SELF_STATE_NEW = 0,         /* one direction seen */
@@ -38,19 +39,11 @@ struct self_key6 {
 	u32 protocol;
 };
 
-/* A datagram whose first fragment was admitted. */
-struct self_datagram {
-	u32 src[4], dst[4];
-	u32 id;
-	u32 protocol; /* of IPv4, and family times 256 */
-};
-
 /* How old `seen` may be before it is written again: saves a dirty cache line for most packets. */
 #define SELF_SEEN_SLACK 64
 
 BPF_TABLE("hash", struct self_key4, struct self_connection, self_connections4, 1);
 BPF_TABLE("hash", struct self_key6, struct self_connection, self_connections6, 1);
-BPF_TABLE("lru_hash", struct self_datagram, u32, self_datagrams, 1);
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
@@ -293,29 +286,11 @@ static __always_inline int self_related(struct xdp_md *ctx, struct nf_packet *pk
 	return NF_NEXT;
 }
 
-/* What fragments share (RFC 791, section 3.2); in IPv6 not the protocol (RFC 8200, section 4.5). */
-static __always_inline void self_datagram(struct self_datagram *key, const struct nf_packet *pkt)
-{
-	key->id = pkt->fragment_id;
-	if (pkt->family == 4) {
-		key->src[0] = pkt->src[0];
-		key->dst[0] = pkt->dst[0];
-		key->protocol = 4 * 256 + pkt->protocol;
-		return;
-	}
-	__builtin_memcpy(key->src, pkt->src, 16);
-	__builtin_memcpy(key->dst, pkt->dst, 16);
-	key->protocol = 6 * 256;
-}
-
 /* Later fragments have no ports: they go the way of their datagram's first. */
 static __always_inline int self_later(struct nf_packet *pkt)
 {
-	struct self_datagram key = {};
-	u32 *counter;
+	u32 *counter = self_noted_datagram(pkt);
 
-	self_datagram(&key, pkt);
-	counter = self_datagrams.lookup(&key);
 	if (!counter)
 		return nf_drop(pkt, NF_REASON_FRAGMENT);
 	self_count(*counter, pkt->frame_length);
@@ -328,6 +303,15 @@ static __always_inline int self_bad_flags(u8 flags)
 	if (flags & TCP_SYN)
 		return flags & (TCP_FIN | TCP_RST);
 	return !(flags & (TCP_ACK | TCP_RST));
+}
+
+/* An echo reply or a SYN's acknowledgement: without a connection, to something nobody sent. */
+static __always_inline int self_is_answer(const struct nf_packet *pkt)
+{
+	if (pkt->protocol == IPPROTO_TCP)
+		return (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+	return (pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6) &&
+	       self_is_echo(pkt) == 2;
 }
 
 /* Whether the packet may start a connection; 0 if it is only matched and not remembered. */
@@ -395,8 +379,7 @@ static __always_inline int self_track(struct xdp_md *ctx, struct nf_packet *pkt,
 		verdict = self_continue(found, pkt, tuple.from_high);
 		counter = found->counter;
 	} else {
-		/* A reply to a question that nobody asked. */
-		if (icmp && self_is_echo(pkt) == 2)
+		if (self_is_answer(pkt))
 			return nf_drop(pkt, NF_REASON_INVALID);
 		verdict = self_judge(pkt, direction, &counter);
 		if (verdict != NF_NEXT)
@@ -404,11 +387,7 @@ static __always_inline int self_track(struct xdp_md *ctx, struct nf_packet *pkt,
 		if (self_remembered(pkt))
 			verdict = self_remember(pkt, &tuple, counter);
 	}
-	if (verdict == NF_NEXT && pkt->fragment == NF_FRAGMENT_FIRST) {
-		struct self_datagram key = {};
-
-		self_datagram(&key, pkt);
-		self_datagrams.update(&key, &counter);
-	}
+	if (verdict == NF_NEXT && pkt->fragment == NF_FRAGMENT_FIRST)
+		self_note_datagram(pkt, counter);
 	return verdict;
 }

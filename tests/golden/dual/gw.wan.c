@@ -1,5 +1,6 @@
-/* NF_LINK(0): reject gw:wan */
+/* NF_LINK(0): program gw:wan */
 /* NF_LINK(1): port wan */
+/* NF_LINK(2): port gw:wan */
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 7 "entry.h"

@@ -1,8 +1,8 @@
-/* NF_LINK(0): reject lan */
+/* NF_LINK(0): program lan */
 /* NF_LINK(1): port lan */
 /* NF_LINK(2): function fw */
-/* NF_LINK(3): port gw:lan */
-/* NF_LINK(4): interface gw:lan */
+/* NF_LINK(3): interface gw:lan */
+/* NF_LINK(4): port gw:lan */
 /* NF_LINK(5): function gw */
 /* c0: classifier */
 /* f0: fw */
@@ -17,12 +17,17 @@
 #line 7 "checksum.h"
 #line 17 "flow.h"
 #define C0_WORDS 1
+#define C0_OTHERS 0
 #line 1 "classifier.h"
 #line 1 "matcher.h"
 #line 1 "lpm.h"
 #line 7 "lpm.h"
 #line 9 "matcher.h"
-#line 4 "classifier.h"
+#line 1 "datagrams.h"
+#line 7 "datagrams.h"
+#line 1 "discovery.h"
+#line 7 "discovery.h"
+#line 6 "classifier.h"
 #define F0_STATELESS 0
 #define F0_WORDS 1
 #line 1 "report.h"
@@ -30,10 +35,12 @@
 #line 1 "functions/firewall.c"
 #line 1 "matcher.h"
 #line 9 "matcher.h"
-#line 10 "functions/firewall.c"
+#line 11 "functions/firewall.c"
 #line 1 "connections.h"
-#line 8 "connections.h"
-#line 93 "functions/firewall.c"
+#line 1 "datagrams.h"
+#line 7 "datagrams.h"
+#line 9 "connections.h"
+#line 82 "functions/firewall.c"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
@@ -45,15 +52,14 @@ int nfv_entry(struct xdp_md *ctx)
 {
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;
-	int cached;
 	u32 index = 0;
 
 	pkt = nf_packets.lookup(&index);
 	if (!pkt)
 		return XDP_DROP;
-	cached = flow_forward(ctx, NF_LINK(1));
-	if (cached >= 0)
-		return cached;
+	verdict = flow_forward(ctx, NF_LINK(1));
+	if (verdict >= 0)
+		return verdict;
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
@@ -69,10 +75,10 @@ int nfv_entry(struct xdp_md *ctx)
 		}
 		pkt->counted[0] = NF_LINK(2) << 16 | pkt->counter;
 		NF_BARRIER(pkt);
-		verdict = f1_process(ctx, pkt, NF_LINK(4));
+		verdict = f1_process(ctx, pkt, NF_LINK(3));
 		f1_report(pkt);
 		if (verdict != NF_FORWARD) {
-			pkt->egress = NF_LINK(3);
+			pkt->egress = NF_LINK(4);
 			goto out;
 		}
 		pkt->counted[1] = NF_LINK(5) << 16 | pkt->counter;
@@ -80,12 +86,12 @@ int nfv_entry(struct xdp_md *ctx)
 			return entry_jump(ctx, pkt);
 		pkt->egress = pkt->tx;
 		goto keep;
-	default:
+	case 0:
 		NF_BARRIER(pkt);
-		verdict = f1_process(ctx, pkt, NF_LINK(4));
+		verdict = f1_process(ctx, pkt, NF_LINK(3));
 		f1_report(pkt);
 		if (verdict != NF_FORWARD) {
-			pkt->egress = NF_LINK(3);
+			pkt->egress = NF_LINK(4);
 			goto out;
 		}
 		pkt->counted[0] = NF_LINK(5) << 16 | pkt->counter;
@@ -94,6 +100,8 @@ int nfv_entry(struct xdp_md *ctx)
 		pkt->egress = pkt->tx;
 		goto keep;
 	}
+	verdict = nf_drop(pkt, NF_REASON_NO_CHAIN);
+	goto out;
 	goto out;
 keep:
 	flow_keep(ctx, pkt, NF_LINK(1));
@@ -113,13 +121,21 @@ int nfv_reject(struct xdp_md *ctx)
 	verdict = reject_answer(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
+	index = pkt->place;
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	pkt->place = index;
 	switch (pkt->place) {
 	case 1:
-		pkt->egress = NF_LINK(1);
-		pkt->reason = NF_REASON_FORWARDED;
-		goto out;
+		goto back0_end;
 	}
 	verdict = nf_drop(pkt, NF_REASON_NONE);
+	goto out;
+	back0_end:
+	pkt->egress = NF_LINK(1);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
 out:
 	return entry_finish(ctx, pkt, verdict);
 }

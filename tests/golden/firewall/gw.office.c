@@ -1,5 +1,6 @@
-/* NF_LINK(0): reject gw:office */
+/* NF_LINK(0): program gw:office */
 /* NF_LINK(1): port office */
+/* NF_LINK(2): port gw:office */
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 7 "entry.h"

@@ -1,11 +1,11 @@
-/* NF_LINK(0): reject wan */
-/* NF_LINK(1): port gw:wan */
+/* NF_LINK(0): program wan */
+/* NF_LINK(1): port wan */
 /* NF_LINK(2): interface gw:wan */
-/* NF_LINK(3): function gw */
-/* NF_LINK(4): port gw:lan */
+/* NF_LINK(3): port gw:wan */
+/* NF_LINK(4): function gw */
 /* NF_LINK(5): function fw */
 /* NF_LINK(6): port lan */
-/* NF_LINK(7): port wan */
+/* NF_LINK(7): port gw:lan */
 /* f0: gw */
 /* f1: fw */
 #line 1 "entry.h"
@@ -28,12 +28,16 @@
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/firewall.c"
+#line 1 "discovery.h"
+#line 7 "discovery.h"
 #line 1 "matcher.h"
 #line 9 "matcher.h"
-#line 10 "functions/firewall.c"
+#line 11 "functions/firewall.c"
 #line 1 "connections.h"
-#line 8 "connections.h"
-#line 93 "functions/firewall.c"
+#line 1 "datagrams.h"
+#line 7 "datagrams.h"
+#line 9 "connections.h"
+#line 82 "functions/firewall.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"
@@ -41,15 +45,14 @@ int nfv_entry(struct xdp_md *ctx)
 {
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;
-	int cached;
 	u32 index = 0;
 
 	pkt = nf_packets.lookup(&index);
 	if (!pkt)
 		return XDP_DROP;
-	cached = flow_forward(ctx, NF_LINK(7));
-	if (cached >= 0)
-		return cached;
+	verdict = flow_forward(ctx, NF_LINK(1));
+	if (verdict >= 0)
+		return verdict;
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
@@ -58,11 +61,11 @@ int nfv_entry(struct xdp_md *ctx)
 	verdict = f0_process(ctx, pkt, NF_LINK(2));
 	f0_report(pkt);
 	if (verdict != NF_FORWARD) {
-		pkt->egress = NF_LINK(1);
+		pkt->egress = NF_LINK(3);
 		goto out;
 	}
-	pkt->counted[0] = NF_LINK(3) << 16 | pkt->counter;
-	if (pkt->egress == NF_LINK(4)) {
+	pkt->counted[0] = NF_LINK(4) << 16 | pkt->counter;
+	if (pkt->egress == NF_LINK(7)) {
 		pkt->reason = 0;
 		NF_BARRIER(pkt);
 		verdict = f1_process(ctx, pkt, NF_DIR_REVERSE);
@@ -82,7 +85,7 @@ int nfv_entry(struct xdp_md *ctx)
 	goto keep;
 	goto out;
 keep:
-	flow_keep(ctx, pkt, NF_LINK(7));
+	flow_keep(ctx, pkt, NF_LINK(1));
 out:
 	return entry_finish(ctx, pkt, verdict);
 }
@@ -99,13 +102,21 @@ int nfv_reject(struct xdp_md *ctx)
 	verdict = reject_answer(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
+	index = pkt->place;
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	pkt->place = index;
 	switch (pkt->place) {
 	case 1:
-		pkt->egress = NF_LINK(4);
-		pkt->reason = NF_REASON_FORWARDED;
-		goto out;
+		goto back1_end;
 	}
 	verdict = nf_drop(pkt, NF_REASON_NONE);
+	goto out;
+	back1_end:
+	pkt->egress = NF_LINK(7);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
 out:
 	return entry_finish(ctx, pkt, verdict);
 }

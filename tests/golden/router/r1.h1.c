@@ -1,5 +1,6 @@
-/* NF_LINK(0): reject r1:h1 */
+/* NF_LINK(0): program r1:h1 */
 /* NF_LINK(1): port h1 */
+/* NF_LINK(2): port r1:h1 */
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 7 "entry.h"

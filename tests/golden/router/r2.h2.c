@@ -1,5 +1,6 @@
-/* NF_LINK(0): reject r2:h2 */
+/* NF_LINK(0): program r2:h2 */
 /* NF_LINK(1): port h2 */
+/* NF_LINK(2): port r2:h2 */
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 7 "entry.h"

@@ -1,5 +1,6 @@
-/* NF_LINK(0): reject r3:h4 */
+/* NF_LINK(0): program r3:h4 */
 /* NF_LINK(1): port h4 */
+/* NF_LINK(2): port r3:h4 */
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 7 "entry.h"

@@ -1,6 +1,7 @@
-/* NF_LINK(0): reject r3:r2 */
-/* NF_LINK(1): port r2:r3 */
-/* NF_LINK(2): interface r2:r3 */
+/* NF_LINK(0): program r3:r2 */
+/* NF_LINK(1): interface r2:r3 */
+/* NF_LINK(2): port r2:r3 */
+/* NF_LINK(3): port r3:r2 */
 /* f0: r2 */
 #line 1 "entry.h"
 #line 1 "nf.h"
@@ -29,10 +30,10 @@ int nfv_entry(struct xdp_md *ctx)
 	if (verdict != NF_NEXT)
 		goto out;
 	NF_BARRIER(pkt);
-	verdict = f0_process(ctx, pkt, NF_LINK(2));
+	verdict = f0_process(ctx, pkt, NF_LINK(1));
 	f0_report(pkt);
 	if (verdict != NF_FORWARD) {
-		pkt->egress = NF_LINK(1);
+		pkt->egress = NF_LINK(2);
 		goto out;
 	}
 	if (pkt->tx & ENTRY_JUMP)
