@@ -45,6 +45,7 @@ class Command(IntEnum):
     MAP_LOOKUP_BATCH = 24
     LINK_CREATE = 28
     LINK_UPDATE = 29
+    LINK_DETACH = 34
 
 
 class MapType(IntEnum):
@@ -450,6 +451,11 @@ def link_update(link_fd: int, prog_fd: int) -> None:
     """Replace the program of a link in one step; no packet sees neither."""
     attr = struct.pack("=IIII", link_fd, prog_fd, 0, 0)
     _bpf(Command.LINK_UPDATE, attr, "replace an attached program")
+
+
+def link_detach(link_fd: int) -> None:
+    """Detach the program of a link; the link itself is of no more use."""
+    _bpf(Command.LINK_DETACH, struct.pack("=I", link_fd), "detach a program")
 
 
 def link_info(link_fd: int) -> tuple[int, int]:

@@ -9,12 +9,15 @@ from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane import ethtool, netns, tap
 from nfv.dataplane.addressing import node_changes
+from nfv.dataplane.fastpath import reattach
+from nfv.dataplane.mapstore import MapNames
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.nic import nic_changes
 from nfv.dataplane.observation import Observation, View, has_inner, has_moved, lasting
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import Device, Port, Wiring
+from nfv.ebpf.compose import MAX_LINEAR_MTU
 from nfv.errors import InputError
 
 FAR_FEATURES = {
@@ -163,7 +166,7 @@ def _port(
         steps = [(Phase.DEVICE, step) for step in _make(port, mark, there is not None, seen)]
         yield Change(element, symbol, reason, steps=steps)
     else:
-        yield from _adjust(element, port, seen)
+        yield from _adjust(element, port, topology, seen)
 
 
 def _make(port: Port, mark: str, half: bool, seen: Observation) -> Iterator[Step]:
@@ -262,30 +265,37 @@ def _make_tap(port: Port, mark: str) -> Step:
     )
 
 
-def _adjust(element: Element, port: Port, seen: Observation) -> Iterator[Change]:
+def _adjust(
+    element: Element, port: Port, topology: Topology, seen: Observation
+) -> Iterator[Change]:
     """Properties of devices that are there: MTU, MAC address, up."""
     ends = [(port.outer, None if port.inner else port.mac)]
     if port.inner:
         ends.append((port.inner, port.mac))
     for device, mac in ends:
         link = seen[device.netns].links[device.name]
-        wanted: dict[str, object] = {}
-        former: dict[str, object] = {}
+        phases: dict[Phase, dict[str, tuple[object, object]]] = {}
         for key, value, current in (
             ("mtu", port.mtu, link.mtu),
             ("mac", mac or link.mac, link.mac),
             ("up", True, link.up),
         ):
             if value != current:
-                wanted[key], former[key] = value, current
-        if wanted:
-            reason = ", ".join(f"{key} {former[key]} -> {value}" for key, value in wanted.items())
-            yield Change(
-                element,
-                Symbol.CHANGE,
-                f"{device.name}: {reason}",
-                steps=[(Phase.DEVICE, _set(device.netns, device.name, wanted, former))],
+                late = key == "mtu" and link.mtu <= MAX_LINEAR_MTU < port.mtu
+                phase = Phase.SETTLE if late else Phase.DEVICE  # once programs take such frames
+                phases.setdefault(phase, {})[key] = (current, value)
+        if Phase.SETTLE in phases and device == port.outer:
+            yield Change(element, Symbol.CHANGE, steps=[(Phase.SETTLE, _reattach(topology, port))])
+        for phase, values in phases.items():
+            words = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in values.items())
+            step = _set(
+                device.netns,
+                device.name,
+                {key: new for key, (_, new) in values.items()},
+                {key: old for key, (old, _) in values.items()},
             )
+            reason = f"{device.name}: {words}"
+            yield Change(element, Symbol.CHANGE, reason, steps=[(phase, step)])
     if port.inner:
         yield from _offloads(element, port.inner)
 
@@ -314,6 +324,11 @@ def _offloads(element: Element, device: Device) -> Iterator[Change]:
     reason = ", ".join(f"{group} {'off' if on else 'on'}" for group, on in wrong.items())
     step = Step(f"set offloads of {device.name}", do, undo)
     yield Change(element, Symbol.CHANGE, f"{device.name}: {reason}", steps=[(Phase.DEVICE, step)])
+
+
+def _reattach(topology: Topology, port: Port) -> Step:
+    pin = MapNames(topology).link(port.attachment)
+    return Step(f"let {port.outer.name} take long frames", lambda: reattach(pin, port))
 
 
 def _set(

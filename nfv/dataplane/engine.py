@@ -167,7 +167,7 @@ def _frame(
         (Phase.BEGIN, _begin(name, before, running)),
         (Phase.STATE, _record(before, replace(after, changing=True))),
         (Phase.AGENT, _tell_agent(name, before, running)),
-        (Phase.CARRY, Step("end the change", lambda: state.store(after))),
+        (Phase.SETTLE, Step("end the change", lambda: state.store(after))),
         (Phase.PURGE, Step("free what was replaced", lambda: remove_replaced(state.pins(name)))),
     ]
     symbol = Symbol.CHANGE if before else Symbol.ADD

@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from nfv.chain.topology import Topology
 from nfv.dataplane import bpf, epoch, netns, paths
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.mapstore import (
+    LINK,
     Carried,
     FunctionMaps,
     MapNames,
@@ -123,7 +124,7 @@ class FastPath:
             element = self._element_of(pin)
             steps = [(Phase.MAP, self._make_map(plan))]
             if plan.keep and there is not None:
-                steps.append((Phase.CARRY, self._carry_rest(plan)))
+                steps.append((Phase.SETTLE, self._carry_rest(plan)))
             symbol = Symbol.CHANGE if self._is_known(element) else Symbol.ADD
             reason = unfit.get(pin, "") if symbol is Symbol.CHANGE else ""
             yield Change(element, symbol, reason, steps=steps)
@@ -360,7 +361,7 @@ class FastPath:
 
     def _misfit(self, place: Attachment, port: Port, device: Link | None) -> str:
         """Why the programs of a port are not those that must run; nothing if they are."""
-        pin = self.names.port(place) / "link"
+        pin = self.names.link(place)
         if device is None or not pin.exists():
             return "program is not attached"
         link = bpf.obj_get(pin)
@@ -391,6 +392,8 @@ class FastPath:
             try:
                 return bpf.prog_load(code.bind(fds, self._links(unit)), name, flags=flags)
             except bpf.VerifierError as error:
+                if not error.log:  # refused before it was looked at
+                    raise
                 raise self.compiler.explain(unit.text, program, error.log) from error
 
         wanted = [(place, program) for place in places for program in self.units[place].programs]
@@ -401,7 +404,7 @@ class FastPath:
         """Put a port's programs in the places of those that run; first what it may jump to."""
         for program in reversed(self.units[place].programs):
             yield self._exchange_jump(place, port, program)
-        pin = self.names.port(place) / "link"
+        pin = self.names.link(place)
         exchanged: list[int] = []  # the program that ran before, where the link stays
 
         def do() -> None:
@@ -462,6 +465,16 @@ class FastPath:
             for directory in found:
                 if directory not in wanted:
                     yield self._remove(kind, directory)
+        stale = [
+            pin
+            for directory in [self.names.root, *wanted]
+            for pin in directory.glob("*")
+            if pin.is_file() and pin not in self.plans and not _is_kept(pin)
+        ]
+        if stale:
+            step = Step("free unused maps", lambda: _unlink(stale))
+            element = Element("topology", self.topology.name)
+            yield Change(element, Symbol.CHANGE, steps=[(Phase.PURGE, step)])
 
     def _remove(self, kind: str, directory: Path) -> Change:
         def do() -> None:
@@ -496,16 +509,45 @@ class FastPath:
 
     def _forget_port(self, number: int) -> None:
         """Nothing leads to the number any more."""
-        root = self.names.root
         self._forget_programs(number, 0)
-        self.maps[root / "ports"].delete(struct.pack("=I", number))
+        self.maps[self.names.root / "ports"].delete(struct.pack("=I", number))
+
+
+def reattach(pin: Path, port: Port) -> None:
+    """Detach the program of a port's pinned link, and attach it again.
+
+    A veth learns only so that a program takes longer frames than the one before (veth_xdp_set).
+    Frames that arrive meanwhile are lost.
+    """
+    with netns.entered(port.outer.netns):
+        index = _ifindex(port)
+        program = _running(pin, index, True)
+        if program is None:
+            raise KernelError(f"no program is attached to {port.outer.name}")
+        link = bpf.obj_get(pin)
+        try:
+            bpf.link_detach(link)
+            pin.unlink()
+            _attach(program, index, pin)
+        finally:
+            os.close(link)
+            os.close(program)
 
 
 def remove_replaced(root: Path) -> None:
-    """Unpin the maps that others have taken the place of."""
-    for pin in root.rglob(f"*{_ASIDE}"):
+    """Unpin the maps and links that others have taken the place of."""
+    _unlink(root.rglob(f"*{_ASIDE}"))
+
+
+def _unlink(pins: Iterable[Path]) -> None:
+    for pin in pins:
         with contextlib.suppress(FileNotFoundError):
             pin.unlink()
+
+
+def _is_kept(pin: Path) -> bool:
+    """Whether a pin is no map, or has another's place taken for a while."""
+    return pin.name == LINK or pin.name.endswith(_ASIDE)
 
 
 def _running(pin: Path, ifindex: int, same_netns: bool) -> int | None:
@@ -544,7 +586,7 @@ def _aside(pin: Path) -> Path:
 def _misfit(found: Map | None, plan: MapPlan) -> str:
     """Why another map must be made."""
     name = plan.pin.name
-    return f"map {name} is gone" if found is None else f"map {name} gets another size"
+    return f"map {name} is gone" if found is None else f"map {name} is replaced"
 
 
 def _ifindex(port: Port) -> int:

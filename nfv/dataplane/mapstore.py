@@ -14,7 +14,7 @@ from nfv.chain.topology import Topology
 from nfv.dataplane import bpf, paths, state
 from nfv.dataplane.bpf import Map, MapType, possible_cpus
 from nfv.dataplane.wiring import MAX_PORTS, MAX_PROGRAMS
-from nfv.ebpf.compose import Unit, classifier_patterns
+from nfv.ebpf.compose import Unit, classifier_patterns, has_frags
 from nfv.ebpf.object import Layout, MapSpec, Object
 from nfv.ebpf.sources import constant, reason_count
 from nfv.ebpf.tables import DATAGRAMS, matcher_sizes
@@ -22,6 +22,8 @@ from nfv.errors import KernelError
 
 _FLOWS = possible_cpus() * constant("flow.h", "FLOW_SLOTS")
 _PATHS = possible_cpus() * constant("flow.h", "FLOW_PATHS")
+
+LINK = "link"
 
 _SHARED_SIZES = {
     "nf_ports": MAX_PORTS,
@@ -36,6 +38,12 @@ _SHARED_SIZES = {
     "nf_walked": _PATHS,
     "nf_numbers": 1,
 }
+_OF_ONE_KIND = frozenset({"nf_ports", "nf_jumps"})
+"""Maps that the kernel lets serve either programs for frames of several parts or others, for good.
+
+Their sizes, odd for the former, tell them apart.
+"""
+
 _HASHES = frozenset({MapType.HASH, MapType.LRU_HASH})
 _NOEXIST = 1  # BPF_NOEXIST
 
@@ -78,6 +86,10 @@ class MapNames:
         """Directory of what belongs to one port."""
         return self.root / "port" / str(place)
 
+    def link(self, place: Attachment) -> Path:
+        """The pin of what attaches a port's program to its device."""
+        return self.port(place) / LINK
+
     def vnf(self, name: str) -> Path:
         """Directory of the maps of a function."""
         return self.root / "vnf" / name
@@ -110,7 +122,8 @@ class MapNames:
         if name == "nf_received" or rest == "reasons":
             return reason_count(), True
         if prefix == "nf":
-            return _SHARED_SIZES[name], True
+            odd = name in _OF_ONE_KIND and has_frags(self.topology)
+            return _SHARED_SIZES[name] + odd, True
         vnf = unit.instances[prefix]
         if not vnf:
             sizes = {**matcher_sizes(classifier_patterns(unit.walks)), "datagrams": DATAGRAMS}

@@ -17,6 +17,7 @@ from nfv.dataplane.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.rtnl import Link
 from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import Port
+from nfv.ebpf.compose import MAX_LINEAR_MTU
 from nfv.errors import InputError, KernelError
 
 _UNIVERSE_SCOPE = 0
@@ -59,7 +60,8 @@ def _changed(element: Element, port: Port, link: Link) -> Iterator[Change]:
         with Netlink() as netlink:
             netlink.set_link(link.name, up=link.up, mtu=link.mtu)
 
-    step = (Phase.DEVICE, Step(f"change {link.name}", do, undo))
+    late = port.mtu > max(link.mtu, MAX_LINEAR_MTU)
+    step = (Phase.SETTLE if late else Phase.DEVICE, Step(f"change {link.name}", do, undo))
     yield Change(element, Symbol.CHANGE, f"{link.name}: up, MTU {port.mtu}", steps=[step])
 
 

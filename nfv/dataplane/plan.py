@@ -36,7 +36,7 @@ class Phase(IntEnum):
     STATE = 7
     AGENT = 8
     PROGRAM = 9
-    CARRY = 10  # what came into replaced maps meanwhile
+    SETTLE = 10  # what had to wait for the programs
     PURGE = 11
 
 

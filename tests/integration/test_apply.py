@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from nfv.dataplane import agentctl, netns
 from nfv.dataplane.plan import Symbol
 from tests.integration.helpers import traffic
-from tests.integration.helpers.lab import EXAMPLES, Lab, applied, example, lab, run_in
+from tests.integration.helpers.lab import EXAMPLES, Lab, applied, example, kill, lab, run_in
 from tests.integration.helpers.load import load
 
 pytestmark = pytest.mark.root
@@ -120,9 +118,7 @@ def kill_agent(lab: Lab) -> None:
     agent = lab.agent()["pid"]
     assert isinstance(agent, int)
     for process in (supervisor, agent):
-        descriptor = os.pidfd_open(process)
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        os.close(descriptor)
+        kill(process)
 
 
 _DAMAGES = {

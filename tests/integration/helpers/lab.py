@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import selectors
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +18,7 @@ import pytest
 
 from nfv.chain import names
 from nfv.chain.topology import Topology, loads
-from nfv.dataplane import agentctl, engine, netns, state, statistics
+from nfv.dataplane import agentctl, bpf, engine, netns, state, statistics
 from nfv.dataplane.plan import Line, Plan
 from nfv.errors import InputError
 
@@ -95,6 +97,25 @@ class Lab:
         applied = state.load(self.name)
         assert applied is not None
         return statistics.read(applied)
+
+    def programs(self) -> dict[str, int]:
+        """The kernel's number of the program that runs at each port."""
+        found = {}
+        for pin in self.pins.glob("port/*/link"):
+            link = bpf.obj_get(pin)
+            found[pin.parent.name] = bpf.link_info(link)[0]
+            os.close(link)
+        return found
+
+    def maps(self) -> dict[str, int]:
+        """The kernel's number of every pinned map."""
+        found = {}
+        for pin in self.pins.rglob("*"):
+            if pin.is_file() and pin.name != "link":
+                opened = bpf.Map.open(pin)
+                found[str(pin.relative_to(self.pins))] = opened.id
+                opened.close()
+        return found
 
     def settle(self) -> None:
         """Return when the fast path knows all that the kernel has learnt up to here."""
@@ -181,6 +202,16 @@ def namespace(word: str) -> Iterator[str]:
     finally:
         if netns.exists(name):
             subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def kill(process: int) -> None:
+    """End a process at once, and return when it has ended."""
+    descriptor = os.pidfd_open(process)
+    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        assert selector.select(_SERVER_PATIENCE)
+    os.close(descriptor)
 
 
 def nfvctl(*arguments: str, text: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
