@@ -35,7 +35,6 @@ class Command(IntEnum):
     MAP_LOOKUP_ELEM = 1
     MAP_UPDATE_ELEM = 2
     MAP_DELETE_ELEM = 3
-    MAP_GET_NEXT_KEY = 4
     PROG_LOAD = 5
     OBJ_PIN = 6
     OBJ_GET = 7
@@ -291,11 +290,10 @@ def obj_get(path: Path) -> int:
     return _bpf(Command.OBJ_GET, attr, f"open {path}")[0]
 
 
-def prog_load(insns: bytes, name: str, *, flags: int = 0, log: bool = False) -> int:
+def prog_load(insns: bytes, name: str, *, flags: int = 0) -> int:
     """Verify and load an XDP program; return its descriptor.
 
-    With `log`, or when the verifier refuses, the verifier's text is read; a refusal raises
-    `VerifierError`.
+    A refusal of the verifier raises `VerifierError`, which has its log.
     """
     attr, _keep = _load_attr(insns, name, flags, None)
     try:

@@ -1,4 +1,4 @@
-"""Links, addresses, routes and neighbours of one network namespace.
+"""Links, addresses and routes of one network namespace.
 
 `Netlink` is a thin layer: one rtnetlink socket, one method for each change and each list. Changes
 made inside `batch()` travel many to a system call.
@@ -19,14 +19,13 @@ from typing import Any, TypeVar
 from nfv.dataplane import netns as namespaces
 from nfv.dataplane import rtnl
 from nfv.dataplane.refusal import refused
-from nfv.dataplane.rtnl import Address, Link, Neighbour, Route, Rule
+from nfv.dataplane.rtnl import Address, Link, Route
 from nfv.dataplane.rtsocket import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Request, RtSocket
 
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("=16si20x")
 _LINK_REQUESTS = (rtnl.RTM_NEWLINK, rtnl.RTM_DELLINK)
 _IFA_F_NODAD = 0x02
-_NTF_USE = 0x01
 _ROUTE_CODES = {name: code for code, name in rtnl.ROUTE_TYPES.items()}
 
 T = TypeVar("T")
@@ -105,15 +104,6 @@ class Netlink:
             )
         ]
 
-    def neighbours(self) -> list[Neighbour]:
-        """The neighbour table, both families."""
-        body = rtnl.neighbour_message()
-        return self._dump(rtnl.RTM_GETNEIGH, body, rtnl.parse_neighbour, "neighbours")
-
-    def rules(self) -> list[Rule]:
-        """The routing policy rules, both families."""
-        return self._dump(rtnl.RTM_GETRULE, rtnl.rule_dump_message(), rtnl.parse_rule, "rules")
-
     def add_veth(
         self,
         name: str,
@@ -170,12 +160,6 @@ class Netlink:
         body = _link_body(target, flags, mask, attributes)
         self._change(f"set link {device}", rtnl.RTM_NEWLINK, 0, body)
 
-    def move_link(self, device: str | int, netns: str | None) -> None:
-        """Move a device into a namespace, None being the calling thread's. It arrives down."""
-        body = _link_body(device, attributes={"IFLA_NET_NS_FD": self._descriptor(netns)})
-        place = f"namespace {netns}" if netns else "the calling thread's namespace"
-        self._change(f"move link {device} to {place}", rtnl.RTM_NEWLINK, 0, body)
-
     def add_address(self, device: str | int, address: str) -> None:
         """Add "10.0.0.1/24" or "2001:db8::1/64"; IPv6 ones are usable at once (IFA_F_NODAD)."""
         flags = NLM_F_CREATE | NLM_F_EXCL
@@ -227,12 +211,6 @@ class Netlink:
         fields = {"proto": protocol, "scope": rtnl.RT_SCOPE_NOWHERE}
         body = self._route_body(destination, fields, via, device, metric)
         self._change(_route_text("delete", destination, via, device), rtnl.RTM_DELROUTE, 0, body)
-
-    def use_neighbour(self, device: str | int, address: str) -> None:
-        """Have the kernel find or confirm a neighbour's MAC, as if it had a packet for it."""
-        family = _family(address)
-        body = rtnl.neighbour_message(family, self._index(device), _NTF_USE, address)
-        self._change(f"resolve {address} on {device}", rtnl.RTM_NEWNEIGH, NLM_F_CREATE, body)
 
     def _change(self, what: str, type_: int, flags: int, body: bytes) -> None:
         self._queue(what + self._where, type_, flags, body)
@@ -292,7 +270,7 @@ class Netlink:
             end["IFLA_NET_NS_FD"] = self._descriptor(netns)
         return end
 
-    def _descriptor(self, netns: str | None) -> int:
+    def _descriptor(self, netns: str) -> int:
         descriptor = namespaces.descriptor(netns)
         self._descriptors.append(descriptor)
         return descriptor

@@ -1,4 +1,4 @@
-"""What rtnetlink speaks of: links, addresses, routes, neighbours and rules.
+"""What rtnetlink speaks of: links, addresses and routes.
 
 Frozen objects, and the functions that read them from the kernel's messages (rtnetlink(7)).
 pyroute2's message classes do the encoding and decoding; nothing else of it is used.
@@ -11,17 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyroute2.netlink.rtnl.fibmsg import fibmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
-RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 
 IFF_UP = 0x1
 IFF_PROMISC = 0x100
@@ -29,8 +25,7 @@ IFF_PROMISC = 0x100
 RT_TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
 
-# Routing protocol identifiers (rtm_protocol): who put a route there.
-RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC = 2, 3, 4
+RTPROT_STATIC = 4  # who put a route there (rtm_protocol): an administrator
 
 ROUTE_TYPES = {
     1: "unicast",
@@ -49,13 +44,10 @@ _RTEXT_FILTER_SKIP_STATS = 8
 _IP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
-# Neighbour states in which the address is not known (include/uapi/linux/neighbour.h).
-_NUD_INCOMPLETE, _NUD_FAILED = 0x01, 0x20
-
 
 @dataclass(frozen=True)
 class Link:
-    """A network device. For a veth, `peer_index` counts in the namespace `peer_netns_id`."""
+    """A network device."""
 
     index: int
     name: str
@@ -65,11 +57,8 @@ class Link:
     carrier: bool
     alias: str | None
     kind: str | None  # "veth", "tun", ...; None for a physical device and lo
-    peer_index: int | None  # also the device below a VLAN's
-    peer_netns_id: int | None  # None: this namespace
     promiscuous: bool  # by its own flag; programs that listen have it on besides
     xdp_prog_id: int | None
-    altnames: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -88,7 +77,6 @@ class NextHop:
 
     via: str | None
     ifindex: int
-    weight: int = 1
 
 
 @dataclass(frozen=True)
@@ -102,44 +90,6 @@ class Route:
     protocol: int  # RTPROT_*
     scope: int
     table: int
-
-    @property
-    def family(self) -> socket.AddressFamily:
-        return socket.AF_INET6 if ":" in self.destination else socket.AF_INET
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """An entry of the neighbour table: ARP (RFC 826) or Neighbor Discovery (RFC 4861)."""
-
-    ifindex: int
-    address: str
-    mac: str | None
-    state: int  # NUD_*
-    flags: int  # NTF_*
-
-    @property
-    def usable(self) -> bool:
-        """The kernel sends frames to `mac` without asking for it first."""
-        return self.mac is not None and not self.state & (_NUD_INCOMPLETE | _NUD_FAILED)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A routing policy rule; lower priorities are tried first. None matches anything."""
-
-    family: int
-    priority: int
-    table: int
-    action: int  # FR_ACT_*
-    source: str | None
-    destination: str | None
-    iif: str | None
-    oif: str | None
-    mark: int | None
-
-
-RtObject = Link | Address | Route | Neighbour | Rule
 
 
 def link_message(
@@ -168,26 +118,13 @@ def route_message(fields: Mapping[str, int], attributes: Mapping[str, Any]) -> b
     return _body(rtmsg(), fields, attributes)
 
 
-def neighbour_message(
-    family: int = 0, ifindex: int = 0, flags: int = 0, address: str | None = None
-) -> bytes:
-    """struct ndmsg; `flags` are NTF_*."""
-    fields = {"family": family, "ifindex": ifindex, "flags": flags}
-    return _body(ndmsg(), fields, {"NDA_DST": address} if address else {})
-
-
-def rule_dump_message() -> bytes:
-    """Selects the rules of both families."""
-    return _body(fibmsg(), {}, {})
-
-
 def parse_link(data: bytes) -> Link | None:
     """Read RTM_NEWLINK or RTM_DELLINK; None for a bridge port's own message."""
     message = _decoded(ifinfmsg, data)
     if message["family"] != socket.AF_UNSPEC:
         return None
     get = message.get_attr
-    info, xdp, properties = get("IFLA_LINKINFO"), get("IFLA_XDP"), get("IFLA_PROP_LIST")
+    info, xdp = get("IFLA_LINKINFO"), get("IFLA_XDP")
     return Link(
         index=message["index"],
         name=get("IFLA_IFNAME"),
@@ -197,11 +134,8 @@ def parse_link(data: bytes) -> Link | None:
         carrier=bool(get("IFLA_CARRIER")),
         alias=get("IFLA_IFALIAS"),
         kind=info.get_attr("IFLA_INFO_KIND") if info else None,
-        peer_index=get("IFLA_LINK") or None,
-        peer_netns_id=get("IFLA_LINK_NETNSID"),
         promiscuous=bool(message["flags"] & IFF_PROMISC),
         xdp_prog_id=xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None,
-        altnames=tuple(properties.get_attrs("IFLA_ALT_IFNAME")) if properties else (),
     )
 
 
@@ -236,58 +170,10 @@ def parse_route(data: bytes) -> Route | None:
     )
 
 
-def parse_neighbour(data: bytes) -> Neighbour | None:
-    """Read RTM_NEWNEIGH or RTM_DELNEIGH; None for a bridge's forwarding entry."""
-    message = _decoded(ndmsg, data)
-    if message["family"] not in _IP_FAMILIES:
-        return None
-    return Neighbour(
-        ifindex=message["ifindex"],
-        address=message.get_attr("NDA_DST"),
-        mac=message.get_attr("NDA_LLADDR"),
-        state=message["state"],
-        flags=message["flags"],
-    )
-
-
-def parse_rule(data: bytes) -> Rule | None:
-    """Read RTM_NEWRULE or RTM_DELRULE; None for a family other than IPv4 and IPv6."""
-    message = _decoded(fibmsg, data)
-    if message["family"] not in _IP_FAMILIES:
-        return None
-    get = message.get_attr
-    source, destination = get("FRA_SRC"), get("FRA_DST")
-    return Rule(
-        family=message["family"],
-        priority=get("FRA_PRIORITY", 0),
-        table=get("FRA_TABLE", message["table"]),
-        action=message["action"],
-        source=f"{source}/{message['src_len']}" if source else None,
-        destination=f"{destination}/{message['dst_len']}" if destination else None,
-        iif=get("FRA_IIFNAME"),
-        oif=get("FRA_OIFNAME"),
-        mark=get("FRA_FWMARK"),
-    )
-
-
-PARSERS: Mapping[int, Callable[[bytes], RtObject | None]] = {
-    RTM_NEWLINK: parse_link,
-    RTM_DELLINK: parse_link,
-    RTM_NEWADDR: parse_address,
-    RTM_DELADDR: parse_address,
-    RTM_NEWROUTE: parse_route,
-    RTM_DELROUTE: parse_route,
-    RTM_NEWNEIGH: parse_neighbour,
-    RTM_DELNEIGH: parse_neighbour,
-    RTM_NEWRULE: parse_rule,
-    RTM_DELRULE: parse_rule,
-}
-
-
 def _nexthops(message: Any) -> tuple[NextHop, ...]:
     multipath = message.get_attr("RTA_MULTIPATH")
     if multipath:
-        return tuple(NextHop(_gateway(hop), hop["oif"], hop["hops"] + 1) for hop in multipath)
+        return tuple(NextHop(_gateway(hop), hop["oif"]) for hop in multipath)
     ifindex = message.get_attr("RTA_OIF")
     discards = ROUTE_TYPES.get(message["type"]) in ("blackhole", "unreachable", "prohibit")
     return () if ifindex is None or discards else (NextHop(_gateway(message), ifindex),)

@@ -1,7 +1,7 @@
 """A series of steps that is either finished or undone.
 
-SIGINT, SIGTERM and SIGHUP do not cut a step in two: they end the series between two steps, or
-where a step waits inside `Transaction.interruptible`, and never during the undoing.
+SIGINT, SIGTERM and SIGHUP do not cut a step in two: they end the series between two steps, and
+never during the undoing.
 
 Faults can be injected, to test that whatever step fails nothing is left: NFV_FAIL_AT_STEP=N makes
 step N fail without effect, NFV_KILL_AT_STEP=N ends the process by SIGKILL as step N takes effect.
@@ -13,8 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
@@ -63,7 +62,6 @@ class Transaction:
         self._kill_at = _step_number("NFV_KILL_AT_STEP")
         self._handlers: dict[signal.Signals, Any] = {}
         self._signal: signal.Signals | None = None
-        self._waiting = False
         self._undoing = False
 
     def __enter__(self) -> Transaction:
@@ -122,16 +120,6 @@ class Transaction:
         self._undoing = False
         return leftovers
 
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Inside, a signal raises `Interrupted` at once: for waiting, not for changing anything."""
-        self._waiting = True
-        try:
-            self._stop_if_signalled()
-            yield
-        finally:
-            self._waiting = False
-
     def _commit_or_abandon(self) -> None:
         try:
             self.commit()
@@ -148,8 +136,6 @@ class Transaction:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signal = signal.Signals(number)
-        if self._waiting:
-            self._stop_if_signalled()
 
     def _stop_if_signalled(self) -> None:
         if self._signal is not None and not self._undoing:

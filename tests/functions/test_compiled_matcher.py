@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from nfv.chain.pattern import Direction, Pattern
 from nfv.dataplane import bpf
 from nfv.ebpf import tables
-from nfv.ebpf.matcher import PORT_PROTOCOLS, TCP, Packet, first_match
+from nfv.ebpf.matcher import PORT_PROTOCOLS, TCP
 from tests.functions.bench import Bench
 from tests.functions.firewalling import CAPACITIES, SIDES, firewall
+from tests.unit.matching import Packet, first_match
 from tests.unit.test_matcher import packets, patterns
 
 pytestmark = pytest.mark.root

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from nfv.dataplane import netns
-from nfv.dataplane.monitor import Action, Change, Monitor
 from nfv.dataplane.netlink import Netlink
-from nfv.dataplane.rtnl import Link
+from nfv.dataplane.rtnl import RTM_DELLINK, parse_link
+from nfv.dataplane.rtsocket import open_socket, split
 from nfv.errors import KernelError
 from tests.integration.scratch import MARK, ip, scratch_namespace, unused_name, wait_readable
 
 pytestmark = pytest.mark.root
+
+LINK_GROUP = 1  # mask of RTNLGRP_LINK
 
 
 @pytest.fixture
@@ -87,20 +89,18 @@ def test_a_name_without_a_namespace_is_taken_over(space: str) -> None:
 def test_a_deleted_namespace_ends_with_all_in_it(space: str) -> None:
     other = unused_name()
     netns.create(other, MARK)
-    with Netlink(space) as netlink, Monitor(space) as monitor:
+    with netns.entered(space):
+        events = open_socket(1 << 16, LINK_GROUP)
+    with events, Netlink(space) as netlink:
         netlink.add_veth("near", "far", peer_netns=other)
         netns.delete(other)
         assert other not in listed()
         gone: set[str] = set()
         while "near" not in gone:
-            wait_readable(monitor)
-            gone |= {
-                event.object.name
-                for event in monitor.read()
-                if isinstance(event, Change)
-                and isinstance(event.object, Link)
-                and event.action is Action.DELETED
-            }
+            wait_readable(events)
+            for message in split(events.recv(1 << 16)):
+                link = parse_link(message.data) if message.type == RTM_DELLINK else None
+                gone |= {link.name} if link else set()
 
 
 def test_a_missing_namespace_cannot_be_deleted_entered_or_asked() -> None:

@@ -217,7 +217,7 @@ def test_receivers_verify_checksums(quickstart: Lab) -> None:
     quickstart.run("lan", "ping -c 1 192.0.2.254")
     with Netlink(lan) as netlink:
         own = netlink.links()["eth0"]
-        gateway = next(n.mac for n in netlink.neighbours() if n.address == "10.0.1.1")
+    gateway = ip(lan, "neigh", "show", "10.0.1.1")[0]["lladdr"]
     good = Ether(src=own.mac, dst=gateway) / IP(src="10.0.1.10", dst="192.0.2.254")
     with traffic.datagrams(wan, "192.0.2.254", 5201) as server, netns.entered(lan):
         raw = traffic.raw("eth0")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from nfv.chain.pattern import Direction, Pattern
 from nfv.ebpf.lpm import POINTER, SLOTS
-from nfv.ebpf.matcher import Node, Packet, Tables, build, first_match, lookup, row_bytes
+from nfv.ebpf.matcher import Node, Tables, build, row_bytes
+from tests.unit.matching import Packet, first_match, lookup
 
 ICMP, TCP, UDP, GRE, ICMPV6, SCTP = 1, 6, 17, 47, 58, 132
 SYN, ACK = 0x02, 0x10

@@ -119,48 +119,14 @@ def test_a_signal_after_the_last_step_undoes_all(world: World) -> None:
     assert world.log == ["+a", "-a"]
 
 
-def test_a_signal_ends_a_wait(world: World) -> None:
-    never_written, write_end = os.pipe()
-    killer = threading.Thread(target=send(signal.SIGTERM))
-    transaction = Transaction()
-
-    def wait() -> None:
-        with transaction.interruptible():
-            killer.start()
-            os.read(never_written, 1)
-
-    with pytest.raises(Interrupted):
-        run_steps(world.step("a"), Step("wait", wait), transaction=transaction)
-    killer.join()
-    os.close(never_written)
-    os.close(write_end)
-    assert world.log == ["+a", "-a"]
-
-
-def test_a_wait_does_not_begin_after_a_signal(world: World) -> None:
-    transaction = Transaction()
-
-    def wait() -> None:
-        send(signal.SIGINT)()
-        with transaction.interruptible():
-            world.log.append("waited")
-
-    with pytest.raises(Interrupted):
-        run_steps(world.step("a"), Step("wait", wait), transaction=transaction)
-    assert world.log == ["+a", "-a"]
-
-
 def test_signals_do_not_cut_the_undoing_short(world: World) -> None:
-    transaction = Transaction()
-
     def undo() -> None:
         send(signal.SIGINT)()
-        with transaction.interruptible():
-            world.unmake("b")
+        world.unmake("b")
 
     step = Step("make b", lambda: world.make("b"), undo)
     with pytest.raises(NfvError, match=r"^no$"):
-        run_steps(world.step("a"), step, then=fail, transaction=transaction)
+        run_steps(world.step("a"), step, then=fail)
     assert world.log == ["+a", "+b", "-b", "-a"]
 
 
