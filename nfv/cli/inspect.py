@@ -57,16 +57,15 @@ def _agent(agent: AgentStatus | None) -> str:
 
 
 def _ports(found: Inspection) -> str:
-    header = ("ATTACHMENT", "KIND", "STATE", "MAC", "DEVICE", "NAMESPACE", "ADDRESSES")
+    header = ("ATTACHMENT", "KIND", "STATE", "DEVICE", "NAMESPACE", "ADDRESSES")
     return output.table(header, [row for port in found.ports for row in _port(port)])
 
 
 def _port(port: PortStatus) -> Iterator[Sequence[str]]:
-    """A row, and another for each further address."""
-    first, *others = port.addresses or ("",)
+    """A row, and another for each address after the first, which is the MAC address."""
     state = output.state(port.state)
-    yield port.attachment, port.kind, state, port.mac or "", port.device, port.netns or "", first
-    yield from (("", "", "", "", "", "", address) for address in others)
+    yield port.attachment, port.kind, state, port.device, port.netns or "", port.mac or ""
+    yield from (("", "", "", "", "", address) for address in port.addresses)
 
 
 def _functions(found: Inspection) -> str:

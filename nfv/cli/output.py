@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import click
+
+_WIDTH = 100  # of tables, where there is no terminal
 
 Format = Literal["table", "json", "yaml"]
 
@@ -59,22 +62,24 @@ def table(
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """Rows of cells, each column as wide as it needs; a column that is empty is left out."""
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(_row(row, widths, right) for row in rows)
+    """Rows of cells, styled by click; a column that is empty is left out.
 
+    What is too wide for the terminal, or for 100 columns elsewhere, goes on in the line below.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-def _row(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
-    parts = []
-    for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
-        blank = " " * (width - _width(cell))
-        if width:
-            parts.append(blank + cell if index in right else cell + blank)
-    return "  ".join(parts).rstrip()
-
-
-def _width(cell: str) -> int:
-    return len(click.unstyle(cell))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    filled = [index for index, column in enumerate(zip(*rows, strict=True)) if any(column)]
+    for index in filled:
+        grid.add_column(justify="right" if index in right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text.from_ansi(row[index]) for index in filled))
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    with console.capture() as capture:
+        console.print(grid)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def state(text: str) -> str:

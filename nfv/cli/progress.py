@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import click
 
-_BAR = 24
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+_WIDTH = 24
 _LINES = 10  # about as many for a series, where there is no terminal
 
 
@@ -21,8 +25,8 @@ class Progress:
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
-        self._terminal = sys.stderr.isatty()
-        self._drawn = False
+        self._terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._bar: Bar | None = None
 
     def __enter__(self) -> Progress:
         return self
@@ -50,13 +54,37 @@ class Progress:
             click.echo(f"waiting for {holder}, which is changing this topology", err=True)
 
     def _draw(self, title: str, number: int, total: int) -> None:
-        full = _BAR * number // max(total, 1)
-        text = f"{'━' * full}{' ' * (_BAR - full)} {number}/{total} {title}"
-        width = shutil.get_terminal_size().columns - 1
-        click.echo(f"\r\033[K{text[:width]}", nl=False, err=True)
-        self._drawn = True
+        if self._bar is None:
+            self._bar = _bar()
+            self._bar.add_task(title, completed=number, total=total)
+            self._bar.start()
+            self._bar.console.show_cursor()  # if killed, it must not stay hidden
+        (task,) = self._bar.task_ids
+        self._bar.update(task, description=title, completed=number, total=total, refresh=True)
 
     def _clear(self) -> None:
-        if self._drawn:
-            click.echo("\r\033[K", nl=False, err=True)
-            self._drawn = False
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _bar() -> Bar:
+    """A bar that goes without trace, and has no thread, as processes are forked meanwhile."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    return Progress(
+        BarColumn(
+            _WIDTH,
+            complete_style="cyan",
+            finished_style="cyan",
+            table_column=Column(min_width=_WIDTH, no_wrap=True),
+        ),
+        TextColumn("{task.completed}/{task.total} {task.description}", markup=False),
+        console=Console(stderr=True),
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

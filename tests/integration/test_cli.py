@@ -151,11 +151,9 @@ def test_drops_have_a_reason_and_a_rule(applied: Path) -> None:
     nfvctl("exec", NAME, "lan", "--", *connect, code=124)
     shown = nfvctl("stats", NAME, "fw").stdout
     assert re.search(r"^fw +[1-9]\d* +\d+ +dropped by a rule$", shown, re.MULTILINE)
-    assert re.search(
-        rf"^fw +drop proto tcp dport 23,25 +[1-9]\d* +\d+ +{applied}:12$", shown, re.MULTILINE
-    )
-    table = nfvctl("stats", NAME).stdout.replace(str(applied), "topologies/branch.yaml")
-    assert max(map(len, table.splitlines())) <= 100
+    assert re.search(r"^fw +drop proto tcp dport 23,25 +[1-9]\d* +\d+ +/", shown, re.MULTILINE)
+    assert f"{applied}:12\n" in re.sub(r"\n +", "", shown)
+    assert max(map(len, nfvctl("stats", NAME).stdout.splitlines())) <= 100
 
 
 def test_a_stream_of_statistics(applied: Path) -> None:
@@ -182,6 +180,8 @@ def test_what_is_gone_is_said(applied: Path) -> None:
     netns.delete(f"nfv.{NAME}.lan")
     found = nfvctl("inspect", NAME)
     assert re.search(r"^lan +host +namespace is gone", found.stdout, re.MULTILINE)
+    _, *lines = found.stdout.splitlines()  # the first names the file
+    assert max(map(len, lines)) <= 100
     assert f"hint: `nfvctl apply {NAME}` mends what is gone" in found.stderr
     refused = nfvctl("exec", NAME, "lan", "true", code=3)
     assert f"network namespace nfv.{NAME}.lan is gone" in refused.stderr

@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import TextIO
 
+import click
 import pytest
 import yaml
 
@@ -21,6 +24,8 @@ from nfv.dataplane.state import State
 from nfv.dataplane.statistics import Count, PortCounts, Rule, Statistics, VnfCounts
 from nfv.dataplane.transaction import Step
 from nfv.errors import Position
+
+_ERASE = "\r\x1b[1A\x1b[2K"  # the line above
 
 TEXT = """\
 name: small
@@ -59,6 +64,15 @@ def applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
     found = State("small", "small.yaml", TEXT, {"lan": 1, "vm": 2})
     state.store(found)
     return found
+
+
+def terminal(stream: TextIO, monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> None:
+    """Let a stream pass for a terminal of so many columns."""
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name in ("NO_COLOR", "COLORTERM", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 # Plans --------------------------------------------------------------------------------------------
@@ -125,13 +139,29 @@ def test_only_the_detailed_exit_code_tells_of_changes(
 # Tables and documents -----------------------------------------------------------------------------
 
 
-def test_columns_are_as_wide_as_they_need_whatever_their_colour() -> None:
+def test_columns_are_as_wide_as_they_need_whatever_their_colour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal(sys.stdout, monkeypatch)
     rows = [("lan", output.state("up"), "", "1"), ("guest", "no carrier", "", "20")]
     assert output.table(("SAP", "STATE", "X", "N"), rows, right=("N",)).splitlines() == [
         "\x1b[1mSAP\x1b[0m    \x1b[1mSTATE\x1b[0m       \x1b[1mX\x1b[0m   \x1b[1mN\x1b[0m",
         "lan    \x1b[32mup\x1b[0m              1",
         "guest  no carrier     20",
     ]
+
+
+@pytest.mark.parametrize("columns", [None, 40])
+def test_what_is_too_wide_is_folded(columns: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if columns:
+        terminal(sys.stdout, monkeypatch, columns)
+    path, words = "/a[b]" * 30, "drops :x: " * 12
+    lines = output.columns([(path, words, "1,234")], right=[2]).splitlines()
+    assert max(map(len, lines)) <= (columns or 100)
+    assert lines[0].endswith(" 1,234")
+    folded = "".join(lines)
+    for character in "/a[b]drops:x":
+        assert folded.count(character) == (path + words).count(character)
 
 
 def test_a_table_without_rows_is_nothing() -> None:
@@ -180,15 +210,28 @@ def test_elsewhere_than_on_a_terminal_some_steps_are_told(
 def test_on_a_terminal_a_bar_goes_when_all_is_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    terminal(sys.stderr, monkeypatch)
+    threads = threading.active_count()
+    with Progress(quiet=False) as progress:
+        progress("[half]", 1, 2)
+        progress("a title that is far too long for the line of a terminal " * 9, 2, 2)
+        assert threading.active_count() == threads
+    out, err = capsys.readouterr()
+    assert (out, err[-len(_ERASE) :]) == ("", _ERASE)
+    frames = [frame.strip() for frame in click.unstyle(err).split("\r")]
+    assert f"{'━' * 12}╺{'━' * 11} 1/2 [half]" in frames
+    assert any(frame.startswith(f"{'━' * 24} 2/2 a title") for frame in frames)
+    assert max(map(len, frames)) <= 80
+
+
+def test_a_terminal_without_control_codes_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal(sys.stderr, monkeypatch)
+    monkeypatch.setenv("TERM", "dumb")
     with Progress(quiet=False) as progress:
         progress("half", 1, 2)
-        progress("a title that is far too long for the line of a terminal " * 9, 2, 2)
-    out, err = capsys.readouterr()
-    first, second, end = err.removeprefix("\r").split("\r")
-    assert (out, end) == ("", "\x1b[K")
-    assert first.removeprefix("\x1b[K") == f"{'━' * 12}{' ' * 12} 1/2 half"
-    assert len(second.removeprefix("\x1b[K")) < 80
+    assert capsys.readouterr().err == "[1/2] half\n"
 
 
 def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
