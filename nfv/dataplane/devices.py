@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from nfv.chain import names
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
-from nfv.dataplane import ethtool, netns, tap
+from nfv.dataplane import ethtool, netns, tap, xdplink
 from nfv.dataplane.addressing import node_changes
-from nfv.dataplane.fastpath import reattach
 from nfv.dataplane.mapstore import MapNames
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.nic import nic_changes
@@ -328,7 +327,7 @@ def _offloads(element: Element, device: Device) -> Iterator[Change]:
 
 def _reattach(topology: Topology, port: Port) -> Step:
     pin = MapNames(topology).link(port.attachment)
-    return Step(f"let {port.outer.name} take long frames", lambda: reattach(pin, port))
+    return Step(f"let {port.outer.name} take long frames", lambda: xdplink.reattach(pin, port))
 
 
 def _set(

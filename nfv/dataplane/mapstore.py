@@ -24,6 +24,7 @@ _FLOWS = possible_cpus() * constant("flow.h", "FLOW_SLOTS")
 _PATHS = possible_cpus() * constant("flow.h", "FLOW_PATHS")
 
 LINK = "link"
+ASIDE = "_old"  # what a pin's name ends with while another has its place
 
 _SHARED_SIZES = {
     "nf_ports": MAX_PORTS,
@@ -156,6 +157,11 @@ class FunctionMaps:
     def clear(self, name: str, index: int) -> None:
         counted = paths.read(self._directory.parent.parent).counted[self._number, index]
         self._maps[self._directory / name][index] = paths.deduct(counted)
+
+
+def aside(pin: Path) -> Path:
+    """Where a pin is kept while another has its place."""
+    return pin.with_name(pin.name + ASIDE)
 
 
 def open_map(pin: Path) -> Map | None:

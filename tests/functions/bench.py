@@ -22,6 +22,7 @@ from nfv.dataplane.bpf import Map, MapType
 from nfv.dataplane.fastpath import FastPath
 from nfv.dataplane.mapstore import FunctionMaps
 from nfv.dataplane.paths import Paths
+from nfv.dataplane.programs import Programs
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import give_numbers, jump, number_ports, wire
 from nfv.ebpf import sources, tables
@@ -99,7 +100,7 @@ class Bench:
 
     def _load(self) -> None:
         path = self._fastpath
-        path._load(list(path.units))
+        Programs(path).load(list(path.units))
         for (place, program), fd in path.programs.items():
             number = self.wiring.ports[place].number
             if (jumps := self._shared("jumps")) is not None:
@@ -199,7 +200,7 @@ class Bench:
         pins = {name: path.names.pin(unit, place, name) for _, name in code.maps}
         fds = {name: path.maps[pin].fd for name, pin in pins.items()}
         flags = bpf.F_XDP_HAS_FRAGS if has_frags(self.topology) else 0
-        bound = code.bind(fds, path._links(unit))
+        bound = code.bind(fds, Programs(path).links(unit))
         passed, log = bpf.verifier_log(bound, program, flags=flags, level=4)
         assert passed, log
         return len(code.insns) // 8, log

@@ -1,0 +1,71 @@
+"""The link between a port's device and its program, pinned in bpffs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from nfv.dataplane import bpf, netns
+from nfv.dataplane.wiring import Port
+from nfv.errors import KernelError
+
+
+def reattach(pin: Path, port: Port) -> None:
+    """Detach the program of a port's pinned link, and attach it again.
+
+    A veth learns only so that a program takes longer frames than the one before (veth_xdp_set).
+    Frames that arrive meanwhile are lost.
+    """
+    with netns.entered(port.outer.netns):
+        index = ifindex(port)
+        program = running(pin, index, True)
+        if program is None:
+            raise KernelError(f"no program is attached to {port.outer.name}")
+        link = bpf.obj_get(pin)
+        try:
+            bpf.link_detach(link)
+            pin.unlink()
+            attach(program, index, pin)
+        finally:
+            os.close(link)
+            os.close(program)
+
+
+def running(pin: Path, device: int, same_netns: bool) -> int | None:
+    """The program of a pinned link, if the link is that of the device."""
+    if not pin.exists() or not same_netns:
+        return None
+    link = bpf.obj_get(pin)
+    try:
+        ident, index = bpf.link_info(link)
+    finally:
+        os.close(link)
+    return bpf.prog_open(ident) if index == device else None
+
+
+def update(pin: Path, program: int) -> None:
+    """Exchange the program of a pinned link in one step."""
+    link = bpf.obj_get(pin)
+    try:
+        bpf.link_update(link, program)
+    finally:
+        os.close(link)
+
+
+def attach(program: int, device: int, pin: Path) -> None:
+    """Attach a program to a device, by ifindex in this namespace, and pin the link."""
+    pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link = bpf.link_create(program, device)
+    try:
+        bpf.obj_pin(link, pin)
+    finally:
+        os.close(link)
+
+
+def ifindex(port: Port) -> int:
+    """Index of a port's outer device, in whose namespace the thread must be."""
+    try:
+        return socket.if_nametoindex(port.outer.name)
+    except OSError as error:
+        raise KernelError(f"there is no device {port.outer.name}") from error
