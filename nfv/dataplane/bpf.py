@@ -379,32 +379,11 @@ def prog_run(
     `ingress` is an interface index of the current namespace. Returns the verdict (XDP_*), the frame
     as the program left it, and the mean duration in nanoseconds.
     """
-    data_in = ctypes.create_string_buffer(frame, len(frame))
-    data_out = ctypes.create_string_buffer(room)
-    context = struct.pack("=6I", 0, len(frame), 0, ingress, 0, 0)
-    context_in = ctypes.create_string_buffer(context, len(context))
-    attr = struct.pack(
-        "=IIIIQQIIIIQQIII",
-        fd,
-        0,
-        len(frame),
-        room,
-        ctypes.addressof(data_in),
-        ctypes.addressof(data_out),
-        repeat,
-        0,
-        len(context),
-        0,
-        ctypes.addressof(context_in),
-        0,
-        0,
-        0,
-        0,
-    )
-    _, block = _bpf(Command.PROG_TEST_RUN, attr, "test-run a program")
+    output = ctypes.create_string_buffer(room)
+    block = _test_run("test-run a program", fd, frame, ingress, repeat, output=output)
     _, verdict, _, size = struct.unpack_from("=IIII", block, 0)
     duration = struct.unpack_from("=I", block, 36)[0]
-    return verdict, data_out.raw[:size], duration
+    return verdict, output.raw[:size], duration
 
 
 def prog_run_live(fd: int, frame: bytes, repeat: int, *, ingress: int, batch: int = 64) -> None:
@@ -412,7 +391,24 @@ def prog_run_live(fd: int, frame: bytes, repeat: int, *, ingress: int, batch: in
 
     A frame's memory is used again as the program left it. Blocks until all are sent.
     """
-    data_in = ctypes.create_string_buffer(frame, len(frame))
+    _test_run(
+        "send live frames", fd, frame, ingress, repeat, flags=TEST_XDP_LIVE_FRAMES, batch=batch
+    )
+
+
+def _test_run(
+    what: str,
+    fd: int,
+    frame: bytes,
+    ingress: int,
+    repeat: int,
+    *,
+    output: ctypes.Array[ctypes.c_char] | None = None,
+    flags: int = 0,
+    batch: int = 0,
+) -> bytearray:
+    """BPF_PROG_TEST_RUN with a struct xdp_md; returns the attribute block as the kernel left it."""
+    data = ctypes.create_string_buffer(frame, len(frame))
     context = struct.pack("=6I", 0, len(frame), 0, ingress, 0, 0)
     context_in = ctypes.create_string_buffer(context, len(context))
     attr = struct.pack(
@@ -420,20 +416,20 @@ def prog_run_live(fd: int, frame: bytes, repeat: int, *, ingress: int, batch: in
         fd,
         0,
         len(frame),
-        0,
-        ctypes.addressof(data_in),
-        0,
+        0 if output is None else len(output),
+        ctypes.addressof(data),
+        0 if output is None else ctypes.addressof(output),
         repeat,
         0,
         len(context),
         0,
         ctypes.addressof(context_in),
         0,
-        TEST_XDP_LIVE_FRAMES,
+        flags,
         0,
         batch,
     )
-    _bpf(Command.PROG_TEST_RUN, attr, "send live frames")
+    return _bpf(Command.PROG_TEST_RUN, attr, what)[1]
 
 
 def link_create(prog_fd: int, ifindex: int, flags: int = 1 << 2) -> int:

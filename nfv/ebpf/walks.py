@@ -61,6 +61,14 @@ class _WayBack:
         """How many functions there are before the last one that rejects."""
         return max(self.places.values())
 
+    def beginning(self, low: int, high: int) -> dict[int, int]:
+        """The places whose way back begins among some functions, or has none to pass."""
+        return {
+            place: index
+            for place, index in self.places.items()
+            if low <= index - 1 < high or (index == 0 and low == 0)
+        }
+
     def label(self, index: int) -> str:
         """Where the answer passes a function, or is delivered at -1."""
         return f"back{self.number}_{index}" if index >= 0 else f"back{self.number}_end"
@@ -304,9 +312,8 @@ class Walks:
     def _cases(self, way: _WayBack, low: int, high: int) -> list[str]:
         """Lead the places whose way back begins among some functions to their labels."""
         lines: list[str] = []
-        for place, index in way.places.items():
-            if low <= index - 1 < high or (index == 0 and low == 0):
-                lines += [f"case {place}:", f"\tgoto {way.label(index - 1)};"]
+        for place, index in way.beginning(low, high).items():
+            lines += [f"case {place}:", f"\tgoto {way.label(index - 1)};"]
         return lines
 
     def _back(self, way: _WayBack, low: int, high: int) -> list[str]:
@@ -328,9 +335,8 @@ class Walks:
             high = min(low + STAGES, way.depth)
             name = self._write(self._part(), partial(self._chunk, way, low, high, below))
             below = self._jump(name)
-            for place, index in way.places.items():
-                if low <= index - 1 < high or (index == 0 and low == 0):
-                    lines += [f"case {place}:", *indent(below)]
+            for place in way.beginning(low, high):
+                lines += [f"case {place}:", *indent(below)]
         return lines
 
     def _chunk(self, way: _WayBack, low: int, high: int, below: list[str]) -> list[str]:

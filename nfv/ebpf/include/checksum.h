@@ -5,6 +5,7 @@
 
 #include "nf.h"
 
+/* The complement of a sum, as a checksum field holds it. */
 static __always_inline u16 checksum_fold(u32 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -18,7 +19,7 @@ static __always_inline u16 checksum_update(u16 checksum, u16 before, u16 after)
 	return checksum_fold((u16)~checksum + (u16)~before + (u32)after);
 }
 
-/* The sum over an IPv4 header without options; 0xffff before folding's complement if it is right. */
+/* The sum over an IPv4 header without options: it folds to 0 if the header's checksum is right. */
 static __always_inline u32 checksum_ipv4(const struct iphdr *ip)
 {
 	const u16 *half = (const u16 *)ip;

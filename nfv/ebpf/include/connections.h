@@ -82,6 +82,7 @@ static __always_inline void self_tuple4(struct self_tuple *tuple, u32 src, u32 d
 	key->protocol = protocol;
 }
 
+/* Whether endpoint a is the higher one. Any order serves, as long as both directions agree on it. */
 static __always_inline u32 self_above(const u32 *a, const u32 *b, u16 a_port, u16 b_port)
 {
 	u64 a_high = (u64)a[0] << 32 | a[1], b_high = (u64)b[0] << 32 | b[1];
@@ -150,6 +151,7 @@ static __always_inline void self_name(struct self_tuple *tuple, const struct nf_
 		self_tuple6(tuple, pkt->src, pkt->dst, sport, dport, pkt->protocol);
 }
 
+/* Let a segment change its connection's state (RFC 9293, section 3.3.2, as seen from the middle). */
 static __always_inline void self_tcp(struct self_connection *found, u8 flags, u32 from_high)
 {
 	if (flags & TCP_RST) {
@@ -205,7 +207,7 @@ static __always_inline int self_is_error(const struct nf_packet *pkt)
 	return type == 3 || type == 4 || type == 11 || type == 12;
 }
 
-/* The ports of a quoted packet, from the first 8 bytes behind its IP header; 0 if it has none. */
+/* The ports of a quoted packet, from 8 bytes behind its IP header; 0 for an ICMP that is no echo. */
 static __always_inline int self_quoted_ports(u8 protocol, const u16 *header, u16 *sport, u16 *dport)
 {
 	*sport = header[0];

@@ -21,9 +21,9 @@
 
 #define FLOW_TCP_FLAGS 0x17 /* FIN, SYN, RST, ACK */
 #define FLOW_TCP_ACK 0x10
-#define FLOW_IPV4_PLAIN 0x45 /* version 4, no options */
-#define FLOW_IPV4_FRAGMENT 0x3fff
-#define FLOW_TCP_BYTES 14 /* of a TCP header, up to its flags */
+#define FLOW_IPV4_PLAIN 0x45      /* version 4, no options */
+#define FLOW_IPV4_FRAGMENT 0x3fff /* offset, and that more follow */
+#define FLOW_TCP_BYTES 14         /* of a TCP header, up to its flags */
 
 /* What was done to the last packet of the flow, and will be to the next. */
 struct flow_action {
@@ -43,7 +43,7 @@ struct flow_key4 {
 	u32 ports;
 	u16 port; /* where it entered */
 	u8 protocol;
-	u8 used;
+	u8 used; /* an entry that was never written is no flow */
 };
 
 struct flow4 {
@@ -72,11 +72,13 @@ struct flow_path {
 	u32 counted[NF_PATH_LENGTH]; /* as in struct nf_packet */
 };
 
+/* Counted up by user space whenever a table changes. */
 struct flow_epoch {
 	u32 epoch;
 	u32 reserved;
 };
 
+/* What each CPU has handed out of its range of path numbers. */
 struct flow_numbers {
 	u32 next;
 	u32 reserved;
@@ -89,6 +91,7 @@ BPF_TABLE("hash", struct flow_path, u64, nf_paths, 1);
 BPF_TABLE("percpu_array", u32, struct nf_counter, nf_walked, 1);
 BPF_TABLE("percpu_array", u32, struct flow_numbers, nf_numbers, 1);
 
+/* The epoch of the tables. */
 static __always_inline u32 flow_now(void)
 {
 	u32 index = 0;
@@ -156,13 +159,14 @@ static __always_inline struct flow6 *flow_find6(const struct flow_key6 *key)
 	return flow && flow_is6(flow, key) ? flow : 0;
 }
 
-/* Which of two entries gives way: the one that is made anew, else the older. */
-static __always_inline int flow_gives_way(const struct flow_action *first,
-					  const struct flow_action *second)
+/* Whether the first of two entries was made before the second; jiffies wrap. */
+static __always_inline int flow_is_older(const struct flow_action *first,
+					 const struct flow_action *second)
 {
 	return first->made - second->made > 0x80000000u;
 }
 
+/* The entry to write for a flow: the one it has, else the older of the two it may have. */
 static __always_inline struct flow4 *flow_place4(const struct flow_key4 *key)
 {
 	u32 index = flow_slot4(key);
@@ -174,7 +178,7 @@ static __always_inline struct flow4 *flow_place4(const struct flow_key4 *key)
 		return 0;
 	if (flow_is4(first, key))
 		return first;
-	if (flow_is4(second, key) || !flow_gives_way(&first->action, &second->action))
+	if (flow_is4(second, key) || !flow_is_older(&first->action, &second->action))
 		return second;
 	return first;
 }
@@ -190,17 +194,19 @@ static __always_inline struct flow6 *flow_place6(const struct flow_key6 *key)
 		return 0;
 	if (flow_is6(first, key))
 		return first;
-	if (flow_is6(second, key) || !flow_gives_way(&first->action, &second->action))
+	if (flow_is6(second, key) || !flow_is_older(&first->action, &second->action))
 		return second;
 	return first;
 }
 
+/* Whether what was done to the last packet may be done to one of this length. */
 static __always_inline int flow_fresh(const struct flow_action *action, u32 length)
 {
 	return action->epoch == flow_now() && (u32)bpf_jiffies64() - action->made <= FLOW_LIFE &&
 	       length <= action->mtu;
 }
 
+/* Whether a packet came to the same MAC address as the last one: a router asks, others do not. */
 static __always_inline int flow_is_to(const struct flow_action *action, const struct ethhdr *eth)
 {
 	const u16 *to = (const u16 *)eth->h_dest, *wanted = (const u16 *)action->to;
@@ -227,12 +233,12 @@ static __always_inline int flow_is_plain(u8 protocol, const u8 *l4, const void *
 	return protocol == IPPROTO_UDP;
 }
 
+/* The least length of the transport header. */
 static __always_inline u32 flow_least(u8 protocol)
 {
 	return protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
 }
 
-/* The XDP action for a packet whose flow is known, or -1. */
 static __always_inline int flow_forward4(struct xdp_md *ctx, struct ethhdr *eth, u32 port)
 {
 	struct iphdr *ip = nf_l3(ctx, sizeof(*ip) + sizeof(struct udphdr));
@@ -309,6 +315,7 @@ static __always_inline int flow_forward6(struct xdp_md *ctx, struct ethhdr *eth,
 	return flow_send(&flow->action, frame);
 }
 
+/* Before parsing: the XDP action for a packet whose flow is known, or -1 if it has to walk. */
 static __always_inline int flow_forward(struct xdp_md *ctx, u32 port)
 {
 	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
@@ -364,6 +371,7 @@ static __always_inline int flow_number(const struct flow_path *path, u32 *number
 	return 1;
 }
 
+/* Note what the walk has done; `eth` is the header that it leaves. */
 static __always_inline void flow_act(struct flow_action *action, const struct nf_packet *pkt,
 				     const struct ethhdr *eth, u32 number)
 {

@@ -16,7 +16,7 @@
 #define MATCH_FLAGS 4
 #define MATCH_SPORT 5
 #define MATCH_DPORT 6
-#define MATCH_ABSENT 7
+#define MATCH_ABSENT 7 /* rows of packets that lack what a condition asks for */
 #define MATCH_SRC4 8
 #define MATCH_DST4 9
 #define MATCH_SRC6 10
@@ -43,6 +43,7 @@ BPF_F_TABLE("array", u32, struct lpm_node, self_nodes, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct self_row, self_rows, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct self_halves, self_matcher, 1, BPF_F_MMAPABLE);
 
+/* One slot of a node: a row number, or another node (LPM_CHILD). */
 static __always_inline u32 self_slot(u32 base, u32 node, u8 byte)
 {
 	struct lpm_node *found;
@@ -52,6 +53,7 @@ static __always_inline u32 self_slot(u32 base, u32 node, u8 byte)
 	return found ? found->slot[byte] : 0;
 }
 
+/* The row number of a key, whose trie begins at `root`. */
 static __always_inline u32 self_descend(u32 base, u32 root, const u8 *key, int length)
 {
 	u32 slot = LPM_CHILD | root;

@@ -28,6 +28,7 @@ struct reject_budget {
 
 BPF_TABLE("percpu_array", u32, struct reject_budget, nf_rejects, 1);
 
+/* Whether this CPU may send another answer in this window. */
 static __always_inline int reject_allowed(void)
 {
 	u32 window = bpf_jiffies64() >> REJECT_WINDOW;
@@ -146,6 +147,7 @@ static __always_inline void reject_segment(struct tcphdr *tcp, const struct nf_p
 	tcp->check = checksum_fold(sum);
 }
 
+/* 0, or -1 if the frame could not be turned into its answer; so reject_icmp. */
 static __always_inline int reject_tcp(struct xdp_md *ctx, struct nf_packet *pkt)
 {
 	u32 segment = pkt->packet_length + sizeof(struct ethhdr) - pkt->l4_offset;
