@@ -18,6 +18,7 @@ from pathlib import Path
 from nfv.chain.topology import loads
 from nfv.dataplane import agentctl, netns, state, wiring
 from nfv.dataplane.bpf import F_MMAPABLE, Map, MapType
+from nfv.dataplane.egress import JUMP
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.wiring import Wiring
 
@@ -170,7 +171,7 @@ class Bed:
     def via(self, interface: str, mac: str, mtu: int = 1500) -> Hop:
         """The hop out of an interface to a MAC: lan leads to a firewall, wan straight to a SAP."""
         number = self.port(f"gw:{interface}")
-        tx = self.port("wan") if interface == "wan" else 1 << 31 | 2 * number
+        tx = self.port("wan") if interface == "wan" else JUMP | wiring.jump(number)
         return Hop(1, number, tx, mtu, mac, self.mac(interface))
 
     def lookup(self, address: str) -> Hop:
@@ -210,6 +211,18 @@ class Bed:
 def scratch_name(test: str) -> str:
     """A topology name that no other test process uses."""
     return f"e-{test}-{os.getpid()}"[:32]
+
+
+@contextmanager
+def running_bed(test: str) -> Iterator[Bed]:
+    """A bed with its agent, as long as the block."""
+    bed = Bed(scratch_name(test))
+    try:
+        bed.build()
+        agentctl.start(bed.name)
+        yield bed
+    finally:
+        bed.remove()
 
 
 @contextmanager

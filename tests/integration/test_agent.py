@@ -23,7 +23,7 @@ from nfv.dataplane import agentctl, control, netns, state, supervisor
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.jiffies import Jiffies, hz
 from nfv.errors import KernelError
-from tests.integration.agentbed import PUNT, Bed, scratch_name
+from tests.integration.agentbed import PUNT, Bed, running_bed, scratch_name
 
 pytestmark = pytest.mark.root
 
@@ -253,13 +253,8 @@ def test_requests_in_pieces_and_several_at_a_time(running_once: Bed) -> None:
 
 @pytest.fixture(scope="module")
 def running_once() -> Iterator[Bed]:
-    bed = Bed(scratch_name("control"))
-    try:
-        bed.build()
-        agentctl.start(bed.name)
+    with running_bed("control") as bed:
         yield bed
-    finally:
-        bed.remove()
 
 
 def connected(bed: Bed) -> socket.socket:

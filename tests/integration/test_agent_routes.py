@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nfv.dataplane import agentctl
-from tests.integration.agentbed import BLACKHOLE, PUNT, Bed, scratch_name
+from tests.integration.agentbed import BLACKHOLE, PUNT, Bed, running_bed
 
 pytestmark = pytest.mark.root
 
@@ -20,13 +19,8 @@ DEADLINE = 0.1  # seconds from a route's appearance to its use
 
 @pytest.fixture(scope="module")
 def module_bed() -> Iterator[Bed]:
-    bed = Bed(scratch_name("routes"))
-    try:
-        bed.build()
-        agentctl.start(bed.name)
+    with running_bed("routes") as bed:
         yield bed
-    finally:
-        bed.remove()
 
 
 @pytest.fixture
