@@ -5,9 +5,8 @@
 
 #include "nf.h"
 
-/* Link constants that every program has. */
-#define ENTRY_REJECT_JUMP 0 /* place in nf_jumps of the program that answers rejected packets */
-#define ENTRY_LINKS 1       /* the first number free for the walks */
+/* The link constant that every program has: where nf_jumps has the one that answers rejects. */
+#define ENTRY_REJECT_JUMP 0
 
 /* Set in nf_packet.tx: not a port to send to, but the place in nf_jumps of the walk that goes on. */
 #define ENTRY_JUMP 0x80000000u
