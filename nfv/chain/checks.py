@@ -36,6 +36,10 @@ class End:
     mac: str | None
 
 
+MAX_FUNCTIONS = 24
+"""Functions of one chain: their programs must fit in a port's places for tail calls."""
+
+
 def check(draft: Draft, report: Report) -> None:
     """Report everything that is wrong between the parts, and between those of each function."""
     for name, vnf in draft.vnfs.items():
@@ -62,6 +66,9 @@ def _check_chain(draft: Draft, chain: ChainConfig, report: Report) -> None:
         hint = 'write it as [lan, fw, "gw:lan"]'
         report.error(("path",), "a path runs from one attachment to another", hint)
         return
+    if len(path) - 2 > MAX_FUNCTIONS:
+        message = f"{len(path) - 2} functions in one chain, the most is {MAX_FUNCTIONS}"
+        report.error(("path",), message, "end the chain at a router, and go on behind it")
     last = len(path) - 1
     for index, entry in enumerate(path):
         at = report.at("path", index)

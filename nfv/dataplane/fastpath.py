@@ -21,10 +21,11 @@ from nfv.dataplane.rtnl import Link
 from nfv.dataplane.state import State
 from nfv.dataplane.tablechanges import TableChanges
 from nfv.dataplane.transaction import Step
-from nfv.dataplane.wiring import Wiring
+from nfv.dataplane.wiring import MAX_PROGRAMS, Wiring
 from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.compose import Unit, compose
 from nfv.ebpf.object import Object
+from nfv.errors import InputError
 
 
 class FastPath:
@@ -57,6 +58,7 @@ class FastPath:
         self.units: dict[Attachment, Unit] = {
             place: compose(topology, self.graph, entry) for place, entry in self.graph.items()
         }
+        _check_programs(self.units)
         self.objects: dict[str, Object] = compiler.compile(
             unit.text for unit in self.units.values()
         )
@@ -149,6 +151,16 @@ class FastPath:
             f"{directory.name} removed" if here else "",
             steps=[(Phase.PURGE, Step(f"forget {kind} {directory.name}", do))],
         )
+
+
+def _check_programs(units: Mapping[Attachment, Unit]) -> None:
+    for place, unit in units.items():
+        if len(unit.programs) > MAX_PROGRAMS:
+            raise InputError(
+                f"the chains that begin at {place} need {len(unit.programs)} programs, the most "
+                f"is {MAX_PROGRAMS}",
+                "let some of them begin elsewhere, or put fewer functions into them",
+            )
 
 
 def remove_replaced(root: Path) -> None:

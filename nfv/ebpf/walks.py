@@ -206,7 +206,6 @@ class Walks:
     def _step(self, name: str, direction: Direction, place: int | None = None) -> list[str]:
         prefix = self._prefix(name)
         return [
-            "NF_BARRIER(pkt);",
             f"verdict = {prefix}_process(ctx, pkt, NF_DIR_{direction.name});",
             "if (verdict != NF_NEXT) {",
             f"\t{prefix}_report(pkt);",
@@ -244,7 +243,6 @@ class Walks:
         """Go through a function with interfaces, and on behind the one it chooses."""
         prefix = self._prefix(end.node)
         return [
-            "NF_BARRIER(pkt);",
             f"verdict = {prefix}_process(ctx, pkt, {self.link('interface', end)});",
             f"{prefix}_report(pkt);",
             "if (verdict != NF_FORWARD) {",

@@ -340,3 +340,19 @@ def test_no_follow_up_errors_from_a_part_that_cannot_be_read() -> None:
     (problem,) = problems(text)
     assert problem.message == "unknown type 'ruter'"
     assert problem.hint == "did you mean 'router'?"
+
+
+def test_a_chain_has_no_more_functions_than_its_port_has_programs() -> None:
+    names = [f"f{number}" for number in range(25)]
+    functions = "".join(f"  {name}: {{type: firewall}}\n" for name in names)
+    text = (
+        "name: long\nsaps:\n  a: {kind: tap}\n  b: {kind: tap}\n"
+        f"vnfs:\n{functions}chains:\n  c: {{path: [a, {', '.join(names)}, b]}}\n"
+    )
+    with pytest.raises(TopologyError) as caught:
+        loads(text)
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.message) == (
+        "chains.c.path",
+        "25 functions in one chain, the most is 24",
+    )

@@ -131,8 +131,8 @@ struct nf_counter {
 };
 
 /*
- * Between two functions: what one has found out is in the packet's context, not in registers. Otherwise
- * the compiler makes a copy of the rest of the chain for every outcome, and the verifier walks them all.
+ * Where many paths meet in front of long code: what was found out is in the packet's context, not in
+ * registers. Otherwise the compiler copies the code for every outcome, and the verifier walks them all.
  */
 #define NF_BARRIER(pkt) asm volatile("" : "+r"(pkt) : : "memory")
 

@@ -59,7 +59,6 @@ int nfv_entry(struct xdp_md *ctx)
 	flow_begin(ctx, pkt);
 	switch (c0_classify(pkt)) {
 	case 1:
-		NF_BARRIER(pkt);
 		verdict = f0_process(ctx, pkt, NF_DIR_REVERSE);
 		if (verdict != NF_NEXT) {
 			f0_report(pkt);

@@ -66,7 +66,6 @@ int nfv_entry(struct xdp_md *ctx)
 	flow_begin(ctx, pkt);
 	switch (c0_classify(pkt)) {
 	case 1:
-		NF_BARRIER(pkt);
 		verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);
 		if (verdict != NF_NEXT) {
 			f0_report(pkt);
@@ -74,7 +73,6 @@ int nfv_entry(struct xdp_md *ctx)
 			goto out;
 		}
 		pkt->counted[0] = NF_LINK(2) << 16 | pkt->counter;
-		NF_BARRIER(pkt);
 		verdict = f1_process(ctx, pkt, NF_LINK(3));
 		f1_report(pkt);
 		if (verdict != NF_FORWARD) {
@@ -87,7 +85,6 @@ int nfv_entry(struct xdp_md *ctx)
 		pkt->egress = pkt->tx;
 		goto keep;
 	case 0:
-		NF_BARRIER(pkt);
 		verdict = f1_process(ctx, pkt, NF_LINK(3));
 		f1_report(pkt);
 		if (verdict != NF_FORWARD) {

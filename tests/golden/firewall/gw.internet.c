@@ -48,7 +48,6 @@ int nfv_entry(struct xdp_md *ctx)
 	if (verdict != NF_NEXT)
 		goto out;
 	flow_begin(ctx, pkt);
-	NF_BARRIER(pkt);
 	verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);
 	if (verdict != NF_NEXT) {
 		f0_report(pkt);

@@ -57,7 +57,6 @@ int nfv_entry(struct xdp_md *ctx)
 	if (verdict != NF_NEXT)
 		goto out;
 	flow_begin(ctx, pkt);
-	NF_BARRIER(pkt);
 	verdict = f0_process(ctx, pkt, NF_LINK(2));
 	f0_report(pkt);
 	if (verdict != NF_FORWARD) {
@@ -67,7 +66,6 @@ int nfv_entry(struct xdp_md *ctx)
 	pkt->counted[0] = NF_LINK(4) << 16 | pkt->counter;
 	if (pkt->egress == NF_LINK(7)) {
 		pkt->reason = 0;
-		NF_BARRIER(pkt);
 		verdict = f1_process(ctx, pkt, NF_DIR_FORWARD);
 		if (verdict != NF_NEXT) {
 			f1_report(pkt);

@@ -55,7 +55,6 @@ int nfv_entry(struct xdp_md *ctx)
 	if (verdict != NF_NEXT)
 		goto out;
 	flow_begin(ctx, pkt);
-	NF_BARRIER(pkt);
 	verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);
 	if (verdict != NF_NEXT) {
 		f0_report(pkt);
@@ -63,7 +62,6 @@ int nfv_entry(struct xdp_md *ctx)
 		goto out;
 	}
 	pkt->counted[0] = NF_LINK(2) << 16 | pkt->counter;
-	NF_BARRIER(pkt);
 	verdict = f1_process(ctx, pkt, NF_LINK(3));
 	f1_report(pkt);
 	if (verdict != NF_FORWARD) {

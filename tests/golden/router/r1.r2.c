@@ -29,7 +29,6 @@ int nfv_entry(struct xdp_md *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	NF_BARRIER(pkt);
 	verdict = f0_process(ctx, pkt, NF_LINK(1));
 	f0_report(pkt);
 	if (verdict != NF_FORWARD) {
