@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from nfv.chain import names
 from nfv.chain.path import Attachment
@@ -12,8 +12,9 @@ from nfv.dataplane.addressing import node_changes
 from nfv.dataplane.mapstore import MapNames
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.nic import nic_changes
-from nfv.dataplane.observation import Observation, View, has_inner, has_moved, lasting
+from nfv.dataplane.observation import Observation, intact, link_at
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
+from nfv.dataplane.rtnl import Link
 from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import Device, Port, Wiring
 from nfv.ebpf.compose import MAX_LINEAR_MTU
@@ -47,16 +48,19 @@ def changes(
     topology: Topology, wiring: Wiring, before: Wiring | None, seen: Observation
 ) -> Iterator[Change]:
     """Everything about namespaces and devices that is not as declared."""
-    known = set(before.ports) if before else set()
+    known = before.ports if before else {}
+    whole = intact(wiring, seen)
     yield from _namespaces(topology, wiring, seen, {place.node for place in known})
     for place, port in wiring.ports.items():
         element = element_of(topology, place)
-        former = before.ports.get(place) if before else None
-        moved = former is not None and has_moved(former, port)
-        if former is not None and moved:
-            yield from _retire(element, former, seen)
-        yield from _port(element, port, topology, seen, place in known, moved)
-    yield from node_changes(topology, wiring, lasting(wiring, before, seen), seen)
+        if port.kind == "nic":
+            yield from nic_changes(element, port, topology, seen)
+        elif place in whole:
+            _check_owner(port, topology, whole[place])
+            yield from _adjust(element, port, topology, seen)
+        else:
+            yield from _replace(element, port, known.get(place), topology, seen)
+    yield from node_changes(topology, wiring, whole, seen)
 
 
 # Namespaces ------------------------------------------------------------------------------------
@@ -139,66 +143,65 @@ def _make_namespace(name: str, mark: str, settings: Mapping[str, int]) -> Step:
 # Ports -----------------------------------------------------------------------------------------
 
 
-def _port(
-    element: Element,
-    port: Port,
-    topology: Topology,
-    seen: Observation,
-    known: bool,
-    moved: bool,
-) -> Iterator[Change]:
-    if port.kind == "nic":
-        yield from nic_changes(element, port, topology, seen)
-        return
-    mark = names.owner(topology.name, port.attachment.node)
-    view = seen.get(port.outer.netns)
-    there = None if moved or view is None else view.links.get(port.outer.name)
-    if there is not None and port.kind == "tap" and there.alias != mark:
+def _check_owner(port: Port, topology: Topology, there: Link) -> None:
+    if there.alias != names.owner(topology.name, port.attachment.node):
         raise InputError(
             f"device {port.outer.name} exists and does not belong to this topology",
-            "give the tap another name with `device:`",
+            "give the tap another name with `device:`" if port.kind == "tap" else None,
         )
-    intact = there is not None and (port.inner is None or has_inner(port, seen))
-    if not intact:
-        symbol = Symbol.REPLACE if known else Symbol.ADD
-        reason = "device is gone" if known and not moved else ""
-        steps = [(Phase.DEVICE, step) for step in _make(port, mark, there is not None, seen)]
-        yield Change(element, symbol, reason, steps=steps)
+
+
+def _replace(
+    element: Element, port: Port, former: Port | None, topology: Topology, seen: Observation
+) -> Iterator[Change]:
+    """Make the devices of a port in place of what there is of them."""
+    mark = names.owner(topology.name, port.attachment.node)
+    moved = former is not None and (former.kind, former.inner) != (port.kind, port.inner)
+    outer, inner = link_at(port.outer, seen), link_at(port.inner, seen)
+    steps: list[tuple[Phase, Step]] = []
+    if outer is not None:
+        _check_owner(port, topology, outer)
+        steps += _retire(port, outer) if moved else [(Phase.RETIRE, _drop(port.outer, outer))]
+    if inner is not None and inner.alias == mark and port.inner is not None:
+        steps.append((Phase.RETIRE, _drop(port.inner, inner)))
+    elif port.kind == "veth":
+        _check_room(port, inner, seen)
+    steps.append(
+        (Phase.DEVICE, _make_tap(port, mark) if port.kind == "tap" else _make_veth(port, mark))
+    )
+    if former is None:
+        yield Change(element, Symbol.ADD, steps=steps)
     else:
-        yield from _adjust(element, port, topology, seen)
+        reason = (
+            "kind or place changed" if moved or former.outer != port.outer else "device is gone"
+        )
+        yield Change(element, Symbol.REPLACE, reason, steps=steps)
 
 
-def _make(port: Port, mark: str, half: bool, seen: Observation) -> Iterator[Step]:
-    outer = port.outer
-    if half:  # its other end was moved or renamed by somebody
+def _drop(device: Device, link: Link) -> Step:
+    """Remove what is left of a pair that somebody tore apart."""
 
-        def drop() -> None:
-            with Netlink(outer.netns) as netlink:
-                netlink.del_link(outer.name)
+    def do() -> None:
+        with Netlink(device.netns) as netlink:
+            if device.name in netlink.links():  # else it went with its other end
+                netlink.del_link(link.index)
 
-        yield Step(f"remove the rest of {outer.name}", drop)
-    if port.kind == "tap":
-        yield _make_tap(port, mark)
-        return
+    return Step(f"remove the rest of {device.name}", do)
+
+
+def _check_room(port: Port, there: Link | None, seen: Observation) -> None:
+    """A namespace that is not ours must be there, and have no device of that name."""
     assert port.inner is not None
-    view = seen.get(port.inner.netns)
-    if port.kind == "veth" and (view is None or port.inner.name in view.links):
-        _refuse_foreign(port, view)
-    yield _make_veth(port, mark)
-
-
-def _refuse_foreign(port: Port, view: View | None) -> None:
-    inner = port.inner
-    assert inner is not None
-    if view is None:
+    if port.inner.netns not in seen:
         raise InputError(
-            f"there is no network namespace {inner.netns} for SAP {port.attachment}",
+            f"there is no network namespace {port.inner.netns} for SAP {port.attachment}",
             "`ip netns` lists those there are",
         )
-    raise InputError(
-        f"namespace {inner.netns} has a device {inner.name} already",
-        f"give SAP {port.attachment} another `device:`",
-    )
+    if there is not None:
+        raise InputError(
+            f"namespace {port.inner.netns} has a device {port.inner.name} already",
+            f"give SAP {port.attachment} another `device:`",
+        )
 
 
 def _make_veth(port: Port, mark: str) -> Step:
@@ -346,29 +349,22 @@ def _set(
 # Removal ---------------------------------------------------------------------------------------
 
 
-def _retire(element: Element, former: Port, seen: Observation) -> Iterator[Change]:
-    """Give the name of a port that is replaced free; the port itself goes at the end."""
-    view = seen.get(former.outer.netns)
-    if former.kind == "nic" or view is None or former.outer.name not in view.links:
-        return
-    link = view.links[former.outer.name]
-    aside = f"old.{link.index}"
+def _retire(port: Port, link: Link) -> list[tuple[Phase, Step]]:
+    """Give the name of a device free; it goes at the end, when nothing can fail any more."""
+    where, name = port.outer.netns, port.outer.name
 
-    def rename(name: str) -> Callable[[], None]:
+    def rename(to: str) -> Callable[[], None]:
         def call() -> None:
-            with Netlink(former.outer.netns) as netlink:
+            with Netlink(where) as netlink:
                 netlink.set_link(link.index, up=False)
-                netlink.set_link(link.index, name=name)
+                netlink.set_link(link.index, name=to)
                 netlink.set_link(link.index, up=True)
 
         return call
 
     def remove() -> None:
-        with Netlink(former.outer.netns) as netlink:
+        with Netlink(where) as netlink:
             netlink.del_link(link.index)
 
-    steps: Sequence[tuple[Phase, Step]] = [
-        (Phase.RETIRE, Step(f"put {former.outer.name} aside", rename(aside), rename(link.name))),
-        (Phase.PURGE, Step(f"remove {former.attachment}", remove)),
-    ]
-    yield Change(element, Symbol.REPLACE, "kind or place changed", steps=steps)
+    aside = Step(f"put {name} aside", rename(f"old.{link.index}"), rename(name))
+    return [(Phase.RETIRE, aside), (Phase.PURGE, Step(f"remove the former {name}", remove))]

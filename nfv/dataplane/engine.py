@@ -12,7 +12,7 @@ from nfv.chain.fields import NAME
 from nfv.chain.topology import Topology
 from nfv.dataplane import agentctl, devices, headers, removal, state
 from nfv.dataplane.fastpath import FastPath, remove_replaced
-from nfv.dataplane.observation import lasting, observe
+from nfv.dataplane.observation import intact, observe
 from nfv.dataplane.plan import Change, Element, Phase, Plan, Symbol, assemble
 from nfv.dataplane.state import State
 from nfv.dataplane.transaction import Step, Transaction
@@ -128,7 +128,7 @@ def _prepared(topology: Topology) -> Iterator[_Prepared]:
         seen = observe([wiring] if old_wiring is None else [wiring, old_wiring])
         changes = [
             *devices.changes(topology, wiring, old_wiring, seen),
-            *fastpath.changes(lasting(wiring, old_wiring, seen)),
+            *fastpath.changes(intact(wiring, seen)),
             *_chain_changes(topology, former),
             *removal.changes(topology, wiring, former, old_wiring, seen),
         ]
@@ -166,7 +166,7 @@ def _frame(
     steps = [
         (Phase.BEGIN, _begin(name, before, running)),
         (Phase.STATE, _record(before, replace(after, changing=True))),
-        (Phase.AGENT, _tell_agent(name, before, running)),
+        (Phase.AGENT, _tell_agent(name, running)),
         (Phase.SETTLE, Step("end the change", lambda: state.store(after))),
         (Phase.PURGE, Step("free what was replaced", lambda: remove_replaced(state.pins(name)))),
     ]
@@ -211,13 +211,12 @@ def _record(before: State | None, after: State) -> Step:
     return Step("record the topology", lambda: state.store(after), undo)
 
 
-def _tell_agent(name: str, before: State | None, running: bool) -> Step:
+def _tell_agent(name: str, running: bool) -> Step:
+    """Undone where the undoing ends, in `_begin`: only then the maps are the former ones."""
+
     def undo() -> None:
-        if before is None or not running:
+        if not running:
             agentctl.stop(name)
-        else:
-            state.store(replace(before, changing=True))
-            agentctl.reload(name)
 
     tell = agentctl.reload if running else agentctl.start
     return Step("start the agent" if not running else "tell the agent", lambda: tell(name), undo)

@@ -15,7 +15,7 @@ from nfv.dataplane import epoch
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.mapchanges import MapChanges
 from nfv.dataplane.mapstore import ASIDE, LINK, MapNames, MapPlan
-from nfv.dataplane.plan import Change, Element, Phase, Symbol
+from nfv.dataplane.plan import Change, Element, Phase, Symbol, element_named
 from nfv.dataplane.programs import Programs
 from nfv.dataplane.rtnl import Link
 from nfv.dataplane.state import State
@@ -141,13 +141,12 @@ class FastPath:
             shutil.rmtree(directory)
 
         name = directory.name.partition(":")[0]
-        was_sap = self.former is not None and name in self.former.saps
-        element = Element("sap" if kind == "port" and was_sap else "vnf", name)
+        element = element_named(name, self.topology, self.former)
         here = name in self.topology.saps or name in self.topology.vnfs
-        symbol = Symbol.CHANGE if here else Symbol.REMOVE
+        unknown = element.kind == "topology"
         return Change(
             element,
-            symbol,
+            Symbol.CHANGE if here or unknown else Symbol.REMOVE,
             f"{directory.name} removed" if here else "",
             steps=[(Phase.PURGE, Step(f"forget {kind} {directory.name}", do))],
         )

@@ -254,7 +254,13 @@ class Fib:
             epoch.advance_at(self._epoch)
 
     def set_interface(self, ordinal: int, mac: bytes, up: bool) -> None:
-        """Say whether packets that come in by an interface are forwarded, and its MAC."""
+        """Say whether packets that come in by an interface are forwarded, and its MAC.
+
+        Raises `KernelError` if the maps are those of fewer interfaces: a change has not come far.
+        """
+        if ordinal >= len(self._interfaces):
+            what = f"finds maps for {len(self._interfaces)} interfaces only"
+            raise KernelError(what, "apply the topology again")
         packed = int.from_bytes(_INTERFACE.pack(mac, up), sys.byteorder)
         if self._interfaces[ordinal] != packed:
             self._interfaces[ordinal] = packed

@@ -16,6 +16,7 @@ from nfv.dataplane.mapstore import (
     carry_rest,
     matches,
     open_map,
+    unpin,
 )
 from nfv.dataplane.plan import Change, Phase, Symbol
 from nfv.dataplane.transaction import Step
@@ -41,6 +42,8 @@ class MapChanges:
         }
         # The tables of one instance refer to each other: all are replaced, or none.
         torn = {pin.parent for pin in unfit if not self.path.plans[pin].keep}
+        names = self.path.names
+        torn |= {names.vnf(name) for name in self.path.topology.vnfs if self._is_reordered(name)}
         for pin, plan in self.path.plans.items():
             there = found[pin]
             if pin not in unfit and (plan.keep or pin.parent not in torn):
@@ -56,6 +59,12 @@ class MapChanges:
             symbol = Symbol.CHANGE if self.path.is_known(element) else Symbol.ADD
             reason = unfit.get(pin, "") if symbol is Symbol.CHANGE else ""
             yield Change(element, symbol, reason, steps=steps)
+
+    def _is_reordered(self, name: str) -> bool:
+        """Whether interfaces have other ordinals, by which programs and tables know them."""
+        former = self.path.former.vnfs.get(name) if self.path.former else None
+        interfaces = list(self.path.topology.vnfs[name].interfaces)
+        return former is not None and list(former.interfaces) != interfaces
 
     def _make_map(self, plan: MapPlan) -> Step:
         pin, old_pin = plan.pin, aside(plan.pin)
@@ -73,9 +82,10 @@ class MapChanges:
 
         def undo() -> None:
             fresh = self.path.maps.pop(pin)
-            pin.unlink()
             old = self.path.replaced.get(pin)
-            if old is not None:
+            if old is None:
+                unpin(pin)
+            else:
                 os.replace(old_pin, pin)
                 if plan.keep:
                     carry_rest(fresh, old, {})

@@ -82,6 +82,7 @@ class MapNames:
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
         self.root = state.pins(topology.name)
+        self._sizes: dict[str, Mapping[str, int]] = {}  # of maps, by function; dear to work out
 
     def port(self, place: Attachment) -> Path:
         """Directory of what belongs to one port."""
@@ -130,7 +131,9 @@ class MapNames:
             sizes = {**matcher_sizes(classifier_patterns(unit.walks)), "datagrams": DATAGRAMS}
             return sizes[rest], False
         function = self.topology.vnfs[vnf]
-        return function.map_sizes()[rest], rest in function.kept
+        if vnf not in self._sizes:
+            self._sizes[vnf] = function.map_sizes()
+        return self._sizes[vnf][rest], rest in function.kept
 
 
 class FunctionMaps:
@@ -162,6 +165,14 @@ class FunctionMaps:
 def aside(pin: Path) -> Path:
     """Where a pin is kept while another has its place."""
     return pin.with_name(pin.name + ASIDE)
+
+
+def unpin(pin: Path) -> None:
+    """Take a pin back, and the directories made for it."""
+    pin.unlink()
+    with suppress(OSError):  # others are in them
+        for directory in list(pin.parents)[: len(pin.relative_to(state.PINS).parts) - 1]:
+            directory.rmdir()
 
 
 def open_map(pin: Path) -> Map | None:

@@ -86,6 +86,13 @@ class Netlink:
         found = self._dump(rtnl.RTM_GETLINK, rtnl.link_dump_message(), rtnl.parse_link, "links")
         return {link.name: link for link in found}
 
+    def link(self, device: str | int) -> Link:
+        """One device. Raises `KernelError` if there is none."""
+        data = self._socket.get(rtnl.RTM_GETLINK, _link_body(device), f"find link {device}")
+        found = rtnl.parse_link(data)
+        assert found is not None  # only bridge ports have messages of another kind
+        return found
+
     def addresses(self, ifindex: int | None = None) -> list[Address]:
         """The addresses of one device, or of all."""
         body = rtnl.address_message(socket.AF_UNSPEC, ifindex or 0)

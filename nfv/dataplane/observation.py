@@ -9,7 +9,7 @@ from nfv.chain.path import Attachment
 from nfv.dataplane import netns
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.rtnl import Address, Link, Route
-from nfv.dataplane.wiring import Port, Wiring
+from nfv.dataplane.wiring import Device, Port, Wiring
 
 LINK_SCOPE = 253
 """RT_SCOPE_LINK: addresses that the kernel makes itself."""
@@ -65,26 +65,26 @@ def _view(name: str | None) -> View:
         )
 
 
-def lasting(wiring: Wiring, before: Wiring | None, seen: Observation) -> dict[Attachment, Link]:
-    """The outer devices of the ports that are there, whole, and stay."""
+def intact(wiring: Wiring, seen: Observation) -> dict[Attachment, Link]:
+    """The outer devices of the ports whose devices are all there, of the right kind and paired."""
     found = {}
     for place, port in wiring.ports.items():
-        former = before.ports.get(place) if before else None
-        view = seen.get(port.outer.netns)
-        link = view.links.get(port.outer.name) if view else None
-        moved = former is not None and has_moved(former, port)
-        if link is not None and not moved and (port.inner is None or has_inner(port, seen)):
+        link = link_at(port.outer, seen)
+        if link is not None and _is_whole(port, link, seen):
             found[place] = link
     return found
 
 
-def has_moved(former: Port, port: Port) -> bool:
-    """Whether a port is of another kind or has its devices elsewhere than before."""
-    return (former.kind, former.outer, former.inner) != (port.kind, port.outer, port.inner)
+def link_at(device: Device | None, seen: Observation) -> Link | None:
+    """What is at a device's place, if anything."""
+    view = seen.get(device.netns) if device else None
+    return view.links.get(device.name) if view and device else None
 
 
-def has_inner(port: Port, seen: Observation) -> bool:
-    """Whether the far end of a port's veth pair is where it belongs."""
-    assert port.inner is not None
-    view = seen.get(port.inner.netns)
-    return view is not None and port.inner.name in view.links
+def _is_whole(port: Port, link: Link, seen: Observation) -> bool:
+    if port.kind == "nic":
+        return True
+    if port.kind == "tap":
+        return link.kind == "tun"
+    inner = link_at(port.inner, seen)
+    return inner is not None and inner.kind == "veth" and link.peer_index == inner.index

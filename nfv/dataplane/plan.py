@@ -51,6 +51,16 @@ class Element:
         return f"{self.kind} {self.name}"
 
 
+def element_named(node: str, topology: Topology, former: Topology | None) -> Element:
+    """The SAP or function of that name; the topology if neither has it."""
+    for known in (topology, former):
+        if known is not None and node in known.saps:
+            return Element("sap", node)
+        if known is not None and node in known.vnfs:
+            return Element("vnf", node)
+    return Element("topology", topology.name)
+
+
 @dataclass(frozen=True)
 class Change:
     """One difference of one element, and its steps by phase."""

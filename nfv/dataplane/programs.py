@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nfv.chain.path import Attachment
 from nfv.dataplane import bpf, netns, paths, xdplink
 from nfv.dataplane.bpf import Map
-from nfv.dataplane.mapstore import aside
+from nfv.dataplane.mapstore import aside, unpin
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.rtnl import Link
 from nfv.dataplane.transaction import Step
@@ -196,14 +196,13 @@ class Programs:
         def do() -> None:
             with netns.entered(port.outer.netns):
                 index = xdplink.ifindex(port)
-                former = xdplink.running(
-                    pin, index, self._former_netns(place, port) == port.outer.netns
-                )
+                former = xdplink.running(pin, index)
                 if former is not None:
                     self.path.held.append(former)
                     xdplink.update(pin, self.path.programs[place, MAIN])
                     exchanged.append(former)
                     return
+                xdplink.detach(aside(pin))  # of a change that was killed; maybe from this device
                 if pin.exists():
                     os.replace(pin, aside(pin))
                 xdplink.attach(self.path.programs[place, MAIN], index, pin)
@@ -212,9 +211,10 @@ class Programs:
             if exchanged:
                 xdplink.update(pin, exchanged[0])
                 return
-            pin.unlink()
             if aside(pin).exists():
                 os.replace(aside(pin), pin)
+            else:
+                unpin(pin)
 
         yield Step(f"run program of {place}", do, undo)
 

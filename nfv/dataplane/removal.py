@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator
 
 from nfv.chain import names
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, devices, netns, nic, state, tap
+from nfv.dataplane import agentctl, devices, netns, nic, state
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.observation import Observation
-from nfv.dataplane.plan import Change, Element, Phase, Symbol
+from nfv.dataplane.plan import Change, Element, Phase, Symbol, element_named
 from nfv.dataplane.rtnl import Link
 from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import Device, Wiring
+from nfv.errors import KernelError
 
 _Place = str | None  # a namespace; None is the one that nfvctl runs in
 
@@ -37,14 +38,14 @@ def changes(
     wanted = {port.outer for port in wiring.ports.values()}
     for place, link in _marked_links(names.owner(topology.name), places, seen):
         if Device(place, link.name) not in wanted:
-            element = _element(link.alias, topology, former)
+            node = (link.alias or "").removeprefix(names.owner(topology.name, ""))
+            element = element_named(node, topology, former)
             step = _remove_link(topology.name, place, link)
             yield Change(element, _symbol(element, topology), steps=[(Phase.PURGE, step)])
     kept = {name for name, *_ in devices.namespaces(topology)}
     for name in _marked_namespaces(topology.name):
         if name not in kept:
-            mark = names.owner(topology.name, name.removeprefix(f"{wiring.fabric}."))
-            element = _element(mark, topology, former)
+            element = element_named(name.removeprefix(f"{wiring.fabric}."), topology, former)
             steps = [(Phase.PURGE, _delete_namespace(name))]
             yield Change(element, _symbol(element, topology), steps=steps)
 
@@ -73,17 +74,6 @@ def _marked_namespaces(topology: str) -> list[str]:
     fabric, owner = names.fabric_netns(topology), names.owner(topology)
     candidates = [name for name in netns.names(fabric) if f"{name}.".startswith(f"{fabric}.")]
     return [name for name in candidates if netns.mark(name) == owner]
-
-
-def _element(alias: str | None, topology: Topology, former: Topology | None) -> Element:
-    """The SAP or function that a mark names; the topology if neither file has it."""
-    node = (alias or "").removeprefix(names.owner(topology.name, ""))
-    for known in (former, topology):
-        if known is not None and node in known.saps:
-            return Element("sap", node)
-        if known is not None and node in known.vnfs:
-            return Element("vnf", node)
-    return Element("topology", topology.name)
 
 
 def _symbol(element: Element, topology: Topology) -> Symbol:
@@ -116,18 +106,26 @@ def steps(name: str) -> Iterator[Step]:
 
 
 def _kernel_objects(name: str) -> Iterator[Step]:
-    for device in nic.borrowed(name):
-        yield _give_back(name, device)
+    borrowed = nic.borrowed(name)
+    yield from (_give_back(name, device) for device in borrowed)
     own = _marked_namespaces(name)
-    for place in (None, *netns.names()):
-        if place not in own:
-            with Netlink(place) as netlink:
-                links = list(netlink.links().values())
-            for link in links:
-                if _owns(names.owner(name), link) and link.kind is not None:
-                    yield _remove_link(name, place, link)
+    for place in (None, *(place for place in netns.names() if place not in own)):
+        for link in _links(place):
+            is_borrowed = place is None and link.name in borrowed
+            if _owns(names.owner(name), link) and not is_borrowed:
+                yield _remove_link(name, place, link)
     for place in own:
         yield _delete_namespace(place)
+
+
+def _links(place: _Place) -> list[Link]:
+    try:
+        with Netlink(place) as netlink:
+            return list(netlink.links().values())
+    except KernelError:
+        if place is not None and not netns.exists(place):  # it ended while it was looked at
+            return []
+        raise
 
 
 def _forget(name: str) -> None:
@@ -145,12 +143,10 @@ def _remove_link(topology: str, place: _Place, link: Link) -> Step:
     device, inside = link.name, f"-n {place} " if place else ""
 
     def do() -> None:
-        with netns.entered(place):
-            if link.kind == "tun":
-                tap.delete(device)
-            else:
-                with Netlink() as netlink:
-                    netlink.del_link(device)
+        with Netlink(place) as netlink:
+            there = netlink.links().get(device)
+            if there is not None and there.index == link.index:  # else it went with another
+                netlink.del_link(link.index)
 
     clear = f"ip {inside}link delete {device}"
     return Step(f"remove device {device}", do, leftover=(f"device {device}", clear))

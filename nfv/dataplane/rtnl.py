@@ -57,6 +57,7 @@ class Link:
     carrier: bool
     alias: str | None
     kind: str | None  # "veth", "tun", ...; None for a physical device and lo
+    peer_index: int | None  # of a veth's other end, in whichever namespace that is
     promiscuous: bool  # by its own flag; programs that listen have it on besides
     xdp_prog_id: int | None
 
@@ -134,6 +135,7 @@ def parse_link(data: bytes) -> Link | None:
         carrier=bool(get("IFLA_CARRIER")),
         alias=get("IFLA_IFALIAS"),
         kind=info.get_attr("IFLA_INFO_KIND") if info else None,
+        peer_index=get("IFLA_LINK") or None,
         promiscuous=bool(message["flags"] & IFF_PROMISC),
         xdp_prog_id=xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None,
     )

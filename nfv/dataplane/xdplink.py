@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from nfv.dataplane import bpf, netns
+from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.wiring import Port
 from nfv.errors import KernelError
 
@@ -19,7 +20,7 @@ def reattach(pin: Path, port: Port) -> None:
     """
     with netns.entered(port.outer.netns):
         index = ifindex(port)
-        program = running(pin, index, True)
+        program = running(pin, index)
         if program is None:
             raise KernelError(f"no program is attached to {port.outer.name}")
         link = bpf.obj_get(pin)
@@ -32,16 +33,22 @@ def reattach(pin: Path, port: Port) -> None:
             os.close(program)
 
 
-def running(pin: Path, device: int, same_netns: bool) -> int | None:
-    """The program of a pinned link, if the link is that of the device."""
-    if not pin.exists() or not same_netns:
+def running(pin: Path, device: int) -> int | None:
+    """The program of a pinned link, if the link is that of a device, by ifindex, of this namespace.
+
+    A link does not tell in which namespace its index counts; the device tells its program.
+    """
+    if not pin.exists():
         return None
     link = bpf.obj_get(pin)
     try:
         ident, index = bpf.link_info(link)
     finally:
         os.close(link)
-    return bpf.prog_open(ident) if index == device else None
+    if index != device:
+        return None
+    with Netlink() as netlink:
+        return bpf.prog_open(ident) if netlink.link(device).xdp_prog_id == ident else None
 
 
 def update(pin: Path, program: int) -> None:
@@ -61,6 +68,19 @@ def attach(program: int, device: int, pin: Path) -> None:
         bpf.obj_pin(link, pin)
     finally:
         os.close(link)
+
+
+def detach(pin: Path) -> None:
+    """Take a pinned link's program from its device, wherever that is; no pin is no error."""
+    if not pin.exists():
+        return
+    link = bpf.obj_get(pin)
+    try:
+        if bpf.link_info(link)[1]:
+            bpf.link_detach(link)
+    finally:
+        os.close(link)
+    pin.unlink()
 
 
 def ifindex(port: Port) -> int:

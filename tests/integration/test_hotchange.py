@@ -197,6 +197,20 @@ def test_a_host_is_added_and_removed(lab: Lab) -> None:
     assert set(lab.programs()) == set(programs)
 
 
+def test_interfaces_change_places(lab: Lab) -> None:
+    """The programs know interfaces by their ordinals, and so do the tables."""
+    lan = "      lan: {ip: [10.0.1.1/24, 2001:db8:1::1/64]}\n"
+    wan = "      wan: {ip: [192.0.2.1/24, 2001:db8:2::1/64]}\n"
+    with lossless(lab) as running:
+        lab.edit(lan + wan, wan + lan)
+        lab.apply()
+        running.go_on()
+        assert lab.plan().empty
+        lab.edit(wan + lan, lan + wan)
+        lab.apply()
+        running.go_on()
+
+
 def test_a_chain_beside_the_loaded_ones_changes_nothing_there() -> None:
     """A pair of hosts comes and goes: the programs of the others stay."""
     with applied(example("quickstart"), "hot") as lab:

@@ -111,6 +111,7 @@ def test_links_are_read_as_they_are(space: str, netlink: Netlink) -> None:
             carrier=True,
             alias="nfv:n",
             kind="veth",
+            peer_index=shown["link_index"],
             promiscuous=True,
             xdp_prog_id=None,
         )

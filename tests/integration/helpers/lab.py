@@ -20,7 +20,7 @@ from nfv.chain import names
 from nfv.chain.topology import Topology, loads
 from nfv.dataplane import agentctl, bpf, engine, netns, state, statistics
 from nfv.dataplane.plan import Line, Plan
-from nfv.errors import InputError
+from nfv.errors import InputError, LeftoverError
 
 REPOSITORY = Path(__file__).parents[3]
 EXAMPLES = REPOSITORY / "topologies"
@@ -63,7 +63,10 @@ class Lab:
         self.text = self.text.replace(old, new)
 
     def apply(self) -> Plan:
-        return engine.apply(self.topology, None, pytest.fail)
+        try:
+            return engine.apply(self.topology, None, pytest.fail)
+        except LeftoverError as error:
+            pytest.fail(f"{error.message}: {error.leftovers}")
 
     def plan(self) -> Plan:
         return engine.plan(self.topology)
