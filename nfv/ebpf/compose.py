@@ -81,7 +81,7 @@ def _program(name: str, body: list[str], keep: list[str]) -> str:
     """A program: its statements end at `out`, or at `keep` if the flow is to be remembered."""
     ends = {line.strip() for line in body}
     lines = [
-        f"int {name}(struct xdp_md *ctx)",
+        f"int {name}(nf_ctx *ctx)",
         "{",
         "\tstruct nf_packet *pkt;",
         "\tint verdict = NF_NEXT;",

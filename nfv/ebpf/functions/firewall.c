@@ -82,7 +82,7 @@ static __always_inline int self_other(struct nf_packet *pkt)
 #endif
 
 /* `way` is the direction along the chain (enum nf_direction). */
-static __always_inline int self_process(struct xdp_md *ctx, struct nf_packet *pkt, u32 way)
+static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 way)
 {
 	if (pkt->ethertype == ETH_P_ARP)
 		return NF_NEXT;

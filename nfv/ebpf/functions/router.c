@@ -121,7 +121,7 @@ static __always_inline int self_station(const struct ethhdr *eth,
 	return eth->h_dest[0] & 1 ? 2 : 0;
 }
 
-static __always_inline int self_admit4(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline int self_admit4(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	struct iphdr *ip = nf_l3(ctx, sizeof(*ip));
 
@@ -142,7 +142,7 @@ static __always_inline int self_admit6(struct nf_packet *pkt)
 }
 
 /* What only the kernel may handle, or nobody; NF_NEXT for a packet that can be routed here. */
-static __always_inline int self_admit(struct xdp_md *ctx, struct nf_packet *pkt,
+static __always_inline int self_admit(nf_ctx *ctx, struct nf_packet *pkt,
 				      const struct self_interface *interface)
 {
 	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
@@ -164,7 +164,7 @@ static __always_inline int self_admit(struct xdp_md *ctx, struct nf_packet *pkt,
 	return pkt->family == 4 ? self_admit4(ctx, pkt) : self_admit6(pkt);
 }
 
-static __always_inline int self_rewrite(struct xdp_md *ctx, struct nf_packet *pkt,
+static __always_inline int self_rewrite(nf_ctx *ctx, struct nf_packet *pkt,
 					const struct self_adjacency *hop)
 {
 	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth) + sizeof(struct iphdr));
@@ -214,7 +214,7 @@ static __always_inline u32 self_route(const struct nf_packet *pkt)
  * `way` is the ordinal of the interface that the packet came in by. On NF_FORWARD the packet is
  * rewritten for its next hop; on NF_PUNT it is as it came.
  */
-static __always_inline int self_process(struct xdp_md *ctx, struct nf_packet *pkt, u32 way)
+static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 way)
 {
 	struct self_interface *interface = self_interfaces.lookup(&way);
 	struct self_adjacency *hop;

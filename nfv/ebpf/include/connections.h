@@ -222,7 +222,7 @@ static __always_inline int self_quoted_ports(u8 protocol, const u16 *header, u16
 }
 
 /* Names the connection of a packet that an ICMP error quotes; 0 if it is not to be made out. */
-static __always_inline int self_quoted4(struct xdp_md *ctx, struct self_tuple *tuple,
+static __always_inline int self_quoted4(nf_ctx *ctx, struct self_tuple *tuple,
 					const struct nf_packet *pkt)
 {
 	u32 offset = pkt->l4_offset + sizeof(struct icmphdr);
@@ -238,7 +238,7 @@ static __always_inline int self_quoted4(struct xdp_md *ctx, struct self_tuple *t
 	return 1;
 }
 
-static __always_inline int self_quoted6(struct xdp_md *ctx, struct self_tuple *tuple,
+static __always_inline int self_quoted6(nf_ctx *ctx, struct self_tuple *tuple,
 					const struct nf_packet *pkt)
 {
 	u32 offset = pkt->l4_offset + sizeof(struct icmphdr);
@@ -275,7 +275,7 @@ static __always_inline int self_quoted6(struct xdp_md *ctx, struct self_tuple *t
  * An ICMP error passes when the packet it quotes belongs to a known connection, and it goes to that
  * packet's sender.
  */
-static __always_inline int self_related(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline int self_related(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	struct self_tuple tuple = {};
 	struct self_connection *found = 0;
@@ -355,7 +355,7 @@ static __always_inline int self_reopened(const struct self_connection *found,
 	       (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-static __always_inline int self_track(struct xdp_md *ctx, struct nf_packet *pkt, u32 direction)
+static __always_inline int self_track(nf_ctx *ctx, struct nf_packet *pkt, u32 direction)
 {
 	int icmp = pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6;
 	struct self_tuple tuple = {};

@@ -37,7 +37,7 @@ static __always_inline int entry_send(const struct nf_packet *pkt)
 }
 
 /* The end of a walk at `out`. */
-static __always_inline int entry_finish(struct xdp_md *ctx, struct nf_packet *pkt, int verdict)
+static __always_inline int entry_finish(nf_ctx *ctx, struct nf_packet *pkt, int verdict)
 {
 	entry_count(pkt);
 	if (verdict == NF_REJECT)
@@ -48,7 +48,7 @@ static __always_inline int entry_finish(struct xdp_md *ctx, struct nf_packet *pk
 }
 
 /* On with the walk of the egress interface, which is another program. */
-static __always_inline int entry_jump(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline int entry_jump(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	entry_count(pkt);
 	nf_jumps.call(ctx, pkt->tx & ~ENTRY_JUMP);

@@ -239,7 +239,7 @@ static __always_inline u32 flow_least(u8 protocol)
 	return protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
 }
 
-static __always_inline int flow_forward4(struct xdp_md *ctx, struct ethhdr *eth, u32 port)
+static __always_inline int flow_forward4(nf_ctx *ctx, struct ethhdr *eth, u32 port)
 {
 	struct iphdr *ip = nf_l3(ctx, sizeof(*ip) + sizeof(struct udphdr));
 	u32 frame = nf_length(ctx);
@@ -279,7 +279,7 @@ static __always_inline int flow_forward4(struct xdp_md *ctx, struct ethhdr *eth,
 	return flow_send(&flow->action, frame);
 }
 
-static __always_inline int flow_forward6(struct xdp_md *ctx, struct ethhdr *eth, u32 port)
+static __always_inline int flow_forward6(nf_ctx *ctx, struct ethhdr *eth, u32 port)
 {
 	struct ipv6hdr *ip = nf_l3(ctx, sizeof(*ip) + sizeof(struct udphdr));
 	u32 frame = nf_length(ctx);
@@ -316,7 +316,7 @@ static __always_inline int flow_forward6(struct xdp_md *ctx, struct ethhdr *eth,
 }
 
 /* Before parsing: the XDP action for a packet whose flow is known, or -1 if it has to walk. */
-static __always_inline int flow_forward(struct xdp_md *ctx, u32 port)
+static __always_inline int flow_forward(nf_ctx *ctx, u32 port)
 {
 	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
 
@@ -330,7 +330,7 @@ static __always_inline int flow_forward(struct xdp_md *ctx, u32 port)
 }
 
 /* Before the walk: what the cache must know of the packet as it came, and of the time. */
-static __always_inline void flow_begin(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline void flow_begin(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
 
@@ -424,7 +424,7 @@ static __always_inline void flow_keep6(const struct nf_packet *pkt, const struct
 }
 
 /* After a walk that sends the packet on: the next one of its flow need not walk. */
-static __always_inline void flow_keep(struct xdp_md *ctx, const struct nf_packet *pkt, u32 port)
+static __always_inline void flow_keep(nf_ctx *ctx, const struct nf_packet *pkt, u32 port)
 {
 	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
 	struct flow_path path = {};

@@ -13,6 +13,9 @@
 #include <uapi/linux/tcp.h>
 #include <uapi/linux/udp.h>
 
+/* What a program is called with: a frame, by the hook that the program is attached to. */
+typedef struct xdp_md nf_ctx;
+
 /*
  * A constant that is known when the program is loaded, not when it is compiled: a port number, an
  * interface's ordinal. The loader writes the value into the instruction, so the verifier and the JIT
@@ -149,7 +152,7 @@ static __always_inline int nf_punt(struct nf_packet *pkt, u8 reason)
 }
 
 /* The length of the frame, also where it lies in several pages. */
-static __always_inline u32 nf_length(struct xdp_md *ctx)
+static __always_inline u32 nf_length(nf_ctx *ctx)
 {
 #ifdef NFV_FRAGS
 	return bpf_xdp_get_buff_len(ctx);
@@ -159,7 +162,7 @@ static __always_inline u32 nf_length(struct xdp_md *ctx)
 }
 
 /* `size` bytes at an offset of the frame, or NULL if it ends before. */
-static __always_inline void *nf_at(struct xdp_md *ctx, u32 offset, u32 size)
+static __always_inline void *nf_at(nf_ctx *ctx, u32 offset, u32 size)
 {
 	void *at = (void *)(long)ctx->data + (offset & NF_OFFSET_MASK);
 
@@ -167,7 +170,7 @@ static __always_inline void *nf_at(struct xdp_md *ctx, u32 offset, u32 size)
 }
 
 /* The IP header, if there are `size` bytes of it. */
-static __always_inline void *nf_l3(struct xdp_md *ctx, u32 size)
+static __always_inline void *nf_l3(nf_ctx *ctx, u32 size)
 {
 	return nf_at(ctx, sizeof(struct ethhdr), size);
 }

@@ -25,7 +25,7 @@ static __always_inline u32 parse_end(const struct nf_packet *pkt)
 }
 
 /* Ports, TCP flags or ICMP type and echo identifier. A header cut short leaves has_l4 at 0. */
-static __always_inline void parse_l4(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline void parse_l4(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	u16 *half = nf_at(ctx, pkt->l4_offset, sizeof(struct udphdr));
 	u32 length = parse_end(pkt) - pkt->l4_offset;
@@ -53,7 +53,7 @@ static __always_inline void parse_l4(struct xdp_md *ctx, struct nf_packet *pkt)
 	pkt->has_l4 = 1;
 }
 
-static __always_inline int parse_ipv4(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline int parse_ipv4(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	struct iphdr *ip = nf_l3(ctx, sizeof(*ip));
 	u32 header, length, fragment;
@@ -83,7 +83,7 @@ static __always_inline int parse_ipv4(struct xdp_md *ctx, struct nf_packet *pkt)
 }
 
 /* RFC 8200, section 4: walk to the transport header, noting a fragment header on the way. */
-static __always_inline int parse_extensions(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline int parse_extensions(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	u32 offset = sizeof(struct ethhdr) + sizeof(struct ipv6hdr);
 	u8 next = pkt->protocol;
@@ -123,7 +123,7 @@ static __always_inline int parse_extensions(struct xdp_md *ctx, struct nf_packet
 	return NF_NEXT;
 }
 
-static __always_inline int parse_ipv6(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline int parse_ipv6(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	struct ipv6hdr *ip = nf_l3(ctx, sizeof(*ip));
 	u32 length;
@@ -146,7 +146,7 @@ static __always_inline int parse_ipv6(struct xdp_md *ctx, struct nf_packet *pkt)
 	return NF_NEXT;
 }
 
-static __always_inline void parse_begin(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline void parse_begin(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	pkt->frame_length = nf_length(ctx);
 	pkt->place = 0;
@@ -163,7 +163,7 @@ static __always_inline void parse_begin(struct xdp_md *ctx, struct nf_packet *pk
 }
 
 /* NF_NEXT, or NF_DROP for what no function may see: a header that is cut short or contradictory. */
-static __always_inline int parse_packet(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline int parse_packet(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
 	u16 ethertype;

@@ -53,7 +53,7 @@ static __always_inline int reject_multicast6(const u32 *address)
  * RFC 1122, section 3.2.2, and RFC 4443, section 2.4 (e): no answer to errors and redirects, to
  * later fragments, to what went to more than one host, or to a source that is not one host.
  */
-static __always_inline int reject_answerable(struct xdp_md *ctx, const struct nf_packet *pkt)
+static __always_inline int reject_answerable(nf_ctx *ctx, const struct nf_packet *pkt)
 {
 	u8 type = bpf_ntohs(pkt->dport) >> 8;
 	const u8 *to = nf_at(ctx, 0, sizeof(struct ethhdr));
@@ -148,7 +148,7 @@ static __always_inline void reject_segment(struct tcphdr *tcp, const struct nf_p
 }
 
 /* 0, or -1 if the frame could not be turned into its answer; so reject_icmp. */
-static __always_inline int reject_tcp(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline int reject_tcp(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	u32 segment = pkt->packet_length + sizeof(struct ethhdr) - pkt->l4_offset;
 	struct tcphdr *tcp = nf_at(ctx, pkt->l4_offset, sizeof(*tcp));
@@ -206,7 +206,7 @@ static __always_inline u32 reject_sum(void *at, void *data_end, u32 sum)
 	return sum;
 }
 
-static __always_inline void reject_error(struct xdp_md *ctx, struct icmphdr *icmp, u8 type, u8 code,
+static __always_inline void reject_error(nf_ctx *ctx, struct icmphdr *icmp, u8 type, u8 code,
 					 u32 sum)
 {
 	icmp->type = type;
@@ -217,7 +217,7 @@ static __always_inline void reject_error(struct xdp_md *ctx, struct icmphdr *icm
 	icmp->checksum = checksum_fold(sum);
 }
 
-static __always_inline int reject_icmp(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline int reject_icmp(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	u32 quote = pkt->family == 4 ? REJECT_QUOTE4 : REJECT_QUOTE6;
@@ -259,7 +259,7 @@ static __always_inline int reject_icmp(struct xdp_md *ctx, struct nf_packet *pkt
 }
 
 /* Turn a rejected packet into its answer; NF_DROP if there is none. */
-static __always_inline int reject_answer(struct xdp_md *ctx, struct nf_packet *pkt)
+static __always_inline int reject_answer(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	int failed;
 

@@ -17,7 +17,7 @@
 #line 7 "lpm.h"
 #line 12 "functions/router.c"
 #line 1 "chain"
-int nfv_entry(struct xdp_md *ctx)
+int nfv_entry(nf_ctx *ctx)
 {
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;

@@ -7,7 +7,7 @@
 #line 1 "parse.h"
 #line 7 "parse.h"
 #line 1 "chain"
-int nfv_entry(struct xdp_md *ctx)
+int nfv_entry(nf_ctx *ctx)
 {
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;

@@ -32,7 +32,7 @@
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"
-int nfv_entry(struct xdp_md *ctx)
+int nfv_entry(nf_ctx *ctx)
 {
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;
@@ -65,7 +65,7 @@ out:
 	return entry_finish(ctx, pkt, verdict);
 }
 
-int nfv_reject(struct xdp_md *ctx)
+int nfv_reject(nf_ctx *ctx)
 {
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;
