@@ -122,7 +122,9 @@ def _prepared(topology: Topology) -> Iterator[_Prepared]:
     }
     functions = give_numbers(topology.vnfs, before.functions if before else {})
     source = topology.source
-    after = State(topology.name, source.file, source.text, ports, counters, functions)
+    after = State(
+        topology.name, source.file, source.text, ports, counters, functions, files=topology.files
+    )
     compiler = Compiler(headers.find())
     with closing(FastPath(topology, wiring, compiler, before, after, old_wiring)) as fastpath:
         seen = observe([wiring] if old_wiring is None else [wiring, old_wiring])
