@@ -1,1 +1,1 @@
-"""Services in user space: what a function answers that its C passes up."""
+"""Services: what functions do in user space, for packets that the fast path hands over to them."""
