@@ -153,10 +153,16 @@ class Dns(Function[DnsConfig]):
     """Answers questions about names."""
 
     Config = DnsConfig
+    cacheable = True
+    counts = False
+    service = "nfv.services.dns.service"
 
     @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:
         return self.config.ip
+
+    def map_sizes(self) -> Mapping[str, int]:
+        return {"own": 1, "server": 1}
 
     @cached_property
     def zones(self) -> Mapping[DomainName, Zone]:
