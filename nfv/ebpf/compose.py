@@ -8,8 +8,9 @@ a prefix, and the numbers behind NF_LINK, are bound when the program is loaded.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from nfv.chain.graph import Entry, Walk
 from nfv.chain.path import Attachment
@@ -41,9 +42,21 @@ class Unit:
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
-def compose(topology: Topology, graph: Mapping[Attachment, Entry], entry: Entry) -> Unit:
-    """The C text of one entry. Pure and deterministic."""
-    walks = Walks(topology, graph, entry)
+Composer: TypeAlias = Callable[[Topology, Mapping[Attachment, Entry], Entry], Unit]
+"""Writes the C text of one entry of a topology."""
+
+
+def compose(
+    topology: Topology,
+    graph: Mapping[Attachment, Entry],
+    entry: Entry,
+    kind: type[Walks] = Walks,
+) -> Unit:
+    """The C text of one entry. Pure and deterministic.
+
+    Another `kind` of walks cuts them otherwise, which the benchmarks compare.
+    """
+    walks = kind(topology, graph, entry)
     instances = {prefix: name for name, prefix in walks.prefixes.items()}
     if walks.classified:
         instances = {"c0": "", **instances}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 from nfv.chain.graph import Entry, Walk
 from nfv.chain.path import Attachment
@@ -77,6 +78,8 @@ class _WayBack:
 class Walks:
     """Writes the programs of one entry: `bodies` has their statements by name, the main first."""
 
+    stages: ClassVar[int] = STAGES
+
     def __init__(self, topology: Topology, graph: Mapping[Attachment, Entry], entry: Entry) -> None:
         self.topology = topology
         self.graph = graph
@@ -86,7 +89,7 @@ class Walks:
         self.bodies: dict[str, list[str]] = {}
         self._ways: list[_WayBack] = []
         self._places = 0
-        self._room = STAGES
+        self._room = self.stages
         self.link("program", entry.attachment, REJECT)  # ENTRY_REJECT_JUMP
         self._write(MAIN, lambda: ["hook_open(ctx);", *self._begin(), *self._walks()])
         self._ways = [way for way in self._ways if way.places]
@@ -127,7 +130,7 @@ class Walks:
     def _write(self, name: str, body: Callable[[], list[str]]) -> str:
         """Write a program, with room for as many functions as one may hold."""
         self.bodies[name] = []  # takes its place before those that the body makes
-        room, self._room = self._room, STAGES
+        room, self._room = self._room, self.stages
         self.bodies[name] = body()
         self._room = room
         return name
