@@ -8,6 +8,16 @@
 #ifndef NFV_HOOK_H
 #define NFV_HOOK_H
 
+#include <uapi/linux/bpf.h>
+#include <uapi/linux/if_ether.h>
+#include <uapi/linux/icmp.h>
+#include <uapi/linux/icmpv6.h>
+#include <uapi/linux/in.h>
+#include <uapi/linux/ip.h>
+#include <uapi/linux/ipv6.h>
+#include <uapi/linux/tcp.h>
+#include <uapi/linux/udp.h>
+
 /* What goes over the wire for one frame. */
 struct hook_wire {
 	u32 frames;

@@ -3,16 +3,6 @@
 #ifndef NFV_NF_H
 #define NFV_NF_H
 
-#include <uapi/linux/bpf.h>
-#include <uapi/linux/if_ether.h>
-#include <uapi/linux/icmp.h>
-#include <uapi/linux/icmpv6.h>
-#include <uapi/linux/in.h>
-#include <uapi/linux/ip.h>
-#include <uapi/linux/ipv6.h>
-#include <uapi/linux/tcp.h>
-#include <uapi/linux/udp.h>
-
 #include "hook.h"
 
 /*
@@ -101,7 +91,7 @@ struct nf_packet {
 	u32 dst[4];
 	struct hook_wire wire; /* unless HOOK_WHOLE, where frame_length says it */
 	u32 frame_length;      /* with the Ethernet header */
-	u32 packet_length; /* as the IP header says, from the IP header on */
+	u32 packet_length;     /* as the IP header says, from the IP header on */
 	u32 fragment_id;
 	u32 egress; /* port to leave by */
 	u32 tx;     /* port at the end of the egress chain, or where its walk goes on */

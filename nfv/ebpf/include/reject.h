@@ -197,79 +197,71 @@ static __always_inline int reject_tcp(nf_ctx *ctx, struct nf_packet *pkt)
 	return 0;
 }
 
-/* The sum of the `length` bytes at `at`, an even number, as far as the frame has them. */
-static __always_inline u32 reject_sum(void *at, void *data_end, u32 length, u32 sum)
+/* The sum from `at` to the end of the frame, which is an even number of bytes away. */
+static __always_inline u32 reject_sum(void *at, void *data_end, u32 sum)
 {
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < REJECT_QUOTE6 / REJECT_CHUNK; i++) {
-		if (length < REJECT_CHUNK || at + REJECT_CHUNK > data_end)
+		if (at + REJECT_CHUNK > data_end)
 			break;
 		sum = bpf_csum_diff(0, 0, at, REJECT_CHUNK, sum);
 		at += REJECT_CHUNK;
-		length -= REJECT_CHUNK;
 	}
 	sum = (sum & 0xffff) + (sum >> 16);
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < REJECT_CHUNK / 2; i++) {
-		if (length < 2 || at + 2 > data_end)
+		if (at + 2 > data_end)
 			break;
 		sum += *(u16 *)at;
 		at += 2;
-		length -= 2;
 	}
 	return sum;
 }
 
-static __always_inline void reject_error(nf_ctx *ctx, struct icmphdr *icmp, u8 type, u8 code,
-					 u32 quote, u32 sum)
+/* `partial`: where the kernel will complete a checksum in the quoted packet, or 0. */
+static __always_inline void reject_error(nf_ctx *ctx, const struct nf_packet *pkt,
+					 struct icmphdr *icmp, u8 type, u8 code, u32 partial,
+					 u32 sum)
 {
+	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	void *quote = icmp + 1, *end = (void *)(long)ctx->data_end;
+
 	icmp->type = type;
 	icmp->code = code;
 	icmp->checksum = 0;
 	icmp->un.gateway = 0;
-	sum = reject_sum(icmp + 1, (void *)(long)ctx->data_end, quote,
-			 sum + *(u16 *)icmp);
+	sum += *(u16 *)icmp;
+	if (partial) {
+		u16 *pseudo = nf_at(ctx, partial + header + REJECT_ICMP_LENGTH, sizeof(*pseudo));
+
+		/* All behind the IP header will come to the complement of what is there. */
+		if (pseudo && quote + sizeof(struct ipv6hdr) <= end) {
+			sum += (u16) ~*pseudo;
+			sum = bpf_csum_diff(0, 0, quote, header, sum);
+			sum = (sum & 0xffff) + (sum >> 16);
+		}
+	} else {
+		sum = reject_sum(quote, end, sum);
+	}
 	icmp->checksum = checksum_fold(sum);
 }
 
-/* Where the kernel has yet to complete the checksum of a transport protocol, or 0. */
+/* Where the kernel has yet to complete the checksum of a protocol other than TCP, or 0. */
 static __always_inline u32 reject_partial(nf_ctx *ctx, const struct nf_packet *pkt)
 {
-	u32 at = pkt->l4_offset;
+	u32 at = pkt->l4_offset + REJECT_UDP_CHECKSUM;
 
-	if (pkt->protocol == IPPROTO_TCP)
-		at += REJECT_TCP_CHECKSUM;
-	else if (pkt->protocol == IPPROTO_UDP || pkt->protocol == IPPROTO_UDPLITE ||
-		 pkt->protocol == IPPROTO_DCCP)
-		at += REJECT_UDP_CHECKSUM;
-	else
+	if (!pkt->has_l4 || (pkt->protocol != IPPROTO_UDP && pkt->protocol != IPPROTO_UDPLITE &&
+			     pkt->protocol != IPPROTO_DCCP))
 		return 0;
-	return pkt->has_l4 && hook_is_partial(ctx, at) ? at : 0;
-}
-
-/*
- * The bytes of the quote to be summed: all, but where the kernel completes a checksum in it, those
- * before the transport header. The rest then comes to the complement of what is in the checksum's place.
- */
-static __always_inline u32 reject_summed(nf_ctx *ctx, const struct nf_packet *pkt, u32 quote,
-					 u32 *sum)
-{
-	u32 at = reject_partial(ctx, pkt);
-	u16 *pseudo;
-
-	if (!at)
-		return quote;
-	pseudo = nf_at(ctx, at, sizeof(*pseudo));
-	if (pseudo)
-		*sum += (u16)~*pseudo;
-	return pkt->l4_offset - sizeof(struct ethhdr);
+	return hook_is_partial(ctx, at) ? at : 0;
 }
 
 static __always_inline int reject_icmp(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	u32 quote = pkt->family == 4 ? REJECT_QUOTE4 : REJECT_QUOTE6;
-	u32 sum = 0, summed;
+	u32 partial, sum;
 	struct ethhdr *old;
 	struct ethhdr eth;
 	void *data;
@@ -278,7 +270,9 @@ static __always_inline int reject_icmp(nf_ctx *ctx, struct nf_packet *pkt)
 		quote = pkt->packet_length & ~1;
 	if (hook_trim(ctx, quote + sizeof(eth)))
 		return -1;
-	summed = reject_summed(ctx, pkt, quote, &sum);
+	partial = reject_partial(ctx, pkt);
+	if (partial && pkt->l4_offset != sizeof(eth) + header)
+		return -1;
 	old = nf_at(ctx, 0, sizeof(*old));
 	if (!old)
 		return -1;
@@ -295,8 +289,8 @@ static __always_inline int reject_icmp(nf_ctx *ctx, struct nf_packet *pkt)
 		data += sizeof(eth);
 		reject_ipv4(data, pkt, IPPROTO_ICMP,
 			    sizeof(struct iphdr) + REJECT_ICMP_LENGTH + quote);
-		reject_error(ctx, data + sizeof(struct iphdr), ICMP_DEST_UNREACH, ICMP_PKT_FILTERED,
-			     summed, sum);
+		reject_error(ctx, pkt, data + sizeof(struct iphdr), ICMP_DEST_UNREACH,
+			     ICMP_PKT_FILTERED, partial, 0);
 		return 0;
 	}
 	data = nf_at(ctx, 0, sizeof(eth) + sizeof(struct ipv6hdr) + REJECT_ICMP_LENGTH);
@@ -305,9 +299,9 @@ static __always_inline int reject_icmp(nf_ctx *ctx, struct nf_packet *pkt)
 	*(struct ethhdr *)data = eth;
 	data += sizeof(eth);
 	reject_ipv6(data, pkt, IPPROTO_ICMPV6, REJECT_ICMP_LENGTH + quote);
-	sum += reject_pseudo(pkt, IPPROTO_ICMPV6, REJECT_ICMP_LENGTH + quote);
-	reject_error(ctx, data + sizeof(struct ipv6hdr), ICMPV6_DEST_UNREACH, ICMPV6_ADM_PROHIBITED,
-		     summed, sum);
+	sum = reject_pseudo(pkt, IPPROTO_ICMPV6, REJECT_ICMP_LENGTH + quote);
+	reject_error(ctx, pkt, data + sizeof(struct ipv6hdr), ICMPV6_DEST_UNREACH,
+		     ICMPV6_ADM_PROHIBITED, partial, sum);
 	return 0;
 }
 

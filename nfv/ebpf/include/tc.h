@@ -17,8 +17,8 @@ typedef struct __sk_buff nf_ctx;
 
 /* Where a port leads to, from the namespace that programs run in. */
 struct hook_device {
-	u32 index;        /* ifindex */
-	u16 peer;         /* whether what is for `mac` may go straight to the other end of the veth */
+	u32 index; /* ifindex */
+	u16 peer;  /* whether what is for `mac` may go straight to the other end of the veth */
 	u8 mac[ETH_ALEN]; /* of that end */
 };
 
