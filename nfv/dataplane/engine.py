@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from nfv.chain.fields import NAME
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, devices, headers, removal, state
+from nfv.dataplane import agentctl, devices, headers, removal, services, state
 from nfv.dataplane.fastpath import FastPath, remove_replaced
 from nfv.dataplane.observation import intact, observe
 from nfv.dataplane.plan import Change, Element, Phase, Plan, Symbol, assemble
@@ -138,6 +138,7 @@ def _prepared(topology: Topology, composer: Composer = compose) -> Iterator[_Pre
             *devices.changes(topology, wiring, old_wiring, seen),
             *fastpath.changes(intact(wiring, seen)),
             *_chain_changes(topology, former),
+            *services.changes(topology, former),
             *removal.changes(topology, wiring, former, old_wiring, seen),
         ]
         changes += _frame(topology, before, after, changes)
@@ -175,6 +176,7 @@ def _frame(
         (Phase.BEGIN, _begin(name, before, running)),
         (Phase.STATE, _record(before, replace(after, changing=True))),
         (Phase.AGENT, _tell_agent(name, running)),
+        *((Phase.AGENT, step) for step in services.reloads(topology)),
         (Phase.SETTLE, Step("end the change", lambda: state.store(after))),
         (Phase.PURGE, Step("free what was replaced", lambda: remove_replaced(state.pins(name)))),
     ]
@@ -205,6 +207,7 @@ def _begin(name: str, before: State | None, running: bool) -> Step:
         state.store(before)
         if running:
             agentctl.reload(name)  # its maps are what they were
+        services.reload_former(before)
 
     return Step("begin", do, undo)
 

@@ -73,6 +73,8 @@ def _sources(topology: Topology, walks: Walks) -> str:
     parts = [sources.splice("entry.h", "", seen), sources.splice("parse.h", "", seen)]
     if walks.cached:
         parts.append(sources.splice("flow.h", "", seen))
+    if walks.served:
+        parts.append(sources.splice("service.h", "", seen))
     if walks.classified:
         patterns = classifier_patterns(walks.entry.walks)
         others = int(walks.entry.walks[-1].match is not None)
@@ -85,7 +87,7 @@ def _sources(topology: Topology, walks: Walks) -> str:
             sources.splice("report.h", prefix, seen),
             sources.splice(f"functions/{function.type}.c", prefix, seen),
         ]
-    if REJECT in walks.bodies:
+    if REJECT in walks.bodies and walks.rejected:
         parts.append(sources.splice("reject.h", "", seen))
     return "".join(parts)
 

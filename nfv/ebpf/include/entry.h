@@ -38,9 +38,12 @@ static __always_inline int entry_send(nf_ctx *ctx, const struct nf_packet *pkt)
 static __always_inline int entry_finish(nf_ctx *ctx, struct nf_packet *pkt, int verdict)
 {
 	entry_count(pkt);
-	if (verdict == NF_REJECT)
+	if (verdict == NF_REJECT || verdict == NF_ANSWER) {
+		pkt->answered = verdict == NF_ANSWER;
 		hook_jump(ctx, NF_LINK(ENTRY_REJECT_JUMP));
-	if (verdict == NF_REJECT || verdict == NF_DROP)
+		return HOOK_DROP;
+	}
+	if (verdict == NF_DROP)
 		return HOOK_DROP;
 	return entry_send(ctx, pkt);
 }

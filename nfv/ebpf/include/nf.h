@@ -28,6 +28,8 @@ enum nf_verdict {
 	NF_FORWARD, /* leave the function by the interface whose port is pkt->egress */
 	NF_PUNT,    /* to the kernel of the function's namespace */
 	NF_REJECT,  /* drop, and tell the sender by a TCP reset or an ICMP error */
+	NF_SERVE,   /* to the function's service, which sends it on or answers it */
+	NF_ANSWER,  /* the frame was turned into its answer, and goes back the way that it came */
 };
 
 /* The way of a packet along the path of its chain. */
@@ -64,6 +66,8 @@ enum nf_reason {
 	NF_REASON_LINK_LOCAL = 20,  /* to the kernel: multicast, broadcast or link-local */
 	NF_REASON_CONTROL = 21,     /* to the kernel: ARP or another control protocol */
 	NF_REASON_PADDING = 22,     /* to the kernel: frame longer than its packet */
+	NF_REASON_SERVICE = 23,     /* to the function's service */
+	NF_REASON_ANSWERED = 24,    /* answered by the function on the fast path */
 	NF_REASON_COUNT = 32,       /* size of the tables that count by reason */
 };
 
@@ -95,8 +99,8 @@ struct nf_packet {
 	u32 fragment_id;
 	u32 egress; /* port to leave by */
 	u32 tx;     /* port at the end of the egress chain, or where its walk goes on */
-	u32 place;  /* in the walk, where the packet was rejected */
-	u32 epoch;  /* of the tables, when the walk began */
+	u32 place; /* in the walk, where the packet was rejected or answered, or where it resumes */
+	u32 epoch; /* of the tables, when the walk began */
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */
 	u16 counter;                 /* place where the last function counted */
 	u16 mtu;                     /* of the way so far */
@@ -116,6 +120,7 @@ struct nf_packet {
 	u8 has_l4;   /* ports or ICMP type were there to read */
 	u8 options;  /* IPv4 options, or IPv6 hop-by-hop header */
 	u8 reason;   /* enum nf_reason */
+	u8 answered; /* the frame was turned into its answer */
 } __attribute__((aligned(8)));
 
 struct nf_counter {
@@ -139,6 +144,18 @@ static __always_inline int nf_punt(struct nf_packet *pkt, u8 reason)
 {
 	pkt->reason = reason;
 	return NF_PUNT;
+}
+
+static __always_inline int nf_serve(struct nf_packet *pkt, u8 reason)
+{
+	pkt->reason = reason;
+	return NF_SERVE;
+}
+
+static __always_inline int nf_answer(struct nf_packet *pkt, u8 reason)
+{
+	pkt->reason = reason;
+	return NF_ANSWER;
 }
 
 /* `size` bytes at an offset of the frame, or NULL if it ends before. */

@@ -167,6 +167,17 @@ static __always_inline int hook_insert(nf_ctx *ctx, u32 length)
 	return bpf_skb_adjust_room(ctx, length, BPF_ADJ_ROOM_MAC, 0);
 }
 
+/* Put so many bytes in front of the frame, and take them off; what has them comes by XDP. */
+static __always_inline int hook_push(nf_ctx *ctx, u32 length)
+{
+	return bpf_skb_change_head(ctx, length, 0);
+}
+
+static __always_inline int hook_pull(nf_ctx *ctx, u32 length)
+{
+	return -1;
+}
+
 /*
  * Whether the checksum at an offset covers the pseudo-header alone, and the kernel will complete it. It
  * does not tell, but leaves such a checksum as it is when it is asked to take in a changed word.

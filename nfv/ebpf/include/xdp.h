@@ -64,6 +64,16 @@ static __always_inline int hook_insert(nf_ctx *ctx, u32 length)
 	return bpf_xdp_adjust_head(ctx, -(int)length);
 }
 
+static __always_inline int hook_push(nf_ctx *ctx, u32 length)
+{
+	return bpf_xdp_adjust_head(ctx, -(int)length);
+}
+
+static __always_inline int hook_pull(nf_ctx *ctx, u32 length)
+{
+	return bpf_xdp_adjust_head(ctx, (int)length);
+}
+
 static __always_inline int hook_is_partial(nf_ctx *ctx, u32 offset)
 {
 	return 0;
