@@ -94,7 +94,11 @@ def _parse_line(value: object) -> str:
     return text
 
 
-Domain = Annotated[str, PlainValidator(_parse_domain), text_schema("a domain name", "lab.example")]
+Domain = Annotated[
+    str,
+    PlainValidator(_parse_domain),
+    text_schema("a domain name", "lab.example", pattern=r"^[^.*\s]+(\.[^.\s]+)*\.?$"),
+]
 RecordType = Annotated[
     str, PlainValidator(_parse_type), text_schema("type of the record", "A", "MX", "TXT")
 ]

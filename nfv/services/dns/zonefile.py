@@ -18,6 +18,7 @@ from dns.name import Name
 MAX_INCLUDES = 16  # deep
 
 _INCLUDE = re.compile(r"^\$INCLUDE\b[ \t]*([^\n]*)\n?", re.MULTILINE | re.IGNORECASE)
+_NO_REASON = str(dns.exception.SyntaxError())
 _DIRECTIVES = {"$ORIGIN", "$TTL"}
 
 
@@ -116,6 +117,8 @@ class _Reading:
             except dns.exception.DNSException as error:
                 file_, number = tokens.where()
                 reason = str(error).removeprefix(f"{file_}:{number}: ")
+                if reason == _NO_REASON:
+                    reason = "the data does not fit the record's type"
                 raise ZoneFileError(self._reader.place, reason) from error
             if included is not None:
                 place = Place(file, line + chunk.count("\n"))
