@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Name server: what is sent to its own addresses is for its service, everything else passes.
+ * Name server: queries whose answers are known are answered here, what else is sent to its addresses
+ * is for its service, and everything else passes.
  *
  * A frame is the server's if it comes to its MAC address, or asks a group for one of its addresses
  * (ARP, RFC 826; neighbour solicitation, RFC 4861).
  */
 #include "nf.h"
 #include "own.h"
-
-/* Written by the service; all zero as long as there is none, and then nothing is the server's. */
-struct self_server {
-	u8 mac[ETH_ALEN];
-	u16 reserved;
-};
-
-BPF_F_TABLE("array", u32, struct self_server, self_server, 1, BPF_F_MMAPABLE);
+#include "answers.h"
 
 /* Frames for this station: 1 unicast, 2 broadcast or multicast, 0 neither. */
 static __always_inline int self_station(nf_ctx *ctx, const struct self_server *server)
@@ -39,8 +33,11 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 
 	if (!station)
 		return NF_NEXT;
-	if (station == 1 && pkt->family && self_is_own(pkt))
-		return nf_serve(pkt, NF_REASON_SERVICE);
+	if (station == 1 && pkt->family && self_is_own(pkt)) {
+		int verdict = self_answer(ctx, pkt, server);
+
+		return verdict == NF_NEXT ? nf_serve(pkt, NF_REASON_SERVICE) : verdict;
+	}
 	if (self_is_asked(ctx, pkt))
 		return nf_serve(pkt, NF_REASON_SERVICE);
 	return NF_NEXT;
