@@ -150,6 +150,7 @@ static __always_inline void parse_begin(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	pkt->frame_length = nf_length(ctx);
 	pkt->place = 0;
+	pkt->edits = 0;
 	pkt->sport = 0;
 	pkt->dport = 0;
 	pkt->echo_id = 0;
