@@ -83,10 +83,11 @@ static __always_inline void action_macs(const struct action *action, u8 *frame)
 	*(u32 *)(frame + 8) = action->macs_rest;
 }
 
-static __always_inline int action_send(struct action *action, u64 frame)
+static __always_inline int action_send(nf_ctx *ctx, struct action *action,
+				       const struct hook_wire *wire)
 {
-	nf_add(&action->counter, frame);
-	return nf_ports.redirect_map(action->egress, 0);
+	nf_add(&action->counter, wire);
+	return hook_send(ctx, action->egress);
 }
 
 /* Whether an IPv4 packet comes to the router, is sound, and has hops left. */
@@ -98,11 +99,11 @@ static __always_inline int action_routes4(const struct action *action, const str
 }
 
 /*
- * Route a plain packet: TTL, checksum, MAC addresses. `gain` is what the complement of the checksum
- * has gained before; the hops are taken from its lower byte.
+ * Take the hops from the TTL. The complement of the checksum gains `gain`, and loses the hops, which are
+ * in the lower byte of its word.
  */
-static __always_inline void action_route4(const struct action *action, const struct plain4 *plain,
-					  u8 *frame, u64 gain)
+static __always_inline void action_header4(const struct action *action, const struct plain4 *plain,
+					   u8 *frame, u64 gain)
 {
 	u64 hops = action->hops;
 	u64 sum = (plain->third >> 16 ^ 0xffff) + checksum_change(0, 0) - hops + gain;
@@ -110,7 +111,6 @@ static __always_inline void action_route4(const struct action *action, const str
 	sum = (sum >> 16) + (sum & 0xffff);
 	sum = (sum >> 16) + sum;
 	*(u32 *)(frame + PLAIN_IP + 8) = ((plain->third & 0xffff) - hops) | ~sum << 16;
-	action_macs(action, frame);
 }
 
 /* The path of a packet that has walked, as it is before `commit_packet`. */

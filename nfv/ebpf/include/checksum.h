@@ -3,7 +3,7 @@
 #ifndef NFV_CHECKSUM_H
 #define NFV_CHECKSUM_H
 
-#include "nf.h"
+#include <uapi/linux/ip.h>
 
 /* The complement of a sum, as a checksum field holds it. */
 static __always_inline u16 checksum_fold(u32 sum)

@@ -29,20 +29,6 @@ static __always_inline int commit_checksum_at(u8 protocol)
 	return -1;
 }
 
-/*
- * Add to the complement of a transport checksum. UDP over IPv4 may have none, written as 0; a sum that
- * comes out as 0 is written as 0xffff (RFC 768).
- */
-static __always_inline void commit_checksum(u16 *checksum, u8 protocol, u32 gain)
-{
-	u16 sum;
-
-	if (protocol == IPPROTO_UDP && !*checksum)
-		return;
-	sum = checksum_gain(*checksum, gain);
-	*checksum = protocol == IPPROTO_UDP && !sum ? 0xffff : sum;
-}
-
 /* The ports or the echo identifier; returns what the checksum's complement gains. */
 static __always_inline u32 commit_ports(nf_ctx *ctx, const struct nf_packet *pkt)
 {
@@ -66,20 +52,20 @@ static __always_inline u32 commit_ports(nf_ctx *ctx, const struct nf_packet *pkt
 	return gain;
 }
 
-/* Ports and checksum of the transport header; `gain` is what the addresses have changed. */
-static __always_inline void commit_l4(nf_ctx *ctx, const struct nf_packet *pkt, u32 gain)
+/* Ports and checksum of the transport header; `addresses` is what changed in the pseudo-header. */
+static __always_inline void commit_l4(nf_ctx *ctx, const struct nf_packet *pkt, u32 addresses)
 {
 	int at = commit_checksum_at(pkt->protocol);
-	u16 *checksum;
+	u32 gain;
 
 	if (!pkt->has_l4)
 		return;
 	if (pkt->protocol == IPPROTO_ICMP) /* covers no addresses */
-		gain = 0;
-	gain += commit_ports(ctx, pkt);
-	checksum = nf_at(ctx, pkt->l4_offset + at, sizeof(*checksum));
-	if (at >= 0 && checksum && gain)
-		commit_checksum(checksum, pkt->protocol, gain);
+		addresses = 0;
+	gain = commit_ports(ctx, pkt);
+	if (at >= 0 && addresses + gain)
+		hook_checksum(ctx, (pkt->l4_offset + at) & NF_OFFSET_MASK,
+			      pkt->protocol == IPPROTO_UDP, addresses, gain);
 }
 
 /* One IPv4 address; returns what a checksum's complement gains. */

@@ -14,8 +14,10 @@
 #include "action.h"
 
 #define FLOW_WAYS 2
-#define FLOW_TCP_CHECKSUM 50 /* of TCP over IPv4, from the start of the frame */
+#define FLOW_SRC 26 /* from the start of an IPv4 packet's frame; so the others */
+#define FLOW_DST 30
 #define FLOW_UDP_CHECKSUM 40
+#define FLOW_TCP_CHECKSUM 50
 
 struct flow4 {
 	u64 addresses; /* as in struct plain4; the name has the epoch */
@@ -117,46 +119,53 @@ static __always_inline int flow_is_fresh(u64 made)
 	return (u32)(bpf_jiffies64() - made) <= NF_LINK(ENTRY_FLOW_LIFE);
 }
 
-/* Put the flow's address and port into the packet; returns what the header's checksum gains. */
-static __always_inline u64 flow_edit4(u8 *frame, u16 *checksum, const struct action *action,
-				      const struct flow4 *flow, u64 protocol)
+/* Put the flow's address into the packet; returns what checksums gain. */
+static __always_inline u64 flow_address(u8 *frame, const struct action *action,
+					const struct flow4 *flow)
 {
-	u64 is_destination = !(action->edits & (NF_EDIT_SRC | NF_EDIT_SPORT));
-	u64 gain = 0, gain_l4 = 0;
+	u32 at = action->edits & NF_EDIT_SRC ? FLOW_SRC : FLOW_DST;
 
-	if (action->edits & (NF_EDIT_SRC | NF_EDIT_DST))
-		gain = commit_address4((u32 *)(frame + 26 + 4 * is_destination), flow->address);
-	if (action->edits & (NF_EDIT_SPORT | NF_EDIT_DPORT)) {
-		u16 *port = (u16 *)(frame + PLAIN_L4 + 2 * is_destination);
+	if (!(action->edits & (NF_EDIT_SRC | NF_EDIT_DST)))
+		return 0;
+	return commit_address4((u32 *)(frame + at), flow->address);
+}
 
-		gain_l4 = checksum_change(*port, flow->l4_port);
-		*port = flow->l4_port;
-	}
-	commit_checksum(checksum, protocol, gain + gain_l4);
+/* The same for its port. */
+static __always_inline u64 flow_port(u8 *frame, const struct action *action,
+				     const struct flow4 *flow)
+{
+	u16 *port = (u16 *)(frame + (action->edits & NF_EDIT_SPORT ? PLAIN_L4 : PLAIN_L4 + 2));
+	u64 gain;
+
+	if (!(action->edits & (NF_EDIT_SPORT | NF_EDIT_DPORT)))
+		return 0;
+	gain = checksum_change(*port, flow->l4_port);
+	*port = flow->l4_port;
 	return gain;
 }
 
-/* The same for a packet that may be too short for its transport header: then -1. */
-static __always_inline s64 flow_edit(u8 *frame, const u8 *data_end, const struct action *action,
-				     const struct flow4 *flow, const struct plain4 *plain)
+/* Edit and route a packet, and update its checksums. */
+static __always_inline void flow_edit(nf_ctx *ctx, u8 *frame, const struct action *action,
+				      const struct flow4 *flow, const struct plain4 *plain)
 {
-	if ((plain->third >> 8 & 0xff) == IPPROTO_UDP)
-		return flow_edit4(frame, (u16 *)(frame + FLOW_UDP_CHECKSUM), action, flow,
-				  IPPROTO_UDP);
-	if (frame + FLOW_TCP_CHECKSUM + 2 > data_end)
-		return -1;
-	return flow_edit4(frame, (u16 *)(frame + FLOW_TCP_CHECKSUM), action, flow, IPPROTO_TCP);
+	u64 addresses = flow_address(frame, action, flow), ports = flow_port(frame, action, flow);
+	int is_udp = (plain->third >> 8 & 0xff) == IPPROTO_UDP;
+
+	if (action->hops)
+		action_macs(action, frame);
+	action_header4(action, plain, frame, addresses);
+	hook_checksum(ctx, is_udp ? FLOW_UDP_CHECKSUM : FLOW_TCP_CHECKSUM, is_udp, addresses,
+		      ports);
 }
 
-static __always_inline int flow_forward4(u8 *frame, const u8 *data_end, u64 length, u64 cpu,
-					 u64 name)
+static __always_inline int flow_forward4(nf_ctx *ctx, u8 *frame, const struct hook_wire *wire,
+					 u64 cpu, u64 name)
 {
 	struct action *action;
 	struct plain4 plain;
 	struct flow4 *flow;
-	s64 gain = 0;
 
-	if (!plain_read4(frame, data_end, length, name, &plain))
+	if (!plain_read4(ctx, frame, name, &plain))
 		return -1;
 	flow = flow_set4(cpu, &plain);
 	if (!flow_is4(flow, &plain) && !flow_is4(++flow, &plain))
@@ -164,27 +173,27 @@ static __always_inline int flow_forward4(u8 *frame, const u8 *data_end, u64 leng
 	if (!flow_is_fresh(flow->made))
 		return -1;
 	action = action_at(flow->action);
-	if (plain.length > action->mtu)
+	if (wire->largest > action->mtu)
 		return -1;
 	if (action->hops && !action_routes4(action, &plain, frame))
 		return -1;
-	if (action->edits)
-		gain = flow_edit(frame, data_end, action, flow, &plain);
-	if (gain < 0)
-		return -1;
-	if (action->hops)
-		action_route4(action, &plain, frame, gain);
-	return action_send(action, plain.frame);
+	if (action->edits) {
+		flow_edit(ctx, frame, action, flow, &plain);
+	} else if (action->hops) {
+		action_macs(action, frame);
+		action_header4(action, &plain, frame, 0);
+	}
+	return action_send(ctx, action, wire);
 }
 
-static __always_inline int flow_forward6(u8 *frame, const u8 *data_end, u64 length, u64 cpu,
-					 u64 name)
+static __always_inline int flow_forward6(nf_ctx *ctx, u8 *frame, const struct hook_wire *wire,
+					 u64 cpu, u64 name)
 {
 	struct action *action;
 	struct plain6 plain;
 	struct flow6 *flow;
 
-	if (!plain_read6(frame, data_end, length, name, &plain))
+	if (!plain_read6(ctx, frame, name, &plain))
 		return -1;
 	flow = flow_set6(cpu, &plain);
 	if (!flow_is6(flow, &plain) && !flow_is6(++flow, &plain))
@@ -192,34 +201,35 @@ static __always_inline int flow_forward6(u8 *frame, const u8 *data_end, u64 leng
 	if (!flow_is_fresh(flow->made))
 		return -1;
 	action = action_at(flow->action);
-	if (plain.length > action->mtu)
+	if (wire->largest > action->mtu)
 		return -1;
 	if (!action->hops)
-		return action_send(action, plain.frame);
+		return action_send(ctx, action, wire);
 	if (plain.hop_limit <= action->hops || !action_is_for(action, frame))
 		return -1;
 	frame[PLAIN_IP + 7] = plain.hop_limit - action->hops;
 	action_macs(action, frame);
-	return action_send(action, plain.frame);
+	return action_send(ctx, action, wire);
 }
 
-/* Before parsing: the XDP action for a packet whose flow is known, or -1 if it has to walk. */
+/* Before parsing: what the program returns for a packet of a known flow, or -1 if it has to walk. */
 static __always_inline int flow_forward(nf_ctx *ctx, u64 port)
 {
 	u64 cpu = bpf_get_smp_processor_id();
 	u64 name = PLAIN_NAME(action_now(), port);
 	u8 *frame = (void *)(long)ctx->data;
-	u8 *data_end = (void *)(long)ctx->data_end;
-	u64 length = nf_length(ctx);
-	u16 ethertype;
+	struct hook_wire wire;
+	__be16 ethertype;
 
-	if (frame + PLAIN_BYTES > data_end)
+	if (frame + PLAIN_BYTES > (u8 *)(long)ctx->data_end)
 		return -1;
-	ethertype = *(u16 *)(frame + PLAIN_ETHERTYPE);
+	ethertype = hook_ethertype(ctx, (void *)frame);
+	hook_measure(ctx, &wire);
 	if (ethertype == bpf_htons(ETH_P_IP))
-		return flow_forward4(frame, data_end, length, cpu, name);
-	if (ethertype == bpf_htons(ETH_P_IPV6) && frame + PLAIN_BYTES_IPV6 <= data_end)
-		return flow_forward6(frame, data_end, length, cpu, name);
+		return flow_forward4(ctx, frame, &wire, cpu, name);
+	if (ethertype == bpf_htons(ETH_P_IPV6) &&
+	    frame + PLAIN_BYTES_IPV6 <= (u8 *)(long)ctx->data_end)
+		return flow_forward6(ctx, frame, &wire, cpu, name);
 	return -1;
 }
 
@@ -246,8 +256,8 @@ static __always_inline int flow_holds(const struct nf_packet *pkt)
 	       !(edits & ~(NF_EDIT_DST | NF_EDIT_DPORT));
 }
 
-static __always_inline void flow_keep4(const struct nf_packet *pkt, const u8 *frame,
-				       const u8 *data_end, const struct action_path *path)
+static __always_inline void flow_keep4(nf_ctx *ctx, const struct nf_packet *pkt, u8 *frame,
+				       const struct action_path *path)
 {
 	u64 name = PLAIN_NAME(pkt->epoch, path->port);
 	u32 now = bpf_jiffies64();
@@ -255,7 +265,7 @@ static __always_inline void flow_keep4(const struct nf_packet *pkt, const u8 *fr
 	struct flow4 *flow;
 	s64 place;
 
-	if (!plain_read4(frame, data_end, pkt->frame_length, name, &plain))
+	if (!plain_read4(ctx, frame, name, &plain))
 		return;
 	place = action_place(path);
 	if (place < 0)
@@ -269,8 +279,8 @@ static __always_inline void flow_keep4(const struct nf_packet *pkt, const u8 *fr
 	flow->l4_port = path->edits & NF_EDIT_SPORT ? pkt->sport : pkt->dport;
 }
 
-static __always_inline void flow_keep6(const struct nf_packet *pkt, const u8 *frame,
-				       const u8 *data_end, const struct action_path *path)
+static __always_inline void flow_keep6(nf_ctx *ctx, const struct nf_packet *pkt, u8 *frame,
+				       const struct action_path *path)
 {
 	u64 name = PLAIN_NAME(pkt->epoch, path->port);
 	u32 now = bpf_jiffies64();
@@ -278,7 +288,7 @@ static __always_inline void flow_keep6(const struct nf_packet *pkt, const u8 *fr
 	struct flow6 *flow;
 	s64 place;
 
-	if (!plain_read6(frame, data_end, pkt->frame_length, name, &plain))
+	if (!plain_read6(ctx, frame, name, &plain))
 		return;
 	place = action_place(path);
 	if (place < 0)
@@ -296,16 +306,16 @@ static __always_inline void flow_keep6(const struct nf_packet *pkt, const u8 *fr
  */
 static __always_inline void flow_keep(nf_ctx *ctx, const struct nf_packet *pkt, u32 port)
 {
-	const u8 *data_end = (void *)(long)ctx->data_end, *frame = (void *)(long)ctx->data;
+	u8 *data_end = (void *)(long)ctx->data_end, *frame = (void *)(long)ctx->data;
 	struct action_path path = {};
 
 	if (pkt->fleeting || !flow_holds(pkt) || frame + PLAIN_BYTES > data_end)
 		return;
 	action_path(&path, pkt, frame, bpf_get_smp_processor_id(), port);
 	if (pkt->family == 4)
-		flow_keep4(pkt, frame, data_end, &path);
+		flow_keep4(ctx, pkt, frame, &path);
 	else if (pkt->family == 6 && frame + PLAIN_BYTES_IPV6 <= data_end)
-		flow_keep6(pkt, frame, data_end, &path);
+		flow_keep6(ctx, pkt, frame, &path);
 }
 
 #endif /* NFV_FLOW_H */
