@@ -3,18 +3,7 @@
 #ifndef NFV_NF_H
 #define NFV_NF_H
 
-#include <uapi/linux/bpf.h>
-#include <uapi/linux/if_ether.h>
-#include <uapi/linux/icmp.h>
-#include <uapi/linux/icmpv6.h>
-#include <uapi/linux/in.h>
-#include <uapi/linux/ip.h>
-#include <uapi/linux/ipv6.h>
-#include <uapi/linux/tcp.h>
-#include <uapi/linux/udp.h>
-
-/* What a program is called with: a frame, by the hook that the program is attached to. */
-typedef struct xdp_md nf_ctx;
+#include "hook.h"
 
 /*
  * A constant that is known when the program is loaded, not when it is compiled: a port number, an
@@ -29,6 +18,16 @@ typedef struct xdp_md nf_ctx;
 		__value;                                                                           \
 	})
 
+/*
+ * A table that is one value as large as all its entries: BPF_F_TABLE(..., NF_FLAT, BPF_F_MMAPABLE). A
+ * program has its address as an immediate, so an entry costs an addition, where a lookup costs a call
+ * or a dozen instructions; an index must be known to be in range. `table.sk_storage_get(0, 0, 0)` is
+ * how to say the address: bcc writes a map's descriptor only as the argument of a helper, and this
+ * helper's name serves no other purpose here. The loader makes the descriptor the address.
+ */
+#define NF_FLAT 2
+#define bpf_sk_storage_get(table, ...) ((void *)(table))
+
 /* Headers deeper than this are not looked for. */
 #define NF_OFFSET_MASK 0x3ff
 
@@ -39,6 +38,8 @@ enum nf_verdict {
 	NF_FORWARD, /* leave the function by the interface whose port is pkt->egress */
 	NF_PUNT,    /* to the kernel of the function's namespace */
 	NF_REJECT,  /* drop, and tell the sender by a TCP reset or an ICMP error */
+	NF_SERVE,   /* to the function's service, which sends it on or answers it */
+	NF_ANSWER,  /* the frame was turned into its answer, and goes back the way that it came */
 };
 
 /* The way of a packet along the path of its chain. */
@@ -75,6 +76,8 @@ enum nf_reason {
 	NF_REASON_LINK_LOCAL = 20,  /* to the kernel: multicast, broadcast or link-local */
 	NF_REASON_CONTROL = 21,     /* to the kernel: ARP or another control protocol */
 	NF_REASON_PADDING = 22,     /* to the kernel: frame longer than its packet */
+	NF_REASON_SERVICE = 23,     /* to the function's service */
+	NF_REASON_ANSWERED = 24,    /* answered by the function on the fast path */
 	NF_REASON_COUNT = 32,       /* size of the tables that count by reason */
 };
 
@@ -90,6 +93,8 @@ enum nf_fragment {
  * For ICMP and ICMPv6 dport is type * 256 + code in network order, sport 0, and echo_id the identifier
  * of an echo.
  *
+ * Functions edit it, not the frame: `edits` says what differs from the frame.
+ *
  * It lives in a per-CPU map, not on the stack: the verifier does not follow what is stored there, so
  * the paths of a long chain meet again instead of multiplying, and a program that is reached by a tail
  * call finds it as it was.
@@ -97,20 +102,32 @@ enum nf_fragment {
 #define NF_PATH_LENGTH 16     /* functions that a walk can count */
 #define NF_COUNTED_WALK 65535 /* of a function that counts whole walks only, by their reason */
 
+/* What functions have changed of a packet: written into the frame once, when the walk ends. */
+enum nf_edit {
+	NF_EDIT_HOP = 1, /* ttl and macs */
+	NF_EDIT_SRC = 2,
+	NF_EDIT_DST = 4,
+	NF_EDIT_SPORT = 8,
+	NF_EDIT_DPORT = 16,
+	NF_EDIT_ECHO = 32, /* echo_id */
+};
+
 struct nf_packet {
 	u32 src[4]; /* IPv4 in src[0] */
 	u32 dst[4];
-	u32 frame_length;  /* with the Ethernet header */
-	u32 packet_length; /* as the IP header says, from the IP header on */
+	struct hook_wire wire; /* unless HOOK_WHOLE, where frame_length says it */
+	u32 frame_length;      /* with the Ethernet header */
+	u32 packet_length;     /* as the IP header says, from the IP header on */
 	u32 fragment_id;
 	u32 egress; /* port to leave by */
 	u32 tx;     /* port at the end of the egress chain, or where its walk goes on */
-	u32 place;  /* in the walk, where the packet was rejected */
-	u32 epoch;  /* of the tables, when the walk began */
+	u32 place; /* in the walk, where the packet was rejected or answered, or where it resumes */
+	u32 epoch; /* of the tables, when the walk began */
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */
 	u16 counter;                 /* place where the last function counted */
 	u16 mtu;                     /* of the way so far */
-	u8 to[ETH_ALEN];             /* the packet came to this MAC address */
+	u8 macs[2 * ETH_ALEN];       /* destination and source, if edited */
+	u8 edits;                    /* enum nf_edit */
 	u8 hops;                     /* routers passed */
 	u8 fleeting;                 /* the next packet of the flow must walk too */
 	u16 ethertype; /* host order; a VLAN tag is one, what follows it is not read */
@@ -126,6 +143,7 @@ struct nf_packet {
 	u8 has_l4;   /* ports or ICMP type were there to read */
 	u8 options;  /* IPv4 options, or IPv6 hop-by-hop header */
 	u8 reason;   /* enum nf_reason */
+	u8 answered; /* the frame was turned into its answer */
 } __attribute__((aligned(8)));
 
 struct nf_counter {
@@ -139,6 +157,9 @@ struct nf_counter {
  */
 #define NF_BARRIER(pkt) asm volatile("" : "+r"(pkt) : : "memory")
 
+/* Hide from the compiler how a value came about: it keeps it, and does not work it out once more. */
+#define NF_OPAQUE(value) asm volatile("" : "+r"(value))
+
 static __always_inline int nf_drop(struct nf_packet *pkt, u8 reason)
 {
 	pkt->reason = reason;
@@ -151,14 +172,16 @@ static __always_inline int nf_punt(struct nf_packet *pkt, u8 reason)
 	return NF_PUNT;
 }
 
-/* The length of the frame, also where it lies in several pages. */
-static __always_inline u32 nf_length(nf_ctx *ctx)
+static __always_inline int nf_serve(struct nf_packet *pkt, u8 reason)
 {
-#ifdef NFV_FRAGS
-	return bpf_xdp_get_buff_len(ctx);
-#else
-	return ctx->data_end - ctx->data;
-#endif
+	pkt->reason = reason;
+	return NF_SERVE;
+}
+
+static __always_inline int nf_answer(struct nf_packet *pkt, u8 reason)
+{
+	pkt->reason = reason;
+	return NF_ANSWER;
 }
 
 /* `size` bytes at an offset of the frame, or NULL if it ends before. */
@@ -175,10 +198,27 @@ static __always_inline void *nf_l3(nf_ctx *ctx, u32 size)
 	return nf_at(ctx, sizeof(struct ethhdr), size);
 }
 
-static __always_inline void nf_add(struct nf_counter *counter, u32 bytes)
+static __always_inline void nf_add(struct nf_counter *counter, const struct hook_wire *wire)
 {
+	counter->packets += wire->frames;
+	counter->bytes += wire->bytes;
+}
+
+/* Count a packet as what goes over the wire for it. */
+static __always_inline void nf_count(struct nf_counter *counter, const struct nf_packet *pkt)
+{
+	if (!HOOK_WHOLE) {
+		nf_add(counter, &pkt->wire);
+		return;
+	}
 	counter->packets++;
-	counter->bytes += bytes;
+	counter->bytes += pkt->frame_length;
+}
+
+/* The length that an MTU limits. */
+static __always_inline u32 nf_largest(const struct nf_packet *pkt)
+{
+	return HOOK_WHOLE ? pkt->packet_length : pkt->wire.largest;
 }
 
 #endif /* NFV_NF_H */
