@@ -32,7 +32,7 @@ _FIELD = re.compile(r"^(\w+):\s+(\d+)$", re.MULTILINE)
 def programs(rounds: int, rule_count: int, progress: Progress) -> Iterator[Figure]:
     """Of the chain that is measured most: programs, maps, and how long they take to make."""
     declared = chains.standard(_NAME, rule_count, connections=_CONNECTIONS)
-    row = f"firewall of {rule_count} rules and router"
+    row = f"firewall of {rule_count} rules, router, NAT"
     compiled: list[float] = []
     loaded: list[float] = []
     for number in range(rounds):

@@ -140,6 +140,7 @@ class Sender:
             KINDS=len(leg.templates),
             ADDRESS_AT=place.address,
             PORT_AT=place.port,
+            PORT_BITS=socket.htons(leg.port_bits),
             L3_CHECK_AT=place.l3_check,
             L4_CHECK_AT=place.l4_check,
             STAMP_AT=stamp_at(kind) if intervals else 0,

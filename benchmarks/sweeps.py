@@ -22,6 +22,7 @@ DESTINATIONS = 1024
 RULES, ROUTES, FLOWS = 100, 300, 1024
 """What is held where it is not what varies."""
 
+_ZIPF = 1.1
 _ACTIVE = 65536  # destinations in use, of a route table that has more
 _FRESH_SECONDS = 0.02  # a sample in which each packet takes a place in the connection tables
 
@@ -73,9 +74,9 @@ def addresses(version: int) -> Addresses:
     return np.unique(routes.destinations(table, 2 * DESTINATIONS))[:DESTINATIONS]
 
 
-def udp(flows: int, zipf: float = 0, sizes: tuple[int, ...] = (60,)) -> Traffic:
+def udp(flows: int, sizes: tuple[int, ...] = (60,)) -> Traffic:
     """Established UDP over IPv4."""
-    return Traffic(Kind(sizes=sizes), Draw(flows, zipf), addresses(4))
+    return Traffic(Kind(sizes=sizes), Draw(flows), addresses(4))
 
 
 def routed(built: Mapping[str, Builder]) -> dict[str, Builder]:
@@ -84,7 +85,7 @@ def routed(built: Mapping[str, Builder]) -> dict[str, Builder]:
 
 
 def stateful(rule_count: int, flows: int) -> dict[str, Builder]:
-    """What has a firewall and a router, of ours and of Linux."""
+    """What has a firewall, a router and a NAT, of ours; and Linux, without and with NAT."""
     declared = partial(chains.standard, rule_count=rule_count)
     return {
         ways.OURS: ways.ours(declared),
@@ -108,7 +109,7 @@ def _overview() -> Sweep:
         Traffic(Kind(Protocol.TCP), Draw(FLOWS), addresses(4)),
         Traffic(Kind(Protocol.UDP, 6), Draw(FLOWS), addresses(6)),
     )
-    held = f"{RULES} rules, {ROUTES:,} routes, {FLOWS:,} flows"
+    held = f"firewall of {RULES} rules, router of {ROUTES:,} routes, NAT, {FLOWS:,} flows"
     point = Point("", routed(built), traffics, quick=True)
     return Sweep("overview", "All ways", "", held, (point,))
 
@@ -138,7 +139,7 @@ def _rules() -> Sweep:
         del built[ways.MASQUERADE]
         return Point(f"{count:,}", routed(built), (udp(FLOWS),), quick=count in (10, 10_000))
 
-    held = f"firewall and router, {ROUTES:,} routes, {FLOWS:,} flows"
+    held = f"firewall, router and NAT, {ROUTES:,} routes, {FLOWS:,} flows"
     points = tuple(point(count) for count in (0, 10, 100, 1000, 10_000))
     return Sweep("rules", "Firewall rules", "rules", held, points)
 
@@ -168,11 +169,12 @@ def _routes(version: int, counts: Sequence[int]) -> Sweep:
 
 def _flows() -> Sweep:
     def point(count: int) -> Point:
-        mixes = (udp(count),) if count == 1 else (udp(count), udp(count, 1.1))
+        draws = [Draw(count)] if count == 1 else [Draw(count), Draw(count, _ZIPF)]
+        mixes = tuple(Traffic(Kind(), draw, addresses(4), label=draw.how) for draw in draws)
         built = routed(stateful(RULES, count))
         return Point(f"{count:,}", built, mixes, quick=count in (32_768, 1_000_000))
 
-    held = f"firewall of {RULES} rules and router of {ROUTES:,} routes"
+    held = f"firewall of {RULES} rules, router of {ROUTES:,} routes, NAT"
     points = tuple(point(count) for count in (1, 1024, 32_768, 1_000_000))
     return Sweep("flows", "Flows", "flows", held, points)
 
@@ -182,7 +184,7 @@ def _fresh() -> Sweep:
     built = stateful(RULES, 0)
     del built[ways.UNCACHED]
     point = Point("", routed(built), (traffic,), quick=True, seconds=_FRESH_SECONDS)
-    held = f"every packet begins a flow; firewall of {RULES} rules and router"
+    held = f"every packet begins a flow; firewall of {RULES} rules, router, NAT"
     return Sweep("fresh", "New flows", "", held, (point,))
 
 
@@ -193,5 +195,5 @@ def _sizes() -> Sweep:
 
     mixes = {"60": (60,), "512": (512,), "1,514": (1514,), "IMIX": IMIX}
     points = tuple(point(label, sizes) for label, sizes in mixes.items())
-    held = f"firewall of {RULES} rules and router, {FLOWS:,} flows"
+    held = f"firewall of {RULES} rules, router, NAT, {FLOWS:,} flows"
     return Sweep("sizes", "Frame sizes", "bytes", held, points)

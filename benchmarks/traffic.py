@@ -25,11 +25,11 @@ class Traffic:
 
     @property
     def name(self) -> str:
-        """Such as "UDP, IPv4, 64 flows, uniform"."""
+        """The label, or such as "UDP, IPv4"."""
         if self.label:
             return self.label
         kind = "TCP ACK" if self.kind.protocol is Protocol.TCP else "UDP"
-        return f"{kind}, IPv{self.kind.version}, {self.draw.name}"
+        return f"{kind}, IPv{self.kind.version}"
 
     def feed(self, loader: Loader) -> Feed:
         """The flows where senders read them."""

@@ -6,7 +6,7 @@
  *
  * Set where the text is compiled: HEAD_SIZE, bytes written, even; where in the frame the flow's address,
  * its port and the checksums are (ADDRESS_AT, PORT_AT, L3_CHECK_AT, L4_CHECK_AT; 0: there is none);
- * IPV6; KINDS, the number of templates; STAMP_AT for frames that are timed and paced, or 0.
+ * PORT_BITS, in which the port differs from the flow's; IPV6; KINDS, the number of templates; STAMP_AT for frames that are timed and paced, or 0.
  */
 #include <uapi/linux/bpf.h>
 
@@ -145,8 +145,8 @@ int generate(struct xdp_md *ctx)
 #else
 	*(u32 *)(to + ADDRESS_AT) = address;
 	*(u16 *)(to + L3_CHECK_AT) = fold(from->l3_sum + sum);
-	*(u16 *)(to + PORT_AT) = flow->port;
-	sum += flow->port;
+	*(u16 *)(to + PORT_AT) = flow->port ^ PORT_BITS;
+	sum += flow->port ^ PORT_BITS;
 #endif
 #if STAMP_AT
 	{

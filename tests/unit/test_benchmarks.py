@@ -19,6 +19,7 @@ from benchmarks.frames import (
     Kind,
     Protocol,
     Template,
+    Translation,
     conversation,
     stamp_at,
 )
@@ -53,7 +54,7 @@ def words(data: bytes) -> int:
 
 def sent(kind: Kind, template: Template, forward: bool) -> bytes:
     """The frame that programs/generator.c makes of a template and a flow, the same way."""
-    (leg,) = (leg for leg in conversation(kind, NEAR, FAR, None)[:2] if leg.forward is forward)
+    (leg,) = (leg for leg in conversation(kind, NEAR, FAR)[:2] if leg.forward is forward)
     place = leg.layout
     address, port = FLOW[kind.version]
     packed = address.packed[: 4 if kind.version == 4 else 8]
@@ -82,7 +83,7 @@ def rebuilt(packet: Ether) -> bytes:
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_frames_are_what_hosts_send(kind: Kind) -> None:
-    for leg in conversation(kind, NEAR, FAR, None):
+    for leg in conversation(kind, NEAR, FAR):
         (template,) = leg.templates
         source, destination = (NEAR, FAR) if leg.forward else (FAR, NEAR)
         frame = sent(kind, template, leg.forward)
@@ -101,7 +102,7 @@ def test_frames_are_what_hosts_send(kind: Kind) -> None:
 
 def test_tcp_flows_begin_with_a_handshake() -> None:
     kind = Kind(Protocol.TCP)
-    legs = conversation(kind, NEAR, FAR, None)
+    legs = conversation(kind, NEAR, FAR)
     segments = [Ether(sent(kind, leg.templates[0], leg.forward))[TCP] for leg in legs]
     assert [leg.forward for leg in legs] == [True, False, True]
     assert [str(segment.flags) for segment in segments] == ["S", "SA", "A"]
@@ -110,12 +111,13 @@ def test_tcp_flows_begin_with_a_handshake() -> None:
 
 def test_answers_go_to_the_translated_address() -> None:
     kind = Kind()
-    _, answer, _ = conversation(kind, NEAR, FAR, "192.0.2.1")
+    _, answer, _ = conversation(kind, NEAR, FAR, Translation("192.0.2.1", 0x1234))
     assert Ether(sent(kind, answer.templates[0], False)).payload.dst == "192.0.2.1"
+    assert answer.port_bits == 0x1234
 
 
 def test_a_mix_has_a_template_for_each_size() -> None:
-    leg = conversation(Kind(sizes=IMIX), NEAR, FAR, None)[-1]
+    leg = conversation(Kind(sizes=IMIX), NEAR, FAR)[-1]
     assert [template.length for template in leg.templates] == [60, 590, 1514]
     addresses = np.array([1], np.uint64)
     sequence = drawn(flows4(addresses, 2), Draw(2), [0] * 7 + [1] * 4 + [2])
