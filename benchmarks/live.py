@@ -135,6 +135,7 @@ class Sender:
             "generator",
             {"templates": len(leg.templates), "intervals": max(1, len(intervals))},
             {"flows": flows},
+            FRAME_SIZE=len(self._frame),
             HEAD_SIZE=kind.head,
             IPV6=int(kind.version == 6),
             KINDS=len(leg.templates),
