@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from nfv.dataplane.statistics import Count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nfv.dataplane.statistics import Count
 
 _PREFIXES = ("", "k", "M", "G", "T")
 
