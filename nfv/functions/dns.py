@@ -35,14 +35,14 @@ quickest first; one that falls silent is asked last for 10 seconds.
 
 | | By |
 | --- | --- |
-| who is believed | own port and number for each query, question compared; on a wrong number by TCP (RFC 5452) |
-| what is believed | the answer's own chain of aliases and the SOA record, nothing beside it (RFC 2181, section 5.4.1) |
+| who is believed | RFC 5452: a port and a number for each query; after a wrong number, TCP |
+| what is believed | the answer's own aliases, and the SOA record (RFC 2181, section 5.4.1) |
 | negative answers | RFC 2308 |
 | stale answers | for 30 seconds each, when nobody answers within 1.8 seconds (RFC 8767) |
 | failures | remembered for 5 seconds (RFC 9520) |
 | equal queries at the same time | asked once |
 | DNSSEC | DO, CD and AD pass through; signatures are not validated here |
-| private reverse zones, `localhost`, `invalid`, `onion` | answered here (RFC 6303, 6761, 7686) unless a domain names them |
+| private reverse zones, `localhost` | answered here unless in a domain (RFC 6303, RFC 6761) |
 
 Remembered answers are given on the fast path, too, for a second each time, if `clients` is
 everybody (`[0.0.0.0/0, "::/0"]`), as the fast path does not look at who asks.
@@ -89,7 +89,6 @@ from nfv.chain.fields import (
 from nfv.chain.report import Report
 from nfv.functions.base import Function, FunctionConfig
 from nfv.services.dns import fastpath
-from nfv.services.dns.upstream import Server
 from nfv.services.dns.zone import Zone
 from nfv.services.dns.zonecheck import Finding, check_zone
 from nfv.services.dns.zonefile import (
@@ -127,14 +126,14 @@ def _parse_type(value: object) -> str:
     return text
 
 
-def _parse_server(value: object) -> Server:
+def _parse_server(value: object) -> str:
     text, at, port = text_of(value, "the address of a name server").partition("@")
     address = parse_address(text)
     if not at:
-        return Server(str(address))
+        return str(address)
     if not port.isascii() or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
         raise refusal(f"'{port}' is not a port", f"write {address}@5353")
-    return Server(str(address), int(port))
+    return f"{address}@{int(port)}"
 
 
 def _parse_line(value: object) -> str:
@@ -153,7 +152,7 @@ RecordType = Annotated[
     str, PlainValidator(_parse_type), text_schema("type of the record", "A", "MX", "TXT")
 ]
 ServerAddress = Annotated[
-    Server,
+    str,
     PlainValidator(_parse_server),
     text_schema("address of a name server, or ADDRESS@PORT", "192.0.2.53", "2001:db8::53@5353"),
 ]

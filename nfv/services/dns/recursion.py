@@ -73,8 +73,8 @@ def _rules(forward: ForwardConfig, make: MakeSocket) -> dict[dns.name.Name, Rule
     return rules
 
 
-def _upstreams(servers: Sequence[Server], make: MakeSocket) -> list[Upstream]:
-    return [Upstream(server, make) for server in servers]
+def _upstreams(servers: Sequence[str], make: MakeSocket) -> list[Upstream]:
+    return [Upstream(Server.parse(server), make) for server in servers]
 
 
 def _subnets(topology: Topology) -> list[Network]:

@@ -41,6 +41,12 @@ class Server:
     address: str
     port: int = PORT
 
+    @classmethod
+    def parse(cls, text: str) -> Server:
+        """From ADDRESS or ADDRESS@PORT."""
+        address, _, port = text.partition("@")
+        return cls(address, int(port or PORT))
+
     def __str__(self) -> str:
         return self.address if self.port == PORT else f"{self.address}@{self.port}"
 
