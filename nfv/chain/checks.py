@@ -47,7 +47,10 @@ def check(draft: Draft, report: Report) -> None:
             message = f"'{name}' is the name of a SAP too"
             report.error(("vnfs", name), message, "rename one of them", key=True)
         if vnf:
-            vnf.check(report.at("vnfs", name))
+            at = report.at("vnfs", name)
+            vnf.check(at)
+            inside = (key for key, chain in draft.chains.items() if chain and name in chain.path)
+            vnf.check_chains(list(inside), at)
     for name, chain in draft.chains.items():
         if chain:
             _check_chain(draft, chain, report.at("chains", name))
@@ -186,7 +189,7 @@ def _check_segments(draft: Draft, ends: Mapping[str, End], report: Report) -> No
             joined = segments.get(near, {near}) | segments.get(far, {far})
             segments.update(dict.fromkeys(joined, joined))
     for segment in {id(segment): segment for segment in segments.values()}.values():
-        owners: dict[Address, str] = {}
+        owners = _inside(draft, segment)
         for entry in (entry for entry in ends if entry in segment):
             end = ends[entry]
             for index, address in enumerate(end.addresses):
@@ -194,6 +197,18 @@ def _check_segments(draft: Draft, ends: Mapping[str, End], report: Report) -> No
                 if owner != entry:
                     message = f"{address.ip} is the address of {owner} too, on the same segment"
                     report.error((*end.path, "ip", index), message)
+
+
+def _inside(draft: Draft, segment: set[str]) -> dict[Address, str]:
+    """The addresses of functions that stand in the chains of a segment, with their owners."""
+    return {
+        address: name
+        for chain in draft.chains.values()
+        if chain and not segment.isdisjoint(chain.path)
+        for name in chain.path[1:-1]
+        if (vnf := draft.vnfs.get(name)) is not None
+        for address in vnf.addresses
+    }
 
 
 def _check_macs(ends: Mapping[str, End], report: Report) -> None:

@@ -15,7 +15,7 @@ from nfv.errors import ExitCode, NfvError
 VERBS = {
     "Declare": ("validate", "render", "schema"),
     "Change": ("plan", "apply", "destroy"),
-    "Observe": ("ls", "inspect", "stats", "exec"),
+    "Observe": ("ls", "inspect", "stats", "exec", "tell"),
     "This machine": ("doctor", "completion"),
 }
 """Verbs by the section of the help that lists them; each is imported when it is needed."""

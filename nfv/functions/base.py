@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from pydantic import Field
@@ -64,6 +65,14 @@ class Function(Generic[ConfigT]):
 
         Each part of the configuration checks itself. Paths are relative to the function's keys.
         """
+
+    def check_chains(self, chains: Collection[str], report: Report) -> None:
+        """Report what does not fit the chains that the function stands in."""
+
+    @property
+    def addresses(self) -> Sequence[IPv4Address | IPv6Address]:
+        """Addresses of its own on the chains that it stands in."""
+        return ()
 
     @property
     def routes(self) -> Sequence[Any]:
