@@ -165,6 +165,9 @@ def _ends(draft: Draft) -> Iterator[tuple[str, End]]:
             path = ("vnfs", name, "interfaces", key)
             end = End(path, interface.ip, interface.mtu, interface.mac)
             yield str(Attachment(name, key)), end
+        if vnf and vnf.addresses:
+            mac = getattr(vnf.config, "mac", None)
+            yield name, End(("vnfs", name), vnf.addresses, 0, mac)
 
 
 def _check_mtus(draft: Draft, ends: Mapping[str, End], report: Report) -> None:
@@ -187,9 +190,11 @@ def _check_segments(draft: Draft, ends: Mapping[str, End], report: Report) -> No
         if chain and len(chain.path) > 1:
             near, far = chain.path[0], chain.path[-1]
             joined = segments.get(near, {near}) | segments.get(far, {far})
-            segments.update(dict.fromkeys(joined, joined))
+            joined |= set(chain.path[1:-1])  # which may have addresses of their own
+            ends_ = [entry for entry in joined if entry in segments or entry in (near, far)]
+            segments.update(dict.fromkeys(ends_, joined))
     for segment in {id(segment): segment for segment in segments.values()}.values():
-        owners = _inside(draft, segment)
+        owners: dict[Address, str] = {}
         for entry in (entry for entry in ends if entry in segment):
             end = ends[entry]
             for index, address in enumerate(end.addresses):
@@ -197,18 +202,6 @@ def _check_segments(draft: Draft, ends: Mapping[str, End], report: Report) -> No
                 if owner != entry:
                     message = f"{address.ip} is the address of {owner} too, on the same segment"
                     report.error((*end.path, "ip", index), message)
-
-
-def _inside(draft: Draft, segment: set[str]) -> dict[Address, str]:
-    """The addresses of functions that stand in the chains of a segment, with their owners."""
-    return {
-        address: name
-        for chain in draft.chains.values()
-        if chain and not segment.isdisjoint(chain.path)
-        for name in chain.path[1:-1]
-        if (vnf := draft.vnfs.get(name)) is not None
-        for address in vnf.addresses
-    }
 
 
 def _check_macs(ends: Mapping[str, End], report: Report) -> None:

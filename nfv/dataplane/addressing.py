@@ -61,11 +61,6 @@ def desired_routes(topology: Topology, wiring: Wiring, node: str) -> list[Wanted
     return found
 
 
-def is_client(topology: Topology, node: str) -> bool:
-    """Whether a node is a host that gets its address by DHCP."""
-    return getattr(topology.saps.get(node), "dhcp", False)
-
-
 def node_changes(
     topology: Topology, wiring: Wiring, there: Collection[Attachment], seen: Observation
 ) -> Iterator[Change]:
@@ -89,9 +84,7 @@ def _addresses(topology: Topology, port: Port, fresh: bool, seen: Observation) -
     where, device = port.inner.netns, port.inner.name
     view = seen.get(where)
     wanted = desired_addresses(topology, port)
-    there = set() if view is None or fresh else view.addresses_of(device, wanted)
-    if is_client(topology, port.attachment.node):
-        there = {address for address in there if ":" in address}  # IPv4 is its DHCP client's
+    there = set() if view is None or fresh else view.lasting_of(device, wanted)
     steps = [_address(where, device, text, True) for text in wanted if text not in there]
     steps += [_address(where, device, text, False) for text in sorted(there - set(wanted))]
     yield from _change(topology, port.attachment.node, fresh, f"addresses of {device}", steps)

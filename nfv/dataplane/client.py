@@ -41,7 +41,7 @@ def main(topology: str, sap: str) -> None:
     words = [word for pair in options.items() for word in pair]
     with netns.entered(names.node_netns(topology, sap)):
         # In the foreground, giving the address back at the end.
-        os.execv(busybox, ["udhcpc", "-f", "-R", *words, "-O", "staticroutes", "-O", "mtu"])
+        os.execv(busybox, ["udhcpc", "-f", "-R", *words, "-O", "staticroutes"])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from nfv.chain.topology import Topology
 from nfv.dataplane import state
-from nfv.dataplane.addressing import is_client
 from nfv.dataplane.daemon import Daemon
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.transaction import Step
@@ -27,7 +26,7 @@ def daemon(topology: str, sap: str) -> Daemon:
 def changes(topology: Topology, former: Topology | None) -> Iterator[Change]:
     """Start the clients that do not run, once packets flow; end those that are not wanted."""
     name = topology.name
-    wanted = [sap for sap in topology.saps if is_client(topology, sap)]
+    wanted = [sap for sap, found in topology.saps.items() if getattr(found, "dhcp", False)]
     for sap in wanted:
         if not daemon(name, sap).is_running():
             known = former is not None and sap in former.saps

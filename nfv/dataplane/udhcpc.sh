@@ -23,7 +23,6 @@ bound | renew)
         [ "$old" = "$ip/$mask" ] || ip address delete "$old" dev "$interface"
     done
     ip address replace "$ip/$mask" dev "$interface" valid_lft "$lease" preferred_lft "$lease"
-    [ -z "${mtu-}" ] || ip link set dev "$interface" mtu "$mtu"
     if [ -n "${staticroutes-}" ]; then
         # shellcheck disable=SC2086 # a list of words
         routes $staticroutes

@@ -104,7 +104,7 @@ def _program(name: str, body: list[str], keep: list[str]) -> str:
         "",
         "\tpkt = nf_packets.lookup(&index);",
         "\tif (!pkt)",
-        "\t\treturn XDP_DROP;",
+        "\t\treturn HOOK_DROP;",
         *indent(body),
         *(["\tgoto out;", "keep:", *indent(keep)] if "goto keep;" in ends else []),
         "out:",

@@ -98,7 +98,7 @@ class Walks:
         self._places = 0
         self._room = self.stages
         self.link("program", entry.attachment, REJECT)  # ENTRY_REJECT_JUMP
-        self._write(MAIN, lambda: [*self._begin(), *self._walks()])
+        self._write(MAIN, lambda: ["hook_open(ctx);", *self._begin(), *self._walks()])
         self._ways = [way for way in self._ways if way.places]
         if self._ways:
             self._write(REJECT, self._reject)
@@ -161,7 +161,7 @@ class Walks:
     def _jump(self, name: str) -> list[str]:
         """Go on in another program."""
         return [
-            f"nf_jumps.call(ctx, {self.link('program', self.entry.attachment, name)});",
+            f"hook_jump(ctx, {self.link('program', self.entry.attachment, name)});",
             "verdict = nf_drop(pkt, NF_REASON_LOOP);",
             "goto out;",
         ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from pydantic import Field
 
 from nfv.chain.addressing import check_addresses, check_mtu
 from nfv.chain.fields import InterfaceAddress, Mac, Model, Mtu, OneOrMore
+from nfv.chain.files import Files
 from nfv.chain.report import Report
 from nfv.ebpf.connections import HashMap, Occupancy
 from nfv.ebpf.tables import Maps
@@ -51,6 +51,7 @@ class Function(Generic[ConfigT]):
 
     name: str
     config: ConfigT
+    files: Files = field(default_factory=Files, repr=False)  # those that it has read
 
     def __init_subclass__(cls) -> None:
         cls.type = cls.__module__.rpartition(".")[2]
@@ -70,8 +71,8 @@ class Function(Generic[ConfigT]):
         """Report what does not fit the chains that the function stands in."""
 
     @property
-    def addresses(self) -> Sequence[IPv4Address | IPv6Address]:
-        """Addresses of its own on the chains that it stands in."""
+    def addresses(self) -> tuple[InterfaceAddress, ...]:
+        """Addresses that it answers at itself, as a bump in the wire."""
         return ()
 
     @property

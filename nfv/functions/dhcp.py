@@ -5,6 +5,23 @@ which it answers ARP and ping. What clients and relay agents send to a server it
 chain and answers, or drops; all else passes. Answers go back along the chain, through the functions
 between it and the client.
 
+| | By |
+| --- | --- |
+| server | RFC 2131: which address, OFFER and ACK that agree, DECLINE, RELEASE, INFORM, and when a NAK |
+| options | RFC 2132, by name or by number; long ones (RFC 3396), overload, what clients ask for |
+| routes | RFC 3442 |
+| clients | by identifier, else hardware address; the identifier is sent back (RFC 6842) |
+| relay agents | RFC 1542; option 82 is sent back (RFC 3046), the link that they select (RFC 3527) |
+| names of clients | option 12, or 81 (RFC 4702) |
+| network boot | next server and file, by vendor class, user class (RFC 3004), architecture (RFC 4578) |
+| rapid commit | RFC 4039 |
+
+`nfvctl inspect TOPOLOGY NAME` lists the leases, `nfvctl tell TOPOLOGY NAME release ip=ADDRESS` ends
+one. Each change of a lease is a line of JSON in `/var/lib/nfv/TOPOLOGY/NAME/events.jsonl`.
+
+Hosts cannot exhaust the addresses of others: one access point, or relay agent, has `limit` leases,
+and what comes without a relay agent must come from the station that it names.
+
 A lease is on disk (SQLite, synced) before its ACK leaves. Leases survive whatever ends the worker,
 a restart of the machine and changes of the topology; `nfvctl destroy` removes them. One outside all
 pools, after a pool has shrunk, runs out and is not renewed.
@@ -25,13 +42,24 @@ Limits, and why:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from ipaddress import IPv4Address
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Annotated
 
 from pydantic import Field, PlainValidator
 
-from nfv.chain.fields import Mac, Many, Model, Name, OneOrMore, refusal, text_of, text_schema
+from nfv.chain.fields import (
+    InterfaceAddress,
+    Mac,
+    Many,
+    Model,
+    Name,
+    OneOrMore,
+    parse_interface_address,
+    refusal,
+    text_of,
+    text_schema,
+)
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.ebpf.tables import Maps
 from nfv.functions.base import Function, FunctionConfig
@@ -82,6 +110,18 @@ def _parse_client_id(value: object) -> bytes:
     return found
 
 
+def _parse_interface_address4(value: object) -> IPv4Interface:
+    address = parse_interface_address(value)
+    if not isinstance(address, IPv4Interface):
+        raise refusal(f"{address} is not an IPv4 address", "this function serves IPv4 only")
+    return address
+
+
+InterfaceAddress4 = Annotated[
+    IPv4Interface,
+    PlainValidator(_parse_interface_address4),
+    text_schema("IPv4 address with prefix length", "10.0.1.2/24"),
+]
 Range = Annotated[
     AddressRange,
     PlainValidator(_parse_range),
@@ -164,7 +204,7 @@ class Subnet(Told):
     chains: OneOrMore[Name] = Field(
         (),
         description="chains whose hosts are on it; by default those with an address of it at one "
-        "end, or if there are none, one of `address`",
+        "end, or if there are none, one of `ip`",
     )
     lease: LeaseSeconds | None = Field(None, description="instead of the function's")
 
@@ -193,9 +233,10 @@ class Subnet(Told):
 class DhcpConfig(FunctionConfig, Told):
     """A DHCP server: its addresses, and the subnets of its clients."""
 
-    address: Annotated[OneOrMore[Address4], Field(max_length=OWN_ADDRESSES)] = Field(
+    ip: Annotated[OneOrMore[InterfaceAddress4], Field(max_length=OWN_ADDRESSES)] = Field(
         description="own addresses, best one on each subnet of hosts; they identify the server"
     )
+    mac: Mac | None = Field(None, description="MAC address; by default derived from the names")
     subnets: Annotated[Many[Subnet], Field(max_length=MAX_SUBNETS)] = Field(
         description="subnets of clients, on the chains or behind relay agents"
     )
@@ -211,9 +252,6 @@ class DhcpConfig(FunctionConfig, Told):
     )
     rapid_commit: Annotated[bool, Field(strict=True)] = Field(
         False, description="true: give a lease at once to clients that ask so (RFC 4039)"
-    )
-    probe: Annotated[bool, Field(strict=True)] = Field(
-        False, description="true: before an offer ask by ARP whether somebody uses the address"
     )
     guard: Annotated[bool, Field(strict=True)] = Field(
         True, description="false: let answers of other DHCP servers pass"
@@ -232,8 +270,8 @@ class Dhcp(Function[DhcpConfig]):
     service = "nfv.services.dhcp.service"
 
     @property
-    def addresses(self) -> Sequence[IPv4Address]:
-        return self.config.address
+    def addresses(self) -> tuple[InterfaceAddress, ...]:
+        return self.config.ip
 
     def defines(self) -> Mapping[str, int]:
         return {"GUARD": int(self.config.guard)}
@@ -243,7 +281,7 @@ class Dhcp(Function[DhcpConfig]):
 
     def fill(self, maps: Maps, counters: Mapping[str, int], before: Mapping[str, int]) -> None:
         size = 4 * OWN_ADDRESSES
-        packed = b"".join(address.packed for address in self.config.address)
+        packed = b"".join(address.ip.packed for address in self.config.ip)
         maps.memory("own")[:size] = packed.ljust(size, b"\0")
 
     def check_chains(self, chains: Collection[str], report: Report) -> None:
@@ -285,11 +323,12 @@ class Dhcp(Function[DhcpConfig]):
 
     def _check_reservations(self, report: Report) -> None:
         seen: dict[object, str] = {}
+        own = {address.ip for address in self.config.ip}
         for index, subnet in enumerate(self.config.subnets):
             for number, found in enumerate(subnet.reservations):
                 at = report.at("subnets", index, "reservations", number)
                 where = f"subnets[{index}].reservations[{number}]"
-                if found.ip in self.config.address:
+                if found.ip in own:
                     at.error(("ip",), f"{found.ip} is the function's own address")
                 first = seen.setdefault(found.ip, where)
                 if first != where:

@@ -3,18 +3,7 @@
 #ifndef NFV_NF_H
 #define NFV_NF_H
 
-#include <uapi/linux/bpf.h>
-#include <uapi/linux/if_ether.h>
-#include <uapi/linux/icmp.h>
-#include <uapi/linux/icmpv6.h>
-#include <uapi/linux/in.h>
-#include <uapi/linux/ip.h>
-#include <uapi/linux/ipv6.h>
-#include <uapi/linux/tcp.h>
-#include <uapi/linux/udp.h>
-
-/* What a program is called with: a frame, by the hook that the program is attached to. */
-typedef struct xdp_md nf_ctx;
+#include "hook.h"
 
 /*
  * A constant that is known when the program is loaded, not when it is compiled: a port number, an
@@ -105,8 +94,9 @@ enum nf_fragment {
 struct nf_packet {
 	u32 src[4]; /* IPv4 in src[0] */
 	u32 dst[4];
-	u32 frame_length;  /* with the Ethernet header */
-	u32 packet_length; /* as the IP header says, from the IP header on */
+	struct hook_wire wire; /* unless HOOK_WHOLE, where frame_length says it */
+	u32 frame_length;      /* with the Ethernet header */
+	u32 packet_length;     /* as the IP header says, from the IP header on */
 	u32 fragment_id;
 	u32 egress; /* port to leave by */
 	u32 tx;     /* port at the end of the egress chain, or where its walk goes on */
@@ -169,16 +159,6 @@ static __always_inline int nf_answer(struct nf_packet *pkt, u8 reason)
 	return NF_ANSWER;
 }
 
-/* The length of the frame, also where it lies in several pages. */
-static __always_inline u32 nf_length(nf_ctx *ctx)
-{
-#ifdef NFV_FRAGS
-	return bpf_xdp_get_buff_len(ctx);
-#else
-	return ctx->data_end - ctx->data;
-#endif
-}
-
 /* `size` bytes at an offset of the frame, or NULL if it ends before. */
 static __always_inline void *nf_at(nf_ctx *ctx, u32 offset, u32 size)
 {
@@ -193,10 +173,27 @@ static __always_inline void *nf_l3(nf_ctx *ctx, u32 size)
 	return nf_at(ctx, sizeof(struct ethhdr), size);
 }
 
-static __always_inline void nf_add(struct nf_counter *counter, u32 bytes)
+static __always_inline void nf_add(struct nf_counter *counter, const struct hook_wire *wire)
 {
+	counter->packets += wire->frames;
+	counter->bytes += wire->bytes;
+}
+
+/* Count a packet as what goes over the wire for it. */
+static __always_inline void nf_count(struct nf_counter *counter, const struct nf_packet *pkt)
+{
+	if (!HOOK_WHOLE) {
+		nf_add(counter, &pkt->wire);
+		return;
+	}
 	counter->packets++;
-	counter->bytes += bytes;
+	counter->bytes += pkt->frame_length;
+}
+
+/* The length that an MTU limits. */
+static __always_inline u32 nf_largest(const struct nf_packet *pkt)
+{
+	return HOOK_WHOLE ? pkt->packet_length : pkt->wire.largest;
 }
 
 #endif /* NFV_NF_H */

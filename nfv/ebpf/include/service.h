@@ -26,7 +26,7 @@ static __always_inline int service_push(nf_ctx *ctx, struct nf_packet *pkt, u32 
 {
 	struct service_header *header;
 
-	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*header)))
+	if (hook_push(ctx, sizeof(*header)))
 		return nf_drop(pkt, NF_REASON_NONE);
 	header = nf_at(ctx, 0, sizeof(*header));
 	if (!header)
@@ -45,11 +45,11 @@ static __always_inline int service_pull(nf_ctx *ctx, struct nf_packet *pkt)
 	struct service_header *header = nf_at(ctx, 0, sizeof(*header));
 	u32 stage;
 
-	pkt->frame_length = nf_length(ctx);
+	pkt->frame_length = hook_length(ctx);
 	if (!header)
 		return -1;
 	stage = header->stage;
-	if (stage > 0xffff || bpf_xdp_adjust_head(ctx, (int)sizeof(*header)))
+	if (stage > 0xffff || hook_pull(ctx, sizeof(*header)))
 		return -1;
 	return stage;
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, WithJsonSchema
 
 from nfv.chain.fields import (
     Many,
@@ -75,7 +75,22 @@ Network4 = Annotated[
 Domain = Annotated[
     str, PlainValidator(parse_domain), text_schema("domain name", "lab.example", "example.org")
 ]
-Text = Annotated[str, PlainValidator(_parse_text), text_schema("text", "http://192.0.2.1/boot")]
+Text = Annotated[str, PlainValidator(_parse_text), text_schema("text")]
+Hex = Annotated[
+    bytes, PlainValidator(_parse_hex), text_schema("bytes in hexadecimal", "01:04:c0a80001")
+]
+Value = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": ["string", "integer"]},
+                {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1},
+            ],
+            "examples": ["192.0.2.1", 4011, "text"],
+        }
+    ),
+]
 Seconds = Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)]
 Byte = Annotated[int, Field(strict=True, ge=0, le=255)]
 Word = Annotated[int, Field(strict=True, ge=0, le=65535)]
@@ -95,10 +110,7 @@ class CustomOption(Model):
     type: Literal["ip", "uint8", "uint16", "uint32", "text", "domains", "hex"] = Field(
         description="how its value is sent"
     )
-    value: Any = Field(
-        description="the value, or for ip, numbers and domains a list of them",
-        examples=["192.0.2.1", 4011],
-    )
+    value: Value = Field(description="the value, or a list of them")
 
     def check(self, report: Report) -> None:
         if self.code in _OWN:
@@ -123,7 +135,7 @@ class CustomOption(Model):
 class Options(Model):
     """Options for clients, by name; the number of each is in brackets."""
 
-    time_offset: Annotated[int, Field(strict=True, ge=-(1 << 31), lt=1 << 31)] | None = Field(
+    time_offset: Annotated[int, Field(strict=True, ge=-(1 << 31), le=(1 << 31) - 1)] | None = Field(
         None, description="seconds east of Greenwich (2)"
     )
     routers: OneOrMore[Address4] = Field((), description="default gateways (3)")
@@ -141,9 +153,7 @@ class Options(Model):
     nis_domain: Text | None = Field(None, description="domain of NIS (40)")
     nis: OneOrMore[Address4] = Field((), description="NIS servers (41)")
     ntp: OneOrMore[Address4] = Field((), description="NTP servers (42)")
-    vendor: Annotated[bytes, PlainValidator(_parse_hex)] | None = Field(
-        None, description="vendor-specific information, hexadecimal (43)"
-    )
+    vendor: Hex | None = Field(None, description="vendor-specific information (43)")
     netbios: OneOrMore[Address4] = Field((), description="NetBIOS name servers (44)")
     netbios_type: Byte | None = Field(None, description="type of NetBIOS node (46)")
     smtp: OneOrMore[Address4] = Field((), description="SMTP servers (69)")

@@ -78,6 +78,7 @@ class Plan:
     def __init__(self, config: DhcpConfig, chains: Mapping[str, Collection[IPv4Address]]) -> None:
         """`chains` are those that the function stands in, with the addresses at their ends."""
         self.config = config
+        self.own = tuple(address.ip for address in config.ip)
         self._answerings: dict[tuple[int, tuple[str, ...], int], Answering] = {}
         self._links = [_link(config, subnets) for subnets in _grouped(config.subnets)]
         self._by_chain = {
@@ -129,7 +130,7 @@ class Plan:
         for link in self._links:
             if any(chain in place.config.chains for place in link.places):
                 return link
-        for addresses in (ends, self.config.address):
+        for addresses in (ends, self.own):
             for link in self._links:
                 if any(link.place_of(address) for address in addresses):
                     return link
@@ -148,7 +149,7 @@ def _grouped(subnets: Iterable[Subnet]) -> Iterator[list[Subnet]]:
 
 
 def _link(config: DhcpConfig, subnets: Sequence[Subnet]) -> Link:
-    own = config.address
+    own = [address.ip for address in config.ip]
     near = next((one for one in own if any(one in subnet.network for subnet in subnets)), own[0])
     places = tuple(_place(config, subnet, near) for subnet in subnets)
     reservations = {
@@ -161,7 +162,7 @@ def _link(config: DhcpConfig, subnets: Sequence[Subnet]) -> Link:
 
 
 def _place(config: DhcpConfig, subnet: Subnet, server: IPv4Address) -> Place:
-    closed = {int(found.ip) for found in subnet.reservations} | {int(own) for own in config.address}
+    closed = {int(found.ip) for found in subnet.reservations} | {int(own.ip) for own in config.ip}
     routers = (*config.options.routers, *subnet.options.routers)
     closed.update(int(router) for router in routers)
     pools = tuple(

@@ -159,7 +159,7 @@ class Server:
         server = message.address(Option.SERVER_ID)
         wanted = message.address(Option.REQUESTED_ADDRESS)
         if Option.SERVER_ID in message.options:
-            if server not in self._plan.config.address:
+            if server not in self._plan.own:
                 self._lose(case)
             return self._select(case, wanted or message.ciaddr)
         if wanted is not None and not int(message.ciaddr):
@@ -237,7 +237,7 @@ class Server:
 
     def _is_for_us(self, case: _Case) -> bool:
         """Whether a message that is not answered names this server."""
-        return case.message.address(Option.SERVER_ID) in self._plan.config.address
+        return case.message.address(Option.SERVER_ID) in self._plan.own
 
     def _held(self, case: _Case, address: IPv4Address) -> Lease | None:
         """The lease of an address, if it is in force and the client's."""

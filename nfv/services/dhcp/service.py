@@ -48,7 +48,7 @@ class DhcpService(Service):
         self._events = Events(place.data / EVENTS)
         self._server: Server | None = None
         self._own: frozenset[IPv4Address] = frozenset()
-        self._mac = bytes.fromhex(names.mac(place.topology, place.function).replace(":", ""))
+        self._mac = b""
         self._chains: list[str] = []  # by stage
         self._ports: dict[int, str] = {}
         self._timer = asyncio.get_running_loop().call_later(_EXPIRY_INTERVAL, self._expire)
@@ -60,7 +60,9 @@ class DhcpService(Service):
         self._chains = [walk.chain for walk in stages]
         applied = state.load(self._place.topology)
         self._ports = {number: name for name, number in applied.ports.items()} if applied else {}
-        self._own = frozenset(function.config.address)
+        mac = function.config.mac or names.mac(topology.name, function.name)
+        self._mac = bytes.fromhex(mac.replace(":", ""))
+        self._own = frozenset(address.ip for address in function.config.ip)
         plan = Plan(function.config, {chain: _ends(topology, chain) for chain in self._chains})
         if self._server is None:
             self._server = Server(plan, self._leases, self._clock)
