@@ -1,5 +1,6 @@
 #!/bin/sh
 # Called by udhcpc with what it has got: sets the address and routes of $interface.
+# shellcheck disable=SC2154 # the variables come from udhcpc
 set -eu
 
 routes() { # pairs of destination and next hop

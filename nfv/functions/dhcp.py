@@ -7,13 +7,13 @@ between it and the client.
 
 | | By |
 | --- | --- |
-| server | RFC 2131: which address, OFFER and ACK that agree, DECLINE, RELEASE, INFORM, and when a NAK |
+| server | RFC 2131: allocation, OFFER and ACK that agree, DECLINE, RELEASE, INFORM, when a NAK |
 | options | RFC 2132, by name or by number; long ones (RFC 3396), overload, what clients ask for |
 | routes | RFC 3442 |
 | clients | by identifier, else hardware address; the identifier is sent back (RFC 6842) |
 | relay agents | RFC 1542; option 82 is sent back (RFC 3046), the link that they select (RFC 3527) |
 | names of clients | option 12, or 81 (RFC 4702) |
-| network boot | next server and file, by vendor class, user class (RFC 3004), architecture (RFC 4578) |
+| network boot | next server, file; by vendor class, user class (RFC 3004), system (RFC 4578) |
 | rapid commit | RFC 4039 |
 
 `nfvctl inspect TOPOLOGY NAME` lists the leases, `nfvctl tell TOPOLOGY NAME release ip=ADDRESS` ends
