@@ -38,7 +38,7 @@
 #line 15 "action.h"
 #line 15 "flow.h"
 #line 1 "service.h"
-#line 10 "service.h"
+#line 11 "service.h"
 #define F0_GUARD 1
 #line 1 "report.h"
 #line 4 "report.h"

@@ -40,7 +40,7 @@
 #line 15 "action.h"
 #line 15 "flow.h"
 #line 1 "service.h"
-#line 10 "service.h"
+#line 11 "service.h"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
