@@ -19,7 +19,7 @@ from benchmarks.traffic import Traffic
 _FLOWS, _RULES = sweeps.FLOWS, sweeps.RULES
 
 _BULK_ROUNDS, _BULK_SECONDS = 10, 2
-_COST_ROUNDS = 3
+_COST_ROUNDS, _QUICK_COST_ROUNDS = 3, 1
 _QUICK_SAPS = {1: 3, 10: 3}
 _SAPS = {1: 3, 10: 3, 100: 3, 1000: 1}
 """Rounds by number of SAPs."""
@@ -74,8 +74,8 @@ def _bulk(full: bool, effort: Effort, progress: Progress) -> Found:
     yield from bulk.measure(built, rounds, _BULK_SECONDS if full else 1, progress)
 
 
-def _programs(_full: bool, _effort: Effort, progress: Progress) -> Found:
-    yield from costs.programs(_COST_ROUNDS, _RULES, progress)
+def _programs(full: bool, _effort: Effort, progress: Progress) -> Found:
+    yield from costs.programs(_COST_ROUNDS if full else _QUICK_COST_ROUNDS, _RULES, progress)
 
 
 def _apply(full: bool, _effort: Effort, progress: Progress) -> Found:

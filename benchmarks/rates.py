@@ -85,7 +85,7 @@ class Lane:
 
     def warm_up(self) -> None:
         """Send until caches and tables are as they are when it goes on like that."""
-        seconds = 2 * self.feed.flows / self.rate
+        seconds = 2 * self.feed.flows / self.rate if self.feed.established else 0.0
         self.sender.send(
             int(self.rate * min(max(seconds, _SHORTEST_WARM_UP), _LONGEST_WARM_UP)) + 1
         )
