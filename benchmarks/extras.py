@@ -13,7 +13,7 @@ from benchmarks import bulk, chains, cores, costs, latency, sweeps, ways
 from benchmarks.figures import Figure
 from benchmarks.frames import Kind
 from benchmarks.runs import Effort, Progress, Result
-from benchmarks.sequences import Draw
+from benchmarks.sequences import Addresses, Draw
 from benchmarks.traffic import Traffic
 
 _FLOWS, _RULES = sweeps.FLOWS, sweeps.RULES
@@ -48,8 +48,11 @@ def extras() -> list[Extra]:
 
 def _cores(_full: bool, effort: Effort, progress: Progress) -> Found:
     """Two cores have different flows, as where a network card spreads them."""
-    halves = np.array_split(sweeps.addresses(4), 2)
-    traffics = [Traffic(Kind(), Draw(_FLOWS), half) for half in halves]
+
+    def half(number: int) -> Addresses:
+        return np.array_split(sweeps.addresses(), 2)[number]
+
+    traffics = [Traffic(Kind(), Draw(_FLOWS), partial(half, number)) for number in (0, 1)]
     built = sweeps.routed({**sweeps.stateful(_RULES, 2 * _FLOWS), ways.LINUX: ways.linux})
     yield from cores.measure(built, traffics, effort, progress)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -68,7 +68,7 @@ def tables() -> tuple[Table, ...]:
 
 
 @cache
-def addresses(version: int) -> Addresses:
+def addresses(version: int = 4) -> Addresses:
     """Where the flows lead to."""
     (table,) = (found for found in tables() if found.version == version)
     return np.unique(routes.destinations(table, 2 * DESTINATIONS))[:DESTINATIONS]
@@ -76,12 +76,12 @@ def addresses(version: int) -> Addresses:
 
 def udp(flows: int, sizes: tuple[int, ...] = (60,)) -> Traffic:
     """Established UDP over IPv4."""
-    return Traffic(Kind(sizes=sizes), Draw(flows), addresses(4))
+    return Traffic(Kind(sizes=sizes), Draw(flows), addresses)
 
 
 def routed(built: Mapping[str, Builder]) -> dict[str, Builder]:
     """The ways, their routers with the usual routes."""
-    return {name: ways.with_routes(builder, tables()) for name, builder in built.items()}
+    return {name: ways.with_routes(builder, tables) for name, builder in built.items()}
 
 
 def stateful(rule_count: int, flows: int) -> dict[str, Builder]:
@@ -106,8 +106,8 @@ def _overview() -> Sweep:
     }
     traffics = (
         udp(FLOWS),
-        Traffic(Kind(Protocol.TCP), Draw(FLOWS), addresses(4)),
-        Traffic(Kind(Protocol.UDP, 6), Draw(FLOWS), addresses(6)),
+        Traffic(Kind(Protocol.TCP), Draw(FLOWS), addresses),
+        Traffic(Kind(Protocol.UDP, 6), Draw(FLOWS), partial(addresses, 6)),
     )
     held = f"firewall of {RULES} rules, router of {ROUTES:,} routes, NAT, {FLOWS:,} flows"
     point = Point("", routed(built), traffics, quick=True)
@@ -146,20 +146,24 @@ def _rules() -> Sweep:
 
 def _routes(version: int, counts: Sequence[int]) -> Sweep:
     def point(count: int) -> Point:
-        table = routes.table(version, count)
+        table = cache(partial(routes.table, version, count))
         built = {
             ways.OURS: ways.ours(chains.router),
             ways.FIB: ways.fib,
             ways.LINUX: ways.linux,
         }
         kind = Kind(version=version)
-        some = routes.destinations(table, _ACTIVE)
-        all_ = routes.destinations(table, LENGTH)
+
+        def leading(destinations: int) -> Callable[[], Addresses]:
+            return lambda: routes.destinations(table(), destinations)
+
         traffics = (
-            Traffic(kind, Draw(_ACTIVE), some, False, "64k active destinations"),
-            Traffic(kind, Draw(LENGTH, once=True), all_, False, "uniform destinations"),
+            Traffic(kind, Draw(_ACTIVE), leading(_ACTIVE), False, "64k active destinations"),
+            Traffic(kind, Draw(LENGTH, once=True), leading(LENGTH), False, "uniform destinations"),
         )
-        full = {name: ways.with_routes(builder, [table]) for name, builder in built.items()}
+        full = {
+            name: ways.with_routes(builder, lambda: [table()]) for name, builder in built.items()
+        }
         return Point(f"{count:,}", full, traffics, quick=count == counts[-1])
 
     held = "a router alone, 16 next hops"
@@ -170,7 +174,7 @@ def _routes(version: int, counts: Sequence[int]) -> Sweep:
 def _flows() -> Sweep:
     def point(count: int) -> Point:
         draws = [Draw(count)] if count == 1 else [Draw(count), Draw(count, _ZIPF)]
-        mixes = tuple(Traffic(Kind(), draw, addresses(4), label=draw.how) for draw in draws)
+        mixes = tuple(Traffic(Kind(), draw, addresses, label=draw.how) for draw in draws)
         built = routed(stateful(RULES, count))
         return Point(f"{count:,}", built, mixes, quick=count in (32_768, 1_000_000))
 
@@ -180,7 +184,7 @@ def _flows() -> Sweep:
 
 
 def _fresh() -> Sweep:
-    traffic = Traffic(Kind(), Draw(LENGTH, once=True), addresses(4), False, "new flows")
+    traffic = Traffic(Kind(), Draw(LENGTH, once=True), addresses, False, "new flows")
     built = stateful(RULES, 0)
     del built[ways.UNCACHED]
     point = Point("", routed(built), (traffic,), quick=True, seconds=_FRESH_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.frames import Kind, Protocol
@@ -12,14 +13,14 @@ from benchmarks.sequences import Addresses, Draw, drawn, flows4, flows6
 
 @dataclass(frozen=True)
 class Traffic:
-    """What is sent: frames of a kind, of flows that are drawn, to addresses.
+    """What is sent: frames of a kind, of flows that are drawn, to addresses when they are wanted.
 
     `established` flows have been answered before they are measured.
     """
 
     kind: Kind
     draw: Draw
-    addresses: Addresses
+    addresses: Callable[[], Addresses]
     established: bool = True
     label: str = ""
 
@@ -34,7 +35,7 @@ class Traffic:
     def feed(self, loader: Loader) -> Feed:
         """The flows where senders read them."""
         make = flows4 if self.kind.version == 4 else flows6
-        flows = make(self.addresses, self.draw.flows)
+        flows = make(self.addresses(), self.draw.flows)
         once = loader.sequence(flows.tobytes())
         if self.draw.once:
             return Feed(self.kind, self.draw.flows, once, once, self.established)
