@@ -21,6 +21,7 @@
 
 #define FLOW_TCP_FLAGS 0x17 /* FIN, SYN, RST, ACK */
 #define FLOW_TCP_ACK 0x10
+#define FLOW_TCP_OTHERS 0xe8      /* PSH, URG, ECE, CWR: rules may ask for them */
 #define FLOW_IPV4_PLAIN 0x45      /* version 4, no options */
 #define FLOW_IPV4_FRAGMENT 0x3fff /* offset, and that more follow */
 #define FLOW_TCP_BYTES 14         /* of a TCP header, up to its flags */
@@ -43,7 +44,7 @@ struct flow_key4 {
 	u32 ports;
 	u16 port; /* where it entered */
 	u8 protocol;
-	u8 used; /* an entry that was never written is no flow */
+	u8 used; /* flow_used(); an entry that was never written is no flow */
 };
 
 struct flow4 {
@@ -100,6 +101,12 @@ static __always_inline u32 flow_now(void)
 	return found ? found->epoch : 0;
 }
 
+/* Tells an entry that was written, and of TCP the flags with which a packet may take another way. */
+static __always_inline u8 flow_used(u8 protocol, u8 flags)
+{
+	return protocol == IPPROTO_TCP ? (flags & FLOW_TCP_OTHERS) | 1 : 1;
+}
+
 /* The first of the two entries that a flow may have; the other is its neighbour. */
 static __always_inline u32 flow_slot(u64 hash)
 {
@@ -124,7 +131,7 @@ static __always_inline int flow_is4(const struct flow4 *flow, const struct flow_
 {
 	return flow->key.src == key->src && flow->key.dst == key->dst &&
 	       flow->key.ports == key->ports && flow->key.port == key->port &&
-	       flow->key.protocol == key->protocol && flow->key.used;
+	       flow->key.protocol == key->protocol && flow->key.used == key->used;
 }
 
 static __always_inline int flow_is6(const struct flow6 *flow, const struct flow_key6 *key)
@@ -132,7 +139,7 @@ static __always_inline int flow_is6(const struct flow6 *flow, const struct flow_
 	return flow->key.src[0] == key->src[0] && flow->key.src[1] == key->src[1] &&
 	       flow->key.dst[0] == key->dst[0] && flow->key.dst[1] == key->dst[1] &&
 	       flow->key.ports == key->ports && flow->key.port == key->port &&
-	       flow->key.protocol == key->protocol && flow->key.used;
+	       flow->key.protocol == key->protocol && flow->key.used == key->used;
 }
 
 static __always_inline struct flow4 *flow_find4(const struct flow_key4 *key)
@@ -258,6 +265,7 @@ static __always_inline int flow_forward4(nf_ctx *ctx, struct ethhdr *eth, u32 po
 	key.ports = *(u32 *)l4;
 	key.port = port;
 	key.protocol = ip->protocol;
+	key.used = flow_used(ip->protocol, ip->protocol == IPPROTO_TCP ? l4[13] : 0);
 	flow = flow_find4(&key);
 	length = bpf_ntohs(ip->tot_len);
 	if (length < sizeof(*ip) + flow_least(ip->protocol))
@@ -298,6 +306,7 @@ static __always_inline int flow_forward6(nf_ctx *ctx, struct ethhdr *eth, u32 po
 	key.ports = *(u32 *)l4;
 	key.port = port;
 	key.protocol = ip->nexthdr;
+	key.used = flow_used(ip->nexthdr, ip->nexthdr == IPPROTO_TCP ? l4[13] : 0);
 	flow = flow_find6(&key);
 	length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	if (length < sizeof(*ip) + flow_least(ip->nexthdr))
@@ -339,6 +348,8 @@ static __always_inline void flow_begin(nf_ctx *ctx, struct nf_packet *pkt)
 	pkt->mtu = 0xffff;
 	pkt->fleeting = !pkt->has_l4 || pkt->options || pkt->fragment != NF_FRAGMENT_NONE ||
 			(pkt->protocol != IPPROTO_TCP && pkt->protocol != IPPROTO_UDP) ||
+			(pkt->protocol == IPPROTO_TCP &&
+			 (pkt->tcp_flags & FLOW_TCP_FLAGS) != FLOW_TCP_ACK) ||
 			(pkt->family == 6 &&
 			 pkt->l4_offset != sizeof(struct ethhdr) + sizeof(struct ipv6hdr));
 	if (eth)
@@ -396,7 +407,7 @@ static __always_inline void flow_keep4(const struct nf_packet *pkt, const struct
 	key.ports = pkt->sport | (u32)pkt->dport << 16;
 	key.port = port;
 	key.protocol = pkt->protocol;
-	key.used = 1;
+	key.used = flow_used(pkt->protocol, pkt->tcp_flags);
 	flow = flow_place4(&key);
 	if (!flow)
 		return;
@@ -415,7 +426,7 @@ static __always_inline void flow_keep6(const struct nf_packet *pkt, const struct
 	key.ports = pkt->sport | (u32)pkt->dport << 16;
 	key.port = port;
 	key.protocol = pkt->protocol;
-	key.used = 1;
+	key.used = flow_used(pkt->protocol, pkt->tcp_flags);
 	flow = flow_place6(&key);
 	if (!flow)
 		return;
