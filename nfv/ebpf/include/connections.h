@@ -295,12 +295,8 @@ static __always_inline int self_related(nf_ctx *ctx, struct nf_packet *pkt, u32 
 		found = self_find(pkt->family, &tuple);
 	if (!found)
 		return nf_drop(pkt, NF_REASON_INVALID);
-<<<<<<< HEAD
 	*counter = found->counter;
-	self_count(*counter, pkt->frame_length);
-=======
-	self_count(found->counter, pkt);
->>>>>>> main
+	self_count(*counter, pkt);
 	return NF_NEXT;
 }
 
