@@ -117,7 +117,7 @@ class Programs:
         unit = self.path.units[place]
         code = self.path.objects[unit.text].programs[program]
         idents = {}
-        for _, name in code.maps:
+        for name in sorted(code.names):
             found = self.path.maps.get(self.path.names.pin(unit, place, name))
             if found is None:
                 return None
@@ -130,7 +130,9 @@ class Programs:
         values = []
         for link in unit.links:
             node, interface = link.attachment.node, link.attachment.interface
-            if link.kind == "function":
+            if link.kind in self.path.constants:
+                values.append(self.path.constants[link.kind])
+            elif link.kind == "function":
                 values.append(self.path.numbers[node])
             elif link.kind == "interface":
                 values.append(list(self.path.topology.vnfs[node].interfaces).index(str(interface)))
@@ -170,7 +172,7 @@ class Programs:
             code = self.path.objects[unit.text].programs[program]
             fds = {
                 name: self.path.maps[self.path.names.pin(unit, place, name)].fd
-                for _, name in code.maps
+                for name in code.names
             }
             name = self._fingerprint(place, program)
             assert name is not None

@@ -197,7 +197,7 @@ class Bench:
         path = self._fastpath
         unit = path.units[place]
         code = path.objects[unit.text].programs[program]
-        pins = {name: path.names.pin(unit, place, name) for _, name in code.maps}
+        pins = {name: path.names.pin(unit, place, name) for name in code.names}
         fds = {name: path.maps[pin].fd for name, pin in pins.items()}
         flags = bpf.F_XDP_HAS_FRAGS if has_frags(self.topology) else 0
         bound = code.bind(fds, Programs(path).links(unit))
@@ -226,7 +226,7 @@ class Bench:
         """What packets of known flows add to the counters."""
         if (known := self._shared("paths")) is None:
             return Paths()
-        return paths.collect(known, self.shared("walked"))
+        return paths.collect(known, self.shared("actions"))
 
 
 def _by_reason(

@@ -95,7 +95,7 @@ def test_both_directions_of_tcp_once_it_is_established(bench: Bench, version: in
     before = remembered(bench)
     bench.run("lan", segment("A"))
     bench.run("wan", answer("A"))
-    bench.run("wan", answer("A"))
+    bench.run("wan", answer("PA"))
     assert remembered(bench) == before + 2  # the first of each direction made the entry or used it
     for flags in ("FA", "R", "RA", "S"):
         before = remembered(bench)
@@ -124,7 +124,6 @@ def test_flags_that_rules_ask_for_are_looked_at_in_each_packet(version: int) -> 
             segment = ip(version) / TCP(sport=4001, dport=80, flags=flags)
             frame = ether(bench, "left", "right") / segment
             assert bench.run("left", frame).reason == reason, flags
-        assert remembered(bench) == 1
 
 
 def test_what_is_no_plain_flow_always_walks(bench: Bench) -> None:

@@ -14,7 +14,8 @@ from tests.functions.bench import Bench
 from tests.property.model.verdicts import Key
 
 _CPUS = possible_cpus()
-_PATHS = sources.constant("flow.h", "FLOW_PATHS")
+_ACTIONS = sources.constant("action.h", "ACTION_PATHS")  # of each CPU
+_ACTION = struct.Struct("=QQ48x")  # struct action of action.h, which begins with its counter
 _FORWARDED = "forwarded"
 
 Naming = Callable[[int], Key | None]
@@ -24,13 +25,11 @@ Naming = Callable[[int], Key | None]
 class _Array:
     """Elements of a per-CPU array map, each a struct nf_counter, read in one system call."""
 
-    def __init__(self, found: Map, count: int, first: int = 0) -> None:
+    def __init__(self, found: Map, count: int) -> None:
         self._map = found
-        self.count = count
+        self._count = count
         self._values = ctypes.create_string_buffer(found.entry_size * count)
         self._keys = ctypes.create_string_buffer(4 * count)
-        self._before = ctypes.create_string_buffer(struct.pack("=I", max(first - 1, 0)), 8)
-        self._from_start = first == 0
         self._after = ctypes.create_string_buffer(8)
         self._stride = found.entry_size
         self.known = self._read()
@@ -38,11 +37,11 @@ class _Array:
     def _read(self) -> bytes:
         attr = struct.pack(
             "=QQQQIIQQ",
-            0 if self._from_start else ctypes.addressof(self._before),
+            0,
             ctypes.addressof(self._after),
             ctypes.addressof(self._keys),
             ctypes.addressof(self._values),
-            self.count,
+            self._count,
             self._map.fd,
             0,
             0,
@@ -56,11 +55,38 @@ class _Array:
         if now == before:
             return
         self.known = now
-        for index in range(self.count):
+        for index in range(self._count):
             start = index * stride
             if now[start : start + stride] != before[start : start + stride]:
                 new, old = (paths.total(values[start : start + stride]) for values in (now, before))
                 yield index, (new[0] - old[0], new[1] - old[1])
+
+
+class _Actions:
+    """The counters of the flow cache's actions, which programs share with user space."""
+
+    def __init__(self, actions: Map, numbers: Map) -> None:
+        self._actions = actions.memory()
+        self._numbers = numbers.memory()
+        self._known: dict[int, bytes] = {}
+
+    def changes(self) -> Iterator[tuple[int, Total]]:
+        """What was counted since the last time, by the place of the action."""
+        for cpu in range(_CPUS):
+            count = int.from_bytes(self._numbers[cpu * 8 : cpu * 8 + 8], "little")
+            first = cpu * _ACTIONS
+            now = self._actions[first * _ACTION.size : (first + count) * _ACTION.size]
+            before = self._known.get(cpu, b"")
+            if now != before:
+                self._known[cpu] = now
+                yield from _grown(first, now, before.ljust(len(now), b"\0"))
+
+
+def _grown(first: int, now: bytes, before: bytes) -> Iterator[tuple[int, Total]]:
+    pairs = zip(_ACTION.iter_unpack(now), _ACTION.iter_unpack(before), strict=True)
+    for place, (new, old) in enumerate(pairs, first):
+        if new != old:
+            yield place, (new[0] - old[0], new[1] - old[1])
 
 
 class Counters:
@@ -71,9 +97,10 @@ class Counters:
         self.hits = 0
         """Packets that the flow cache sent on."""
         fastpath = bench._fastpath
-        self._has_cache = fastpath.names.root / "numbers" in fastpath.maps
+        self._actions: _Actions | None = None
+        if fastpath.names.root / "actions" in fastpath.maps:
+            self._actions = _Actions(bench.shared("actions"), bench.shared("numbers"))
         self._arrays = list(self._named_arrays())
-        self._walked: dict[int, _Array] = {}
         self._paths: dict[int, bytes] = {}
         self._ports = {port.number: str(place) for place, port in bench.wiring.ports.items()}
         self._functions = {number: name for name, number in bench.numbers.items()}
@@ -126,42 +153,28 @@ class Counters:
 
     def _remembered(self) -> Iterator[tuple[Key, Total]]:
         """What packets of known flows add."""
-        for number, total in self._walks():
+        for place, total in self._actions.changes() if self._actions else ():
+            self.hits += total[0]
             found = Paths()
-            found.add(self._path(number), total)
+            found.add(self._path(place), total)
             for port, value in found.received.items():
                 yield ("received", self._ports[port], _FORWARDED), value
             for port, value in found.sent.items():
                 yield ("sent", self._ports[port]), value
-            for (function, place), value in found.counted.items():
+            for (function, index), value in found.counted.items():
                 vnf = self._functions[function]
-                if place == paths.WALK:
+                if index == paths.WALK:
                     yield ("reason", vnf, _FORWARDED), value
                     continue
-                key = self._rules(vnf)(place)
+                key = self._rules(vnf)(index)
                 if key:
                     yield key, value
 
-    def _walks(self) -> Iterator[tuple[int, Total]]:
-        """The paths that were taken without a walk."""
-        if not self._has_cache:
-            return
-        handed_out = struct.iter_unpack("=II", self._bench.shared("numbers")[0])
-        for cpu, (count, _) in enumerate(handed_out):
-            array = self._walked.get(cpu)
-            if array is not None:
-                for index, total in array.changes():
-                    self.hits += total[0]
-                    yield cpu * _PATHS + index, total
-            if count and (array is None or count != array.count):
-                walked = self._bench.shared("walked")
-                self._walked[cpu] = _Array(walked, count, cpu * _PATHS)
-
-    def _path(self, number: int) -> bytes:
-        if number not in self._paths:
+    def _path(self, place: int) -> bytes:
+        if place not in self._paths:
             items = self._bench.shared("paths").items()
             self._paths = {int.from_bytes(value, "little"): path for path, value in items}
-        return self._paths[number]
+        return self._paths[place]
 
 
 def _plus(one: Total | None, other: Total) -> Total:
