@@ -69,6 +69,7 @@ class _Actions:
         self._actions = actions.memory()
         self._numbers = numbers.memory()
         self._known: dict[int, bytes] = {}
+        list(self.changes())  # what was counted before
 
     def changes(self) -> Iterator[tuple[int, Total]]:
         """What was counted since the last time, by the place of the action."""
