@@ -359,6 +359,43 @@ def test_an_endless_replay_ends_when_interrupted(bench: Bench) -> None:
     assert report["packets"] == bench.entered("lan") - entered
 
 
+def test_a_topology_that_is_destroyed_meanwhile_is_told(bench: Bench) -> None:
+    text = "name: brief\nsaps: {a: {kind: tap}, b: {kind: tap}}\nchains: {wire: {path: [a, b]}}\n"
+    with applied(text, "brief") as lab:
+        capture = bench.capture(numbered(2))
+        process = started("replay", lab.name, f"a={capture}", "--pps", "100", "--loop", "0")
+        deadline = time.monotonic() + traffic.PATIENCE
+        while not lab.statistics().ports["a"].received:
+            assert time.monotonic() < deadline
+        lab.destroy()
+        _, err = process.communicate(timeout=traffic.PATIENCE)
+    assert process.returncode == ExitCode.FAILED
+    assert err == f"error: topology {lab.name} was destroyed while packets were sent\n"
+
+
+def test_what_runs_can_change_meanwhile(bench: Bench) -> None:
+    """No packet is lost while the programs of the port are exchanged."""
+    entered, arrived = bench.entered("lan"), received(bench)
+    process = started(
+        *("replay", bench.lab.name, f"lan={bench.capture(numbered(10))}", "--dst-mac", "auto"),
+        *("--pps", "5000", "--loop", "0", "--format", "json"),
+    )
+    deadline = time.monotonic() + traffic.PATIENCE
+    while bench.entered("lan") - entered < 100:
+        assert time.monotonic() < deadline
+    programs = bench.lab.programs()
+    bench.lab.edit("[lan, fw,", "[lan, fw, other,")
+    bench.lab.edit("vnfs:\n", "vnfs:\n  other: {type: firewall, default: accept}\n")
+    bench.lab.apply()
+    assert bench.lab.programs()["lan"] != programs["lan"]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=traffic.PATIENCE)
+    assert process.returncode == ExitCode.INTERRUPTED, err
+    report = json.loads(out)
+    assert report["packets"] == bench.entered("lan") - entered
+    assert received(bench) - arrived >= report["packets"]
+
+
 def test_a_terminal_shows_how_far_it_has_come(bench: Bench) -> None:
     ours, theirs = pty.openpty()
     words = ["replay", bench.lab.name, f"lan={bench.capture(numbered(300))}", "--dst-mac", "auto"]
