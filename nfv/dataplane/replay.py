@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -264,5 +263,6 @@ class Replay:
 
 def _most_chunks() -> int:
     """Chunks that frames may take at most, of about a MiB."""
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(_MOST_CHUNKS, max(_RING, available // _MEMORY_SHARE >> 20))
+    fields = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    (kibibytes,) = (int(number) for name, number, *_ in fields if name == "MemAvailable:")
+    return min(_MOST_CHUNKS, max(_RING, kibibytes // _MEMORY_SHARE >> 10))
