@@ -25,7 +25,7 @@
 #line 1 "parse.h"
 #line 7 "parse.h"
 #line 1 "service.h"
-#line 10 "service.h"
+#line 11 "service.h"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
