@@ -64,7 +64,7 @@ def compose(
     text = _FRAGS if has_frags(topology) else ""
     text += _sources(topology, walks) + '#line 1 "chain"\n'
     for name, body in walks.bodies.items():
-        is_quick = walks.cached and name == MAIN
+        is_quick = walks.quick and name == MAIN
         text += _function(name, body if is_quick else _walking(body, walks.keep))
     return Unit(text, programs, tuple(walks.links), instances, entry.walks)
 

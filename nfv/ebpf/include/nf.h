@@ -119,8 +119,9 @@ struct nf_packet {
 	u32 frame_length;      /* with the Ethernet header */
 	u32 packet_length;     /* as the IP header says, from the IP header on */
 	u32 fragment_id;
-	u32 egress; /* port to leave by */
-	u32 tx;     /* port at the end of the egress chain, or where its walk goes on */
+	u32 egress;   /* port to leave by */
+	u32 next_hop; /* of the last router, as it numbers them */
+	u32 tx;       /* port at the end of the egress chain, or where its walk goes on */
 	u32 place; /* in the walk, where the packet was rejected or answered, or where it resumes */
 	u32 epoch; /* of the tables, when the walk began */
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */

@@ -36,6 +36,7 @@ struct plain4 {
 	u64 first;     /* version, TOS, length */
 	u64 second;    /* identification, fragment */
 	u64 third;     /* TTL, protocol, checksum */
+	u64 length;    /* of the packet */
 };
 
 struct plain6 {
@@ -65,24 +66,31 @@ static __always_inline int plain_length(u64 frame, u64 length, u64 least)
 	return frame <= ETH_ZLEN && frame > length && length >= least;
 }
 
-/* Whether a frame with PLAIN_BYTES is plain IPv4; if so, what its headers say. */
-static __always_inline int plain_read4(nf_ctx *ctx, const u8 *frame, u64 name, struct plain4 *plain)
+/* Whether a frame with PLAIN_BYTES is IPv4 without options, with nothing behind it; read its header. */
+static __always_inline int plain_header4(nf_ctx *ctx, const u8 *frame, struct plain4 *plain)
 {
 	const u8 *ip = frame + PLAIN_IP;
-	u64 protocol, length;
 
 	plain->first = *(u32 *)ip;
 	plain->second = *(u32 *)(ip + 4);
 	plain->third = *(u32 *)(ip + 8);
 	plain->addresses = *(u64 *)(ip + 12);
-	if ((plain->first & 0xff) != PLAIN_IPV4 || plain->second >> 16 & PLAIN_FRAGMENT)
+	plain->length = hook_extent(ctx, bpf_ntohs(plain->first >> 16), 0);
+	return (plain->first & 0xff) == PLAIN_IPV4 &&
+	       plain_length(hook_length(ctx), plain->length + PLAIN_IP, PLAIN_BYTES);
+}
+
+/* Whether it is plain besides; `name` is PLAIN_NAME. */
+static __always_inline int plain_read4(nf_ctx *ctx, const u8 *frame, u64 name, struct plain4 *plain)
+{
+	u64 protocol;
+
+	if (!plain_header4(ctx, frame, plain) || plain->second >> 16 & PLAIN_FRAGMENT)
 		return 0;
-	length = hook_extent(ctx, bpf_ntohs(plain->first >> 16), 0);
 	protocol = plain->third >> 8 & 0xff;
 	plain->name = (name | (protocol & 1)) << 32 | *(u32 *)(frame + PLAIN_L4);
-	return plain_length(hook_length(ctx), length + PLAIN_IP, PLAIN_BYTES) &&
-	       plain_l4(frame + PLAIN_L4, (void *)(long)ctx->data_end, protocol,
-			length - sizeof(struct iphdr));
+	return plain_l4(frame + PLAIN_L4, (void *)(long)ctx->data_end, protocol,
+			plain->length - sizeof(struct iphdr));
 }
 
 /* Whether a frame with PLAIN_BYTES_IPV6 is plain IPv6; if so, what its headers say. */
