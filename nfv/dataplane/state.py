@@ -1,4 +1,7 @@
-"""What is known of an applied topology beyond what the kernel shows: /run/nfv/NAME and bpffs."""
+"""What is known of an applied topology beyond what the kernel shows: /run/nfv/NAME and bpffs.
+
+What services keep, /var/lib/nfv/NAME, outlives a restart of the machine, the rest does not.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from nfv.errors import InputError
 RUN = Path("/run/nfv")
 BPFFS = Path("/sys/fs/bpf")
 PINS = BPFFS / "nfv"
+DATA = Path("/var/lib/nfv")
 
 _FILE = "state.json"
 
@@ -33,15 +37,21 @@ class State:
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # VNF -> what -> place
     functions: Mapping[str, int] = field(default_factory=dict)  # VNF -> its number in paths
     changing: bool = False  # a change has begun: what tables hold is not known
+    files: Mapping[str, str] = field(default_factory=dict)  # those that the text names, by name
 
     def topology(self) -> Topology:
         """The topology as it was applied."""
-        return loads(self.text, self.file)
+        return loads(self.text, self.file, self.files)
 
 
 def directory(name: str) -> Path:
     """Files of an applied topology: state.json, lock, the agent's socket, lock and log."""
     return RUN / name
+
+
+def data(name: str) -> Path:
+    """What services keep for as long as the topology is applied, also when the machine restarts."""
+    return DATA / name
 
 
 def pins(name: str) -> Path:
@@ -88,8 +98,13 @@ def forget(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Remove all files of a topology: its state, its agent's, the records of its NICs."""
+    """Remove all files of a topology: its state, its daemons', the records of its NICs."""
     shutil.rmtree(directory(name), ignore_errors=True)
+
+
+def remove_data(name: str, function: str = "") -> None:
+    """Remove what the service of a function keeps, or all services of a topology."""
+    shutil.rmtree(data(name) / function, ignore_errors=True)
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from pydantic import Field
 
 from nfv.chain.addressing import check_addresses, check_mtu
 from nfv.chain.fields import InterfaceAddress, Mac, Model, Mtu, OneOrMore
+from nfv.chain.files import Files
 from nfv.chain.report import Report
 from nfv.ebpf.connections import HashMap, Occupancy
 from nfv.ebpf.tables import Maps
@@ -43,10 +44,14 @@ class Function(Generic[ConfigT]):
     type: ClassVar[str]
     rejects: ClassVar[bool] = False  # its C may return NF_REJECT
     cacheable: ClassVar[bool] = False  # a flow's next packet may go the way of the last, unseen
+    answers: ClassVar[bool] = False  # its C may return NF_ANSWER
+    counts: ClassVar[bool] = True  # its C says in pkt->counter where it has counted a packet
+    service: ClassVar[str] = ""  # module of its service (nfv.services.base), if it has one
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
     name: str
     config: ConfigT
+    files: Files = field(default_factory=Files, repr=False)  # those that it has read
 
     def __init_subclass__(cls) -> None:
         cls.type = cls.__module__.rpartition(".")[2]
@@ -61,6 +66,11 @@ class Function(Generic[ConfigT]):
 
         Each part of the configuration checks itself. Paths are relative to the function's keys.
         """
+
+    @property
+    def addresses(self) -> tuple[InterfaceAddress, ...]:
+        """Addresses that it answers at itself, as a bump in the wire."""
+        return ()
 
     @property
     def routes(self) -> Sequence[Any]:
