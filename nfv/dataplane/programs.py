@@ -117,7 +117,7 @@ class Programs:
         unit = self.path.units[place]
         code = self.path.objects[unit.text].programs[program]
         idents = {}
-        for _, name in code.maps:
+        for name in sorted(code.names):
             found = self.path.maps.get(self.path.names.pin(unit, place, name))
             if found is None:
                 return None
@@ -136,6 +136,8 @@ class Programs:
                 values.append(list(self.path.topology.vnfs[node].interfaces).index(str(interface)))
             elif link.kind == "stage":
                 values.append(link.stage)
+            elif link.kind == "constant":
+                values.append(self.path.function_constants(node)[link.program])
             else:
                 number = self.path.wiring.ports[link.attachment].number
                 ordinal = unit.programs.index(link.program) if link.program in unit.programs else 0
@@ -170,7 +172,7 @@ class Programs:
             code = self.path.objects[unit.text].programs[program]
             fds = {
                 name: self.path.maps[self.path.names.pin(unit, place, name)].fd
-                for _, name in code.maps
+                for name in code.names
             }
             name = self._fingerprint(place, program)
             assert name is not None

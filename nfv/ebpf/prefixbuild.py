@@ -23,12 +23,12 @@ from nfv.ebpf.prefixes import (
     PLACES,
     POINTER,
     SHIFT_AT,
-    SLACK,
     STRIDE,
     WORDS_AT,
     Lengths,
     Words,
 )
+from nfv.ebpf.tableshape import SLACK
 
 _PAINT_AT_ONCE = 1 << 12  # words of one prefix, above which each is painted by itself
 

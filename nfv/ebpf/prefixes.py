@@ -1,4 +1,6 @@
-"""Longest prefix match: the tables of a router's routes, which BPF reads in place (lpm.h).
+"""Longest prefix match: the tables of a router's routes, which BPF reads in place.
+
+The reader is nfv/ebpf/include/prefixes.h.
 
 A table is one array of 32-bit words. It begins with the root, a word for every value of the key's
 first bits; lines of 16 words (64 bytes, a cache line) follow. A word leads to
@@ -27,7 +29,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-LINE = 16  # words
+from nfv.ebpf.tableshape import LINE_WORDS as LINE
+from nfv.ebpf.tableshape import SLACK
+
 NODE = 256  # words
 PLACES = 5  # prefixes of a bucket
 STRIDE = 8  # key bits that select a word of a node
@@ -40,9 +44,6 @@ ENTRY = (CHILD << 1) - 1  # above: how far a prefix of a bucket is from the end 
 SHIFT_AT = 26
 MAX_VALUE = CHILD - 1
 DEFAULT_AT, WORDS_AT = 2 * PLACES, 2 * PLACES + 1  # in a bucket, behind the keys
-
-SLACK = NODE // LINE
-"""Lines behind the last, so that a reader in any line may read as much as a node."""
 RESERVE = 64
 """Lines kept for removing prefixes from a full table."""
 _REMOVAL = 2

@@ -46,12 +46,13 @@ class Link:
     """What a link constant stands for: a number that is known when the program is loaded.
 
     Of a port; of an interface in its function; of a function in counted paths; of one of the
-    entry's programs in the table of tail calls; of a place where a service's frames resume.
+    entry's programs in the table of tail calls; of a place where a service's frames resume; or what
+    a function wants its programs to be loaded with (`Function.constants`).
     """
 
-    kind: str  # "port", "interface", "function", "program" or "stage"
+    kind: str  # "port", "interface", "function", "program", "stage" or "constant"
     attachment: Attachment  # for a function: its name alone
-    program: str = ""
+    program: str = ""  # or the name of a constant
     stage: int = 0
 
 

@@ -10,14 +10,11 @@ from pydantic import Field, PlainValidator
 from nfv.chain.addressing import check_disjoint
 from nfv.chain.fields import Address, Many, Model, Name, Network, parse_network, refusal
 from nfv.chain.report import Report, did_you_mean, listed
+from nfv.ebpf.tableshape import SHAPES, shape_of
 from nfv.functions.base import Function, FunctionConfig, Interface
 
 ADJACENCIES = 4096
 """Next hops, each with its rewrite."""
-
-NODES_IPV4 = 2 * 1024
-NODES_IPV6 = 2 * 2048
-"""Nodes of 1 KiB in the route tables, in two halves; a table's root takes 256 of a half."""
 
 
 def _parse_destination(value: object) -> object:
@@ -88,10 +85,15 @@ class Router(Function[RouterConfig]):
         return {
             "interfaces": len(self.interfaces),
             "adjacencies": ADJACENCIES,
-            "tables": 1,
-            "fib4": NODES_IPV4,
-            "fib6": NODES_IPV6,
+            "defaults": 1,
+            "fib4": SHAPES[4][0].capacity,
+            "fib6": SHAPES[6][0].capacity,
         }
+
+    def constants(self, capacities: Mapping[str, int]) -> Mapping[str, int]:
+        shift4, mask4 = shape_of(4, capacities["fib4"]).constants
+        _shift6, mask6 = shape_of(6, capacities["fib6"]).constants
+        return {"SHIFT4": shift4, "MASK4": mask4, "MASK6": mask6}
 
     def check(self, report: Report) -> None:
         subnets = {name: interface.ip for name, interface in self.interfaces.items()}

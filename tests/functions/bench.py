@@ -78,8 +78,8 @@ class Bench:
         path = self._fastpath
         for pin, plan in path.plans.items():
             name = f"{pin.parent.name}/{pin.name}"
-            sized = replace(plan, capacity=capacities.get(name, plan.capacity))
-            path.maps[pin] = sized.create()
+            path.plans[pin] = replace(plan, capacity=capacities.get(name, plan.capacity))
+            path.maps[pin] = path.plans[pin].create()
 
     def _fill(self) -> None:
         path = self._fastpath
@@ -197,7 +197,7 @@ class Bench:
         path = self._fastpath
         unit = path.units[place]
         code = path.objects[unit.text].programs[program]
-        pins = {name: path.names.pin(unit, place, name) for _, name in code.maps}
+        pins = {name: path.names.pin(unit, place, name) for name in code.names}
         fds = {name: path.maps[pin].fd for name, pin in pins.items()}
         flags = bpf.F_XDP_HAS_FRAGS if has_frags(self.topology) else 0
         bound = code.bind(fds, Programs(path).links(unit))

@@ -8,7 +8,7 @@
  */
 #include "nf.h"
 #include "checksum.h"
-#include "lpm.h"
+#include "prefixes.h"
 
 /* One interface of the router. */
 struct self_interface {
@@ -17,8 +17,8 @@ struct self_interface {
 };
 
 /*
- * A next hop with its link-layer rewrite. An entry never changes while a route refers to it: a changed
- * neighbour gets another entry. Entry 0 is the kernel.
+ * A next hop with its link-layer rewrite, shared by the routes that lead there. While another neighbour
+ * takes its place, the action is to punt. Entry 0 is the kernel.
  */
 struct self_adjacency {
 	u32 action; /* enum self_action */
@@ -30,15 +30,13 @@ struct self_adjacency {
 	u32 reserved;
 };
 
-/*
- * Where the tries begin: 256 nodes each, one for every value of an address's first byte. Naming another
- * beginning puts a table built beside the running one in its place; one out of range means that the
- * kernel routes everything.
- */
-struct self_roots {
-	u32 fib4;
-	u32 fib6;
+/* Where packets go whose destination no prefix covers; SELF_OFF: the kernel routes everything. */
+struct self_default {
+	u32 ipv4;
+	u32 ipv6;
 };
+
+#define SELF_OFF 0xffffffff
 
 enum self_action {
 	SELF_PUNT = 0,
@@ -48,45 +46,36 @@ enum self_action {
 
 BPF_F_TABLE("array", u32, struct self_interface, self_interfaces, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct self_adjacency, self_adjacencies, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct self_roots, self_tables, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct lpm_node, self_fib4, 256, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct lpm_node, self_fib6, 256, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct self_default, self_defaults, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct prefixes_line, self_fib4, NF_FLAT, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct prefixes_line, self_fib6, NF_FLAT, BPF_F_MMAPABLE);
 
-/* The number of the adjacency for an address. */
-static __always_inline u32 self_lookup4(u32 root, const u8 *address)
+/*
+ * The number of the adjacency that the longest prefix of an address leads to, 0 if there is none. The
+ * root of a table is selected by the address's first bits, all but SELF_SHIFT4 of 64.
+ */
+static __always_inline u32 self_lookup4(u32 address)
 {
-	u32 slot = root + address[0];
+	const struct prefixes_line *root = self_fib4.sk_storage_get(0, 0, 0);
+	u64 shift = SELF_SHIFT4, half = (u64)bpf_ntohl(address) << 32;
+	u32 entry = root->word[half >> shift];
 
-#pragma unroll
-	for (int i = 1; i < 4; i++) {
-		u32 index = slot & ~LPM_CHILD;
-		struct lpm_node *node = self_fib4.lookup(&index);
-
-		if (!node)
-			return 0;
-		slot = node->slot[address[i]];
-		if (!(slot & LPM_CHILD))
-			return slot;
-	}
-	return 0;
+	return prefixes_follow(root + (1ull << (60 - shift)), SELF_MASK4, entry, half, 64 - shift,
+			       2);
 }
 
-static __always_inline u32 self_lookup6(u32 root, const u8 *address)
+static __always_inline u32 self_lookup6(const u32 *address)
 {
-	u32 slot = root + address[0];
+	const struct prefixes_line *root = self_fib6.sk_storage_get(0, 0, 0);
+	u64 half = (u64)bpf_ntohl(address[0]) << 32 | bpf_ntohl(address[1]);
+	u32 entry = root->word[half >> 48];
 
-#pragma clang loop unroll(disable)
-	for (int i = 1; i < 16; i++) {
-		u32 index = slot & ~LPM_CHILD;
-		struct lpm_node *node = self_fib6.lookup(&index);
-
-		if (!node)
-			return 0;
-		slot = node->slot[address[i]];
-		if (!(slot & LPM_CHILD))
-			return slot;
-	}
-	return 0;
+	root += 1 << 12;
+	entry = prefixes_follow(root, SELF_MASK6, entry, half, 16, 6);
+	if (!(entry & PREFIXES_CHILD))
+		return entry;
+	half = (u64)bpf_ntohl(address[2]) << 32 | bpf_ntohl(address[3]);
+	return prefixes_follow(root, SELF_MASK6, entry, half, 0, 8);
 }
 
 /* RFC 1812, section 5.3.7, and RFC 6890: sources that may not be forwarded. */
@@ -199,15 +188,17 @@ static __always_inline int self_rewrite(nf_ctx *ctx, struct nf_packet *pkt,
 /* The number of the adjacency for the packet's destination. */
 static __always_inline u32 self_route(const struct nf_packet *pkt)
 {
-	struct self_roots *roots;
-	u32 index = 0;
+	struct self_default *defaults;
+	u32 index = 0, otherwise, found;
 
-	roots = self_tables.lookup(&index);
-	if (!roots)
+	defaults = self_defaults.lookup(&index);
+	if (!defaults)
 		return 0;
-	if (pkt->family == 4)
-		return self_lookup4(roots->fib4, (const u8 *)pkt->dst);
-	return self_lookup6(roots->fib6, (const u8 *)pkt->dst);
+	otherwise = pkt->family == 4 ? defaults->ipv4 : defaults->ipv6;
+	if (otherwise == SELF_OFF)
+		return 0;
+	found = pkt->family == 4 ? self_lookup4(pkt->dst[0]) : self_lookup6(pkt->dst);
+	return found ? found : otherwise;
 }
 
 /*

@@ -18,6 +18,16 @@
 		__value;                                                                           \
 	})
 
+/*
+ * A table that is one value as large as all its entries: BPF_F_TABLE(..., NF_FLAT, BPF_F_MMAPABLE). A
+ * program has its address as an immediate, so an entry costs an addition, where a lookup costs a call
+ * or a dozen instructions; an index must be known to be in range. `table.sk_storage_get(0, 0, 0)` is
+ * how to say the address: bcc writes a map's descriptor only as the argument of a helper, and this
+ * helper's name serves no other purpose here. The loader makes the descriptor the address.
+ */
+#define NF_FLAT 2
+#define bpf_sk_storage_get(table, ...) ((void *)(table))
+
 /* Headers deeper than this are not looked for. */
 #define NF_OFFSET_MASK 0x3ff
 
