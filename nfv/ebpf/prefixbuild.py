@@ -18,7 +18,6 @@ from nfv.ebpf.prefixes import (
     CHILD,
     DEFAULT_AT,
     HALF,
-    LINE,
     NODE,
     PLACES,
     POINTER,
@@ -28,7 +27,7 @@ from nfv.ebpf.prefixes import (
     Lengths,
     Words,
 )
-from nfv.ebpf.tableshape import SLACK
+from nfv.ebpf.tableshape import LINE_WORDS, SLACK
 
 _PAINT_AT_ONCE = 1 << 12  # words of one prefix, above which each is painted by itself
 
@@ -136,11 +135,11 @@ def _buckets(level: Level, places: Numbers, group: Numbers, routes: Routes, line
     parts = np.repeat(shifted[first], PLACES).reshape(count, PLACES)
     place = PLACES - size[group] + np.arange(len(group)) - first[group]
     keys[group, place], parts[group, place] = routes.keys, shifted
-    words = np.zeros((count, LINE), np.uint32)
+    words = np.zeros((count, LINE_WORDS), np.uint32)
     words[:, : 2 * PLACES] = keys.view(np.uint32)
     words[:, DEFAULT_AT] = level.words[places]
     words[:, WORDS_AT:] = parts
-    lengths = np.zeros((count, LINE), np.uint8)
+    lengths = np.zeros((count, LINE_WORDS), np.uint8)
     lengths[:, DEFAULT_AT] = level.lengths[places]
     _link(level, places, CHILD | BUCKET | line + np.arange(count))
     return Level(words.ravel(), lengths.ravel())

@@ -29,8 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nfv.ebpf.tableshape import LINE_WORDS as LINE
-from nfv.ebpf.tableshape import SLACK
+from nfv.ebpf.tableshape import LINE_WORDS, SLACK
 
 NODE = 256  # words
 PLACES = 5  # prefixes of a bucket
@@ -146,7 +145,7 @@ class Prefixes:
         self.node_bits = node_bits
         self.words = words
         self.start = 1 << root_bits  # of the lines
-        self.lines = Lines((len(words) - self.start) // LINE - SLACK)
+        self.lines = Lines((len(words) - self.start) // LINE_WORDS - SLACK)
         self.lengths: Lengths = np.zeros(len(words), np.uint8)  # by word: whose value it has
         self._values: dict[int, int] = {}
         self._in_use: Counter[int] = Counter()  # prefixes by length
@@ -173,7 +172,7 @@ class Prefixes:
         `words` and `lengths` are the root and the lines in use, `values` those of all prefixes by
         key * 256 + length, `in_use` the number of prefixes by length.
         """
-        self.lines = Lines(self.lines.count, (len(words) - self.start) // LINE)
+        self.lines = Lines(self.lines.count, (len(words) - self.start) // LINE_WORDS)
         self.words[: len(words)] = words
         self.lengths[: len(words)] = lengths
         self._values = values
@@ -253,11 +252,11 @@ class Prefixes:
 
     def _base(self, entry: int) -> int:
         """The first word of the node or bucket that a pointer leads to."""
-        return self.start + (entry & NUMBER) * LINE
+        return self.start + (entry & NUMBER) * LINE_WORDS
 
     def _items(self, base: int) -> list[Item]:
         """The prefixes of a bucket. Repeated ones fill places; the last counts."""
-        words = self.words[base : base + LINE].tolist()
+        words = self.words[base : base + LINE_WORDS].tolist()
         found: dict[tuple[int, int], Item] = {}
         for place in range(PLACES):
             word = words[WORDS_AT + place]
@@ -306,7 +305,7 @@ class Prefixes:
 
     def _pointer(self, base: int, key: int) -> int | None:
         """The word of a bucket that leads on to the second half of keys."""
-        words = self.words[base : base + LINE].tolist()
+        words = self.words[base : base + LINE_WORDS].tolist()
         for place in reversed(range(PLACES)):
             word = words[WORDS_AT + place]
             if word >> SHIFT_AT == 0 and words[2 * place] | words[2 * place + 1] << 32 == key:
@@ -418,12 +417,12 @@ class Prefixes:
 
     def _paint_behind(self, entries: NDArray[np.int64], longest: int, content: Content) -> None:
         """Paint all that these pointers lead to."""
-        bases = self.start + (entries & NUMBER) * LINE
+        bases = self.start + (entries & NUMBER) * LINE_WORDS
         are_buckets = entries & BUCKET != 0
         buckets = bases[are_buckets]
         defaults = buckets + DEFAULT_AT
         self._put_all(defaults[self.lengths[defaults] <= longest], content)
-        places = self.words[buckets[:, None] + np.arange(WORDS_AT, LINE)]
+        places = self.words[buckets[:, None] + np.arange(WORDS_AT, LINE_WORDS)]
         for base in buckets[np.any(places & CHILD, axis=1)].tolist():
             behind = [item.entry for item in self._items(base) if item.entry & CHILD]
             self._paint_behind(np.array(behind, np.int64), longest, content)
@@ -447,7 +446,7 @@ class Prefixes:
         items = [item for item in self._items(last.base) if item.entry != gone]
         built = self._build(before.half, before.bits, self._default(last.base), items, 0)
         self._made.clear()
-        self.lines.free((last.base - self.start) // LINE, node=False)
+        self.lines.free((last.base - self.start) // LINE_WORDS, node=False)
         self._replace(way[:-1], built)
 
     def _collapse(self, way: list[Step]) -> None:
@@ -476,13 +475,13 @@ class Prefixes:
         base = self._make(False, reserve)
         items.sort(key=lambda item: item.length)
         filled = items[:1] * (PLACES - len(items)) + items
-        self.words[base : base + LINE] = [
+        self.words[base : base + LINE_WORDS] = [
             *(part for item in filled for part in (item.key & 0xFFFFFFFF, item.key >> 32)),
             default.entry,
             *(item.entry | HALF - item.length << SHIFT_AT for item in filled),
         ]
         self.lengths[base + DEFAULT_AT] = default.length
-        return Content(CHILD | BUCKET | (base - self.start) // LINE, POINTER)
+        return Content(CHILD | BUCKET | (base - self.start) // LINE_WORDS, POINTER)
 
     def _build_node(
         self, half: int, bits: int, default: Content, items: list[Item], reserve: int
@@ -504,12 +503,12 @@ class Prefixes:
             inherited = Content(int(self.words[at]), int(self.lengths[at]))
             built = self._build(half, end, inherited, below, reserve)
             self.words[at], self.lengths[at] = built
-        return Content(CHILD | (base - self.start) // LINE, POINTER)
+        return Content(CHILD | (base - self.start) // LINE_WORDS, POINTER)
 
     def _make(self, node: bool, reserve: int) -> int:
         line = self.lines.alloc(node, reserve)
         self._made.append((line, node))
-        return self.start + line * LINE
+        return self.start + line * LINE_WORDS
 
     # Stores that readers see
 

@@ -9,6 +9,10 @@ LINE_WORDS = 16
 SLACK = 16
 """Lines behind the last, so that a reader in any line may read as much as a node."""
 
+NODE_BITS = {4: 24, 6: 16}
+"""By IP version, the bits of an address down to which a table has nodes and no buckets."""
+
+_LEAST_POOL_BITS = 7  # a node, and the reserve
 _POOL_BITS = range(14, 23, 2)  # 1 MiB to 256 MiB
 _WIDE_FROM = 20  # pool bits of IPv4 from which a root of 64 MiB is no waste
 _WIDE_POOL_BITS = range(16, 23, 2)
@@ -28,9 +32,14 @@ class Shape:
         return (1 << self.root_bits) // LINE_WORDS + (1 << self.pool_bits) + SLACK
 
     @property
-    def constants(self) -> tuple[int, int]:
-        """What the C text is loaded with: the shift that selects in the root, and the mask."""
-        return 64 - self.root_bits, (1 << self.pool_bits) - 1
+    def shift(self) -> int:
+        """What selects the word of the root from the first 64 bits of a key."""
+        return 64 - self.root_bits
+
+    @property
+    def mask(self) -> int:
+        """Of numbers of lines."""
+        return (1 << self.pool_bits) - 1
 
 
 SHAPES = {
@@ -44,10 +53,11 @@ SHAPES = {
 
 
 def shape_of(version: int, capacity: int) -> Shape:
-    """The shape of a table of that many lines. Raises ValueError if it is none of `SHAPES`."""
-    for shape in SHAPES[version]:
-        if shape.capacity == capacity:
-            return shape
+    """The shape of a table of that many lines. Raises ValueError if it is none."""
+    for root_bits in (24, 16) if version == 4 else (16,):
+        lines = capacity - Shape(root_bits, 0).capacity + 1
+        if lines >= 1 << _LEAST_POOL_BITS and lines.bit_count() == 1:
+            return Shape(root_bits, lines.bit_length() - 1)
     raise ValueError(f"no table for IPv{version} has {capacity} lines")
 
 

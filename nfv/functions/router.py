@@ -16,6 +16,8 @@ from nfv.functions.base import Function, FunctionConfig, Interface
 ADJACENCIES = 4096
 """Next hops, each with its rewrite."""
 
+_BANKS = 2  # of all tables
+
 
 def _parse_destination(value: object) -> object:
     if value == "default":
@@ -84,16 +86,23 @@ class Router(Function[RouterConfig]):
     def map_sizes(self) -> Mapping[str, int]:
         return {
             "interfaces": len(self.interfaces),
-            "adjacencies": ADJACENCIES,
+            "adjacencies": _BANKS * ADJACENCIES,
             "defaults": 1,
-            "fib4": SHAPES[4][0].capacity,
-            "fib6": SHAPES[6][0].capacity,
+            "fib4": _BANKS * SHAPES[4][0].capacity,
+            "fib6": _BANKS * SHAPES[6][0].capacity,
         }
 
     def constants(self, capacities: Mapping[str, int]) -> Mapping[str, int]:
-        shift4, mask4 = shape_of(4, capacities["fib4"]).constants
-        _shift6, mask6 = shape_of(6, capacities["fib6"]).constants
-        return {"SHIFT4": shift4, "MASK4": mask4, "MASK6": mask6}
+        shapes = {
+            version: shape_of(version, capacities[f"fib{version}"] // 2) for version in (4, 6)
+        }
+        return {
+            "SHIFT4": shapes[4].shift,
+            "MASK4": shapes[4].mask,
+            "BANK4": shapes[4].capacity,
+            "MASK6": shapes[6].mask,
+            "BANK6": shapes[6].capacity,
+        }
 
     def check(self, report: Report) -> None:
         subnets = {name: interface.ip for name, interface in self.interfaces.items()}

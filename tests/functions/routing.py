@@ -13,12 +13,11 @@ from nfv.dataplane.egress import Egress, egresses
 from nfv.dataplane.rib import RESERVED
 from nfv.dataplane.routemsg import WIDTHS
 from nfv.dataplane.wiring import Wiring
-from nfv.ebpf.prefixes import LINE, Prefixes
+from nfv.ebpf.prefixes import Prefixes
 from nfv.ebpf.tables import Maps
-from nfv.ebpf.tableshape import shape_of
+from nfv.ebpf.tableshape import LINE_WORDS, NODE_BITS, shape_of
 
 PUNT, FORWARD, BLACKHOLE = 0, 1, 2  # enum self_action
-NODE_BITS = {4: 24, 6: 16}
 
 Address = IPv4Address | IPv6Address
 
@@ -47,8 +46,9 @@ class RouterTables:
 
     def _table(self, version: int) -> Prefixes:
         words = np.frombuffer(self._maps.memory(f"fib{version}"), np.uint32)
-        shape = shape_of(version, len(words) // LINE)
-        return Prefixes(words, WIDTHS[version], shape.root_bits, NODE_BITS[version])
+        first = words[: len(words) // 2]
+        shape = shape_of(version, len(first) // LINE_WORDS)
+        return Prefixes(first, WIDTHS[version], shape.root_bits, NODE_BITS[version])
 
     def _store(self, name: str, index: int, value: bytes) -> None:
         self._maps.memory(name)[index * len(value) : (index + 1) * len(value)] = value

@@ -30,13 +30,18 @@ struct self_adjacency {
 	u32 reserved;
 };
 
-/* Where packets go whose destination no prefix covers; SELF_OFF: the kernel routes everything. */
+/*
+ * Where packets go whose destination no prefix covers: the number of an adjacency. Beside it are the
+ * banks that are in use, SELF_BANK of the table; that of the adjacencies is user space's affair.
+ */
 struct self_default {
 	u32 ipv4;
 	u32 ipv6;
 };
 
-#define SELF_OFF 0xffffffff
+#define SELF_OFF 0xffffffff /* there is no table: the kernel routes everything */
+#define SELF_BANK_AT 31
+#define SELF_DEFAULT 0x3fffffff
 
 enum self_action {
 	SELF_PUNT = 0,
@@ -52,24 +57,28 @@ BPF_F_TABLE("array", u32, struct prefixes_line, self_fib6, NF_FLAT, BPF_F_MMAPAB
 
 /*
  * The number of the adjacency that the longest prefix of an address leads to, 0 if there is none. The
- * root of a table is selected by the address's first bits, all but SELF_SHIFT4 of 64.
+ * first bits of an address, all but SELF_SHIFT4 of 64, select in the root of its table.
  */
-static __always_inline u32 self_lookup4(u32 address)
+static __always_inline u32 self_lookup4(u32 bank, u32 address)
 {
 	const struct prefixes_line *root = self_fib4.sk_storage_get(0, 0, 0);
 	u64 shift = SELF_SHIFT4, half = (u64)bpf_ntohl(address) << 32;
-	u32 entry = root->word[half >> shift];
+	u32 entry;
 
+	root += bank * SELF_BANK4;
+	entry = root->word[half >> shift];
 	return prefixes_follow(root + (1ull << (60 - shift)), SELF_MASK4, entry, half, 64 - shift,
 			       2);
 }
 
-static __always_inline u32 self_lookup6(const u32 *address)
+static __always_inline u32 self_lookup6(u32 bank, const u32 *address)
 {
 	const struct prefixes_line *root = self_fib6.sk_storage_get(0, 0, 0);
 	u64 half = (u64)bpf_ntohl(address[0]) << 32 | bpf_ntohl(address[1]);
-	u32 entry = root->word[half >> 48];
+	u32 entry;
 
+	root += bank * SELF_BANK6;
+	entry = root->word[half >> 48];
 	root += 1 << 12;
 	entry = prefixes_follow(root, SELF_MASK6, entry, half, 16, 6);
 	if (!(entry & PREFIXES_CHILD))
@@ -189,7 +198,7 @@ static __always_inline int self_rewrite(nf_ctx *ctx, struct nf_packet *pkt,
 static __always_inline u32 self_route(const struct nf_packet *pkt)
 {
 	struct self_default *defaults;
-	u32 index = 0, otherwise, found;
+	u32 index = 0, otherwise, bank, found;
 
 	defaults = self_defaults.lookup(&index);
 	if (!defaults)
@@ -197,8 +206,9 @@ static __always_inline u32 self_route(const struct nf_packet *pkt)
 	otherwise = pkt->family == 4 ? defaults->ipv4 : defaults->ipv6;
 	if (otherwise == SELF_OFF)
 		return 0;
-	found = pkt->family == 4 ? self_lookup4(pkt->dst[0]) : self_lookup6(pkt->dst);
-	return found ? found : otherwise;
+	bank = otherwise >> SELF_BANK_AT;
+	found = pkt->family == 4 ? self_lookup4(bank, pkt->dst[0]) : self_lookup6(bank, pkt->dst);
+	return found ? found : otherwise & SELF_DEFAULT;
 }
 
 /*
