@@ -198,6 +198,8 @@ class Bed:
         with _opened(self.pins / "adjacencies") as adjacencies:
             fields = struct.unpack("=4I6s6s4x", adjacencies[number])
         action, egress, tx, mtu, *macs = fields
+        if action == PUNT.action:  # what else it says is of a former neighbour
+            return PUNT
         return Hop(action, egress, tx, mtu, *(mac.hex(":") for mac in macs))
 
     def interface(self, ordinal: int) -> tuple[str, int]:
