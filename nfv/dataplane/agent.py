@@ -31,7 +31,7 @@ from nfv.dataplane.wiring import wire
 from nfv.errors import InputError, KernelError, NfvError
 
 _CHECK_INTERVAL = 5.0  # seconds between attempts at what failed
-_TABLE = "tables"  # the map that a function which routes has
+_TABLE = "defaults"  # the map that a function which routes has
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,14 @@ class FastPath:
         yield from Programs(self).changes(devices)
         yield from self._surplus()
 
+    def function_constants(self, name: str) -> Mapping[str, int]:
+        """What the programs of a function are loaded with, by the capacities of its maps."""
+        directory = self.names.vnf(name)
+        capacities = {
+            pin.name: plan.capacity for pin, plan in self.plans.items() if pin.parent == directory
+        }
+        return self.topology.vnfs[name].constants(capacities)
+
     def is_known(self, element: Element) -> bool:
         """Whether the element was there before the change."""
         if self.former is None:

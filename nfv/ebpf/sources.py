@@ -14,7 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent
 
-MORE = [Path(directory) for directory in os.environ.get("NFV_FUNCTIONS", "").split(":") if directory]
+MORE = [
+    Path(directory) for directory in os.environ.get("NFV_FUNCTIONS", "").split(":") if directory
+]
 """Directories with further functions, from the environment: NAME.py, and NAME.c beside it."""
 
 _INCLUDE = re.compile(r'^#include "([^"]+)"\n', re.MULTILINE)

@@ -50,13 +50,14 @@ class Link:
     """What a link constant stands for: a number that is known when the program is loaded.
 
     Of a port; of an interface in its function; of a function in counted paths; of one of the
-    entry's programs in the table of tail calls; of a place where a service's frames resume; or of
-    all entries (CONSTANTS).
+    entry's programs in the table of tail calls; of a place where a service's frames resume; of all
+    entries (CONSTANTS); or what a function wants its programs to be loaded with
+    (`Function.constants`).
     """
 
-    kind: str  # "port", "interface", "function", "program", "stage", or one of CONSTANTS
+    kind: str  # "port", "interface", "function", "program", "stage", "constant", or a CONSTANTS
     attachment: Attachment  # for a function: its name alone
-    program: str = ""
+    program: str = ""  # or the name of a constant
     stage: int = 0
 
 

@@ -86,6 +86,13 @@ class Function(Generic[ConfigT]):
         """Capacity of each `self_` map of the C text, by name without the prefix."""
         return {}
 
+    def constants(self, capacities: Mapping[str, int]) -> Mapping[str, int]:
+        """What programs are loaded with: `SELF_NAME` by name, from the capacities of its maps.
+
+        The names do not depend on the capacities.
+        """
+        return {}
+
     def counters(self, before: Mapping[str, int]) -> Mapping[str, int]:
         """Places in its counter maps by what is counted; `before` is what they were."""
         return {}

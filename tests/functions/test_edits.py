@@ -1,4 +1,4 @@
-"""What functions edit of a packet is written once, with its checksums, whether it walks or is known."""
+"""What functions edit of a packet is written once, with its checksums: walked or known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
@@ -165,10 +165,11 @@ def test_echo(bench: Bench) -> None:
 
 
 def test_fragments_are_edited_where_they_have_what_is_edited(bench: Bench) -> None:
-    whole = ip(4, id=9) / UDP(sport=5, dport=6) / Raw(bytes(range(256)) * 8)
+    whole: Any = ip(4, id=9) / UDP(sport=5, dport=6) / Raw(bytes(range(256)) * 8)
     expected = IP(translated(bench, built(ether(bench, "lan", "gw:lan") / whole))[14:])
     out = []
-    for part in fragment(IP(bytes(whole)), fragsize=800):
+    parts: Any = IP(bytes(whole))
+    for part in parts.fragment(800):
         outcome = bench.run("lan", ether(bench, "lan", "gw:lan") / part)
         assert outcome.egress == "wan"
         out.append(IP(outcome.frame[14:]))
@@ -186,7 +187,7 @@ def test_ipv6_passes_unedited(bench: Bench) -> None:
 
 
 def test_what_goes_to_the_kernel_is_edited_as_far_as_it_came(bench: Bench) -> None:
-    """The router hands over what it does not route: its own edit is not made, the earlier one is."""
+    """The router edits nothing that it does not route; what was edited before stays so."""
     frame = ether(bench, "wan", "gw:wan") / IP(src="10.0.2.10", dst="192.0.2.10", ttl=1)
     reply = built(frame / UDP(sport=6, dport=5 ^ PORTS) / Raw(b"abc"))
     outcome = bench.run("wan", reply)

@@ -42,6 +42,8 @@ struct plain4 {
 struct plain6 {
 	u64 addresses[4]; /* source, destination */
 	u64 name;
+	u64 length;
+	u64 protocol;
 	u64 hop_limit;
 };
 
@@ -93,23 +95,34 @@ static __always_inline int plain_read4(nf_ctx *ctx, const u8 *frame, u64 name, s
 			plain->length - sizeof(struct iphdr));
 }
 
-/* Whether a frame with PLAIN_BYTES_IPV6 is plain IPv6; if so, what its headers say. */
+/* Whether a frame with PLAIN_BYTES_IPV6 is IPv6 without extension headers, with nothing behind it. */
+static __always_inline int plain_header6(nf_ctx *ctx, const u8 *frame, struct plain6 *plain)
+{
+	const u8 *ip = frame + PLAIN_IP;
+
+	plain->protocol = ip[6];
+	plain->hop_limit = ip[7];
+	plain->length = hook_extent(ctx, bpf_ntohs(*(u16 *)(ip + 4)), sizeof(struct ipv6hdr));
+	return (ip[0] & PLAIN_IPV6_MASK) == PLAIN_IPV6 &&
+	       (plain->protocol == IPPROTO_UDP || plain->protocol == IPPROTO_TCP ||
+		plain->protocol == IPPROTO_ICMPV6) &&
+	       plain_length(hook_length(ctx), plain->length + PLAIN_IP, PLAIN_BYTES_IPV6);
+}
+
+/* Whether it is plain besides; `name` is PLAIN_NAME. */
 static __always_inline int plain_read6(nf_ctx *ctx, const u8 *frame, u64 name, struct plain6 *plain)
 {
 	const u8 *ip = frame + PLAIN_IP;
-	u64 length = hook_extent(ctx, bpf_ntohs(*(u16 *)(ip + 4)), sizeof(struct ipv6hdr));
-	u64 protocol = ip[6];
 
-	plain->hop_limit = ip[7];
+	if (!plain_header6(ctx, frame, plain))
+		return 0;
 	plain->addresses[0] = *(u64 *)(ip + 8);
 	plain->addresses[1] = *(u64 *)(ip + 16);
 	plain->addresses[2] = *(u64 *)(ip + 24);
 	plain->addresses[3] = *(u64 *)(ip + 32);
-	plain->name = (name | (protocol & 1)) << 32 | *(u32 *)(frame + PLAIN_L4_IPV6);
-	return (ip[0] & PLAIN_IPV6_MASK) == PLAIN_IPV6 &&
-	       plain_length(hook_length(ctx), length + PLAIN_IP, PLAIN_BYTES_IPV6) &&
-	       plain_l4(frame + PLAIN_L4_IPV6, (void *)(long)ctx->data_end, protocol,
-			length - sizeof(struct ipv6hdr));
+	plain->name = (name | (plain->protocol & 1)) << 32 | *(u32 *)(frame + PLAIN_L4_IPV6);
+	return plain_l4(frame + PLAIN_L4_IPV6, (void *)(long)ctx->data_end, plain->protocol,
+			plain->length - sizeof(struct ipv6hdr));
 }
 
 /*
