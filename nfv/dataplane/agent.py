@@ -26,6 +26,7 @@ from nfv.dataplane import control, state
 from nfv.dataplane.aging import Aging
 from nfv.dataplane.egress import Egress, egresses
 from nfv.dataplane.follower import Follower, Status
+from nfv.dataplane.growth import Growth
 from nfv.dataplane.namewatch import NameWatch
 from nfv.dataplane.wiring import wire
 from nfv.errors import InputError, KernelError, NfvError
@@ -55,6 +56,7 @@ class Agent:
         self._followers: dict[str, Follower] = {}
         self._failures: dict[str, str] = {}  # routers that are not followed, and why
         self._reasons: dict[str, str] = {}  # routers that the kernel helps, and why
+        self._growths: dict[str, Growth] = {}  # of routers' maps
         self._aging: Aging | None = None
         self._next_check = time.monotonic() + _CHECK_INTERVAL
         self._watch = NameWatch()
@@ -166,6 +168,11 @@ class Agent:
         if why != self._reasons.get(name, ""):
             _log("warning" if why else "info", f"router {name}: {why or 'all on the fast path'}")
         self._reasons[name] = why
+        if (state.pins(self._name) / "port").is_dir() and self._growth(name).want(follower.wanted):
+            _log("info", f"router {name}: asks for larger maps")
+
+    def _growth(self, name: str) -> Growth:
+        return self._growths.setdefault(name, Growth(self._name, name))
 
     def _fail(self, name: str, error: NfvError) -> None:
         if self._failures.get(name) != error.message:

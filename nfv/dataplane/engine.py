@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
@@ -23,6 +23,9 @@ from nfv.errors import InputError, LeftoverError, NfvError
 
 Progress = Callable[[str, int, int], None]
 """Told the title of each step, its number from 1, and how many there are."""
+
+
+Sizes = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ def _prepared(topology: Topology, composer: Composer = compose) -> Iterator[_Pre
         for name, function in topology.vnfs.items()
     }
     functions = give_numbers(topology.vnfs, before.functions if before else {})
+    sizes = {**(before.sizes if before else {}), **(grown or {})}
+    sizes = {name: sizes[name] for name in topology.vnfs if name in sizes}
     source = topology.source
     after = State(
         topology.name, source.file, source.text, ports, counters, functions, files=topology.files

@@ -64,7 +64,7 @@ class FastPath:
         self.numbers = after.functions
         self.old_wiring = old_wiring
         self.unsure = before is not None and before.changing
-        self.names = MapNames(topology)
+        self.names = MapNames(topology, after.sizes)
         self.graph: Mapping[Attachment, Entry] = entries(topology)
         self.units: dict[Attachment, Unit] = {
             place: composer(topology, self.graph, entry) for place, entry in self.graph.items()

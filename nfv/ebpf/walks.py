@@ -50,12 +50,12 @@ class Link:
     """What a link constant stands for: a number that is known when the program is loaded.
 
     Of a port; of an interface in its function; of a function in counted paths; of one of the
-    entry's programs in the table of tail calls; of a place where a service's frames resume; of all
-    entries (CONSTANTS); or what a function wants its programs to be loaded with
-    (`Function.constants`).
+    entry's programs in the table of tail calls; of a place where a service's frames resume; of what
+    a function wants its programs to be loaded with (`Function.constants`); or of all entries
+    (CONSTANTS).
     """
 
-    kind: str  # "port", "interface", "function", "program", "stage", "constant", or a CONSTANTS
+    kind: str  # "port", "interface", "function", "program", "stage", "constant" or of CONSTANTS
     attachment: Attachment  # for a function: its name alone
     program: str = ""  # or the name of a constant
     stage: int = 0

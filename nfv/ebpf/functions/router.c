@@ -11,6 +11,14 @@
 #include "hop.h"
 #include "prefixes.h"
 
+#ifndef SELF_SHIFT4 /* sizes of the tables, see nfv/ebpf/tableshape.py; known when programs are loaded */
+#define SELF_SHIFT4 48
+#define SELF_MASK4 0
+#define SELF_BANK4 0
+#define SELF_MASK6 0
+#define SELF_BANK6 0
+#endif
+
 /* One interface of the router. */
 struct self_interface {
 	u8 mac[ETH_ALEN];

@@ -6,7 +6,12 @@
 /* NF_LINK(5): flow_life h4 */
 /* NF_LINK(6): interface r3:h4 */
 /* NF_LINK(7): port r3:h4 */
-/* NF_LINK(8): port h4 */
+/* NF_LINK(8): constant r3 */
+/* NF_LINK(9): constant r3 */
+/* NF_LINK(10): constant r3 */
+/* NF_LINK(11): constant r3 */
+/* NF_LINK(12): constant r3 */
+/* NF_LINK(13): port h4 */
 /* f0: r3 */
 #line 1 "entry.h"
 #line 1 "nf.h"
@@ -23,11 +28,16 @@
 #line 8 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
+#define F0_SHIFT4 NF_LINK(8)
+#define F0_MASK4 NF_LINK(9)
+#define F0_BANK4 NF_LINK(10)
+#define F0_MASK6 NF_LINK(11)
+#define F0_BANK6 NF_LINK(12)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "lpm.h"
-#line 7 "lpm.h"
+#line 1 "prefixes.h"
+#line 10 "prefixes.h"
 #line 12 "functions/router.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
