@@ -168,11 +168,15 @@ class Agent:
         if why != self._reasons.get(name, ""):
             _log("warning" if why else "info", f"router {name}: {why or 'all on the fast path'}")
         self._reasons[name] = why
-        if (state.pins(self._name) / "port").is_dir() and self._growth(name).want(follower.wanted):
-            _log("info", f"router {name}: asks for larger maps")
+        self._let_grow(name, follower)
 
-    def _growth(self, name: str) -> Growth:
-        return self._growths.setdefault(name, Growth(self._name, name))
+    def _let_grow(self, name: str, follower: Follower) -> None:
+        """Have larger maps made, if there are programs to bind to them."""
+        if not follower.wanted or not (state.pins(self._name) / "port").is_dir():
+            return
+        growth = self._growths.setdefault(name, Growth(self._name, name))
+        if growth.want(follower.wanted):
+            _log("info", f"router {name}: has larger maps made")
 
     def _fail(self, name: str, error: NfvError) -> None:
         if self._failures.get(name) != error.message:
@@ -185,13 +189,15 @@ class Agent:
         follower.close()
 
     def _check(self) -> None:
-        """Try again what failed."""
+        """Try again what failed, or had to wait."""
         self._next_check = time.monotonic() + _CHECK_INTERVAL
         for name in self._sites:
             if name not in self._followers:
                 self._follow(name)
             elif name in self._failures:
                 self._attend(name, _drain)
+            else:
+                self._let_grow(name, self._followers[name])
 
     def _let_go(self) -> None:
         """Stop following namespaces that were deleted: they live on while somebody is in them."""

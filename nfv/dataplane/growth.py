@@ -47,7 +47,7 @@ def main(name: str, vnf: str, sizes: str) -> int:
     if applied is None:
         raise InputError(f"topology '{name}' is not applied")
     grown = {vnf: {**applied.sizes.get(vnf, {}), **json.loads(sizes)}}
-    engine.apply(applied.topology(), None, lambda _holder: None, grown)
+    engine.apply(applied.topology(), None, lambda _holder: None, grown=grown)
     return 0
 
 

@@ -1,4 +1,9 @@
-"""How large the tables of a router's routes are made: a step for each factor of four."""
+"""How large the tables of a router's routes are made.
+
+They begin small, since most routers have few routes, and grow in few steps, since each takes
+seconds.
+A root of 24 bits takes 64 MiB, about what an Internet table's nodes would take, and saves a step.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +18,7 @@ NODE_BITS = {4: 24, 6: 16}
 """By IP version, the bits of an address down to which a table has nodes and no buckets."""
 
 _LEAST_POOL_BITS = 7  # a node, and the reserve
-_POOL_BITS = range(14, 23, 2)  # 1 MiB to 256 MiB
-_WIDE_FROM = 20  # pool bits of IPv4 from which a root of 64 MiB is no waste
-_WIDE_POOL_BITS = range(16, 23, 2)
-_SPARE = 1.25
+_SPARE = 1.25  # lines beyond those that are needed now
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,8 @@ class Shape:
 
 
 SHAPES = {
-    4: (
-        *(Shape(16, bits) for bits in _POOL_BITS if bits < _WIDE_FROM),
-        *(Shape(24, bits) for bits in _WIDE_POOL_BITS),
-    ),
-    6: tuple(Shape(16, bits) for bits in _POOL_BITS),
+    4: (Shape(16, 14), Shape(16, 18), Shape(24, 16), Shape(24, 18), Shape(24, 20), Shape(24, 22)),
+    6: (Shape(16, 14), Shape(16, 18), Shape(16, 20), Shape(16, 22)),
 }
 """By IP version, the smallest first."""
 

@@ -253,6 +253,6 @@ def test_capacities_tell_shapes_apart() -> None:
 
 def test_a_table_that_grows_gets_room_to_spare_or_none() -> None:
     assert fitting(6, lambda root_bits: 10_000) == Shape(16, 14)
-    assert fitting(6, lambda root_bits: 15_000) == Shape(16, 16)
+    assert fitting(6, lambda root_bits: 15_000) == Shape(16, 18)
     assert fitting(4, lambda root_bits: 800_000 if root_bits == 16 else 50_000) == Shape(24, 16)
     assert fitting(4, lambda root_bits: 1 << 22) is None
