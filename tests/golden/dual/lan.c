@@ -41,6 +41,7 @@
 #line 15 "flow.h"
 #define C0_WORDS 1
 #define C0_OTHERS 0
+#define C0_FLEETING 0
 #line 1 "classifier.h"
 #line 1 "matcher.h"
 #line 1 "lpm.h"
@@ -63,7 +64,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 9 "connections.h"
-#line 82 "functions/firewall.c"
+#line 84 "functions/firewall.c"
 #define F1_SHIFT4 NF_LINK(12)
 #define F1_MASK4 NF_LINK(13)
 #define F1_BANK4 NF_LINK(14)

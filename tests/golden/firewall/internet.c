@@ -54,7 +54,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 9 "connections.h"
-#line 82 "functions/firewall.c"
+#line 84 "functions/firewall.c"
 #define F1_SHIFT4 NF_LINK(12)
 #define F1_MASK4 NF_LINK(13)
 #define F1_BANK4 NF_LINK(14)
