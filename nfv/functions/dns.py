@@ -49,17 +49,17 @@ quickest first; one that falls silent is asked last for 10 seconds.
 Remembered answers are given on the fast path, too, for a second each time, if `clients` is
 everybody (`[0.0.0.0/0, "::/0"]`), as the fast path does not look at who asks.
 
-**Secondary servers** (`transfer`) get zones by AXFR (RFC 5936), the directory among them, and are told
-of changes by NOTIFY (RFC 1996), four times at most until they acknowledge it. A query that is signed
-by one of `tsig` has a signed answer (RFC 8945). To IXFR the answer is the whole zone, or the SOA
-record if that has not changed (RFC 1995, section 4). A zone of records without a SOA record has the
-time of its last change as its serial number.
+**Secondary servers** (`transfer`) get zones by AXFR (RFC 5936), the directory among them, and are
+told of changes by NOTIFY (RFC 1996), four times at most until they acknowledge it. A query that is
+signed by one of `tsig` has a signed answer (RFC 8945). To IXFR the answer is the whole zone, or the
+SOA record if that has not changed (RFC 1995, section 4). A zone of records without a SOA record has
+the time when it was applied as its serial number.
 
 Limits:
 
 - Not built, so no key is for it: being a secondary server (AXFR in), dynamic update (RFC 2136),
   cookies (RFC 7873; those of clients are ignored), views, response rate limiting, DNS over TLS.
-  Answers on the fast path are at most 4 times as long as their queries.
+  An answer on the fast path is at most 128 bytes longer than its query.
 - Zones are not signed: DNSSEC records in them are refused.
 - `$GENERATE` is refused. All zones are read into memory: some 10,000 names a second.
 - A name that exists nowhere is on the fast path only after it was asked for once, and gives way to
