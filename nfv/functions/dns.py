@@ -249,7 +249,9 @@ class ForwardConfig(Model):
 class KeyConfig(Model):
     """A shared secret that signs messages (TSIG, RFC 8945)."""
 
-    algorithm: Literal["hmac-sha256", "hmac-sha384", "hmac-sha512"] = Field("hmac-sha256")
+    algorithm: Literal["hmac-sha256", "hmac-sha384", "hmac-sha512"] = Field(
+        "hmac-sha256", description="how messages are signed"
+    )
     secret: Secret = Field(description="in base 64, as `keymgr -t NAME` of Knot DNS makes it")
 
 
