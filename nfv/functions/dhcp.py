@@ -37,8 +37,8 @@ Limits, and why:
 - On the fast path a message is answered that differs from one that its client has sent before in
   nothing but its transaction and seconds: clients that renew, rebind or start again send such. It
   must be a multiple of 4 bytes long, of 572 at most, and have come without relay agent.
-- A relay agent finds the client by the option 82 that the server sends back, as RFC 3046 demands; of
-  servers that do not send it back, answers are lost.
+- A relay agent finds the client by the option 82 that the server sends back, as RFC 3046 demands;
+  answers of servers that do not send it back are lost.
 - No address is probed (ping, ARP) before it is offered: clients probe themselves, and DECLINE.
 - A lease is of a client on one link; leases are not shared with a second server (failover), for
   which there is no standard.

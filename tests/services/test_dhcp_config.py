@@ -59,7 +59,8 @@ SUBNET = "network: 10.0.1.0/24"
             "'insde' is no chain that this function stands in",
         ),
         (
-            f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}}}]\ncustom: [{{code: 53, type: uint8, value: 1}}]",
+            f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}}}]\n"
+            "custom: [{code: 53, type: uint8, value: 1}]",
             "option 53 is the protocol's own",
         ),
         (
