@@ -33,6 +33,10 @@ pools, after a pool has shrunk, runs out and is not renewed.
 
 Limits, and why:
 
+- The worker is Python: a first lease (four messages) takes it 0.22 ms of CPU to decide, and 0.38 ms
+  with reading, writing and syncing at 300 a second; that is some 2,600 a second, where Kea 2.2,
+  which does not sync, does 8,000 on such a machine. Renewals on the fast path: 1.5 million a second
+  (one client, 342 bytes, sender and program on one CPU).
 - DHCPv4 only. DHCPv6 needs router advertisements that agree with it, and the router sends none.
 - On the fast path a message is answered that differs from one that its client has sent before in
   nothing but its transaction and seconds: clients that renew, rebind or start again send such. It
