@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -36,6 +36,8 @@ class State:
     ports: Mapping[str, int]  # attachment -> port number
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # VNF -> what -> place
     functions: Mapping[str, int] = field(default_factory=dict)  # VNF -> its number in paths
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """VNF -> map -> its capacity, where that has grown beyond what the function says."""
     changing: bool = False  # a change has begun: what tables hold is not known
     files: Mapping[str, str] = field(default_factory=dict)  # those that the text names, by name
 
@@ -105,6 +107,8 @@ def remove(name: str) -> None:
 def remove_data(name: str, function: str = "") -> None:
     """Remove what the service of a function keeps, or all services of a topology."""
     shutil.rmtree(data(name) / function, ignore_errors=True)
+    with suppress(OSError):  # others are in it, or it is not there
+        data(name).rmdir()
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Function(Generic[ConfigT]):
     cacheable: ClassVar[bool] = False  # a flow's next packet may go the way of the last, unseen
     answers: ClassVar[bool] = False  # its C may return NF_ANSWER
     counts: ClassVar[bool] = True  # its C says in pkt->counter where it has counted a packet
-    service: ClassVar[str] = ""  # module of its service (nfv.services.base), if it has one
+    next_hops: ClassVar[bool] = False  # a router: its C has self_forward and sets pkt->next_hop
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
     name: str
@@ -61,6 +61,11 @@ class Function(Generic[ConfigT]):
         """Interfaces that chains may end at; none for a bump in the wire."""
         return {}
 
+    @property
+    def service(self) -> str:
+        """Module of its service (nfv.services.base), if it has one."""
+        return ""
+
     def check(self, report: Report) -> None:
         """Report what is wrong between the parts of this function.
 
@@ -69,6 +74,11 @@ class Function(Generic[ConfigT]):
 
     def check_chains(self, chains: Collection[str], report: Report) -> None:
         """Report what does not fit the chains that the function stands in."""
+
+    @property
+    def name_server(self) -> str | None:
+        """The function `dns` that it tells of hosts."""
+        return None
 
     @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:
@@ -86,6 +96,13 @@ class Function(Generic[ConfigT]):
 
     def map_sizes(self) -> Mapping[str, int]:
         """Capacity of each `self_` map of the C text, by name without the prefix."""
+        return {}
+
+    def constants(self, capacities: Mapping[str, int]) -> Mapping[str, int]:
+        """What programs are loaded with: `SELF_NAME` by name, from the capacities of its maps.
+
+        The names do not depend on the capacities.
+        """
         return {}
 
     def counters(self, before: Mapping[str, int]) -> Mapping[str, int]:
