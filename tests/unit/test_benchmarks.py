@@ -9,7 +9,7 @@ import pytest
 from scapy.layers.inet import TCP, UDP
 from scapy.layers.l2 import Ether
 
-from benchmarks import routes, rules
+from benchmarks import chains, routes, rules, variants
 from benchmarks.figures import Spread, percentile, ratio, spread
 from benchmarks.frames import (
     IMIX,
@@ -25,7 +25,12 @@ from benchmarks.frames import (
 )
 from benchmarks.latency import intervals
 from benchmarks.sequences import LENGTH, Draw, drawn, flows4, flows6
+from nfv.chain.graph import entries
+from nfv.chain.path import Attachment
+from nfv.ebpf.compose import Composer
+from nfv.ebpf.walks import REJECT, WALK
 from nfv.functions.firewall import FirewallConfig
+from tests import vnfs
 
 NEAR = Endpoint("02:00:00:00:00:01", "02:00:00:00:00:0a", {4: "10.0.1.10", 6: "2001:db8:1::10"})
 FAR = Endpoint("02:00:00:00:00:02", "02:00:00:00:00:0b", {4: "192.0.2.254", 6: "2001:db8:2::254"})
@@ -192,3 +197,21 @@ def test_intervals_have_the_mean_that_is_wanted() -> None:
     found = intervals(1000)
     assert np.mean(found) == pytest.approx(1000, rel=0.05)
     assert np.std(found) == pytest.approx(1000, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("composer", "programs"),
+    [(variants.UNCACHED, 1), (variants.TAIL_CALLS, 3), (variants.POLYCUBE, 3)],
+)
+def test_variants_pass_every_packet_through_all_functions(
+    composer: Composer, programs: int
+) -> None:
+    with vnfs.installed():
+        topology = chains.standard("bench", rule_count=1)
+        graph = entries(topology)
+        unit = composer(topology, graph, graph[Attachment("lan")])
+    assert sorted(unit.instances.values()) == ["fw", "gw", "nat"]
+    assert WALK not in unit.programs  # which a packet whose flow is known does not reach
+    assert sum(name != REJECT for name in unit.programs) == programs
+    for prefix in unit.instances:
+        assert f"verdict = {prefix}_process(" in unit.text
