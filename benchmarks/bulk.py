@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from benchmarks.frames import PORT
 from benchmarks.paths import Path
+from nfv.chain.sap import Hook
 from nfv.dataplane import ethtool, netns
 from nfv.dataplane.devices import FAR_FEATURES
 from nfv.errors import KernelError
@@ -58,7 +59,7 @@ def without_offloads(path: Path) -> Iterator[None]:
     before = []
     for host in hosts:
         with netns.entered(host.netns):
-            before.append(ethtool.set_features(host.name, FAR_FEATURES))
+            before.append(ethtool.set_features(host.name, FAR_FEATURES[Hook.XDP]))
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nfv.chain.graph import entries
+from nfv.chain.hook import hooks
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology, loads
 from nfv.ebpf import sources
@@ -26,8 +27,12 @@ _CHAIN = "chain"
 
 
 def composed(topology: Topology) -> dict[Attachment, Unit]:
+    """What is attached at every entry."""
     graph = entries(topology)
-    return {place: compose(topology, graph, entry) for place, entry in graph.items()}
+    return {
+        place: compose(topology, graph, graph[place], hook)
+        for place, hook in hooks(topology).items()
+    }
 
 
 def golden_path(topology: Topology, place: Attachment) -> Path:

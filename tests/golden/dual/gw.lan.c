@@ -4,6 +4,7 @@
 /* NF_LINK(3): port lan */
 /* c0: classifier */
 /* f0: fw */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

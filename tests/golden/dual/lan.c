@@ -7,6 +7,7 @@
 /* c0: classifier */
 /* f0: fw */
 /* f1: gw */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

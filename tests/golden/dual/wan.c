@@ -3,6 +3,7 @@
 /* NF_LINK(2): port gw:wan */
 /* NF_LINK(3): port wan */
 /* f0: gw */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

@@ -6,6 +6,7 @@
 /* NF_LINK(5): function gw */
 /* f0: fw */
 /* f1: gw */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

@@ -8,6 +8,7 @@
 /* NF_LINK(7): port gw:lan */
 /* f0: gw */
 /* f1: fw */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

@@ -1,6 +1,7 @@
 /* NF_LINK(0): program r2:h2 */
 /* NF_LINK(1): port h2 */
 /* NF_LINK(2): port r2:h2 */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

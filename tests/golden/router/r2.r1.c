@@ -3,6 +3,7 @@
 /* NF_LINK(2): port r1:r2 */
 /* NF_LINK(3): port r2:r1 */
 /* f0: r1 */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

@@ -1,6 +1,7 @@
 /* NF_LINK(0): program r3:h3 */
 /* NF_LINK(1): port h3 */
 /* NF_LINK(2): port r3:h3 */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

@@ -3,6 +3,7 @@
 /* NF_LINK(2): port r2:r3 */
 /* NF_LINK(3): port r3:r2 */
 /* f0: r2 */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

@@ -3,6 +3,7 @@
 /* NF_LINK(2): function fw */
 /* NF_LINK(3): port left */
 /* f0: fw */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"
