@@ -12,6 +12,7 @@ from pydantic import Field
 from nfv import functions
 from nfv.chain.checks import Draft, check
 from nfv.chain.fields import Model, Name, quoted
+from nfv.chain.files import Files
 from nfv.chain.path import Attachment, Chain, ChainConfig
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.chain.sap import KINDS, HostSap, NicSap, Sap, TapSap, VethSap
@@ -48,6 +49,14 @@ class Topology:
     chains: Mapping[str, Chain]
     source: Source = field(compare=False, repr=False)
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The texts of the files that functions have read, by name."""
+        texts: dict[str, str] = {}
+        for function in self.vnfs.values():
+            texts.update(function.files.used)
+        return texts
+
 
 class File(Model):
     """The keys of a topology file; the content of each section is read by its kind."""
@@ -76,9 +85,12 @@ def load(file: str | Path) -> Topology:
     return _build(read_source(file))
 
 
-def loads(text: str, file: str = "<text>") -> Topology:
-    """Read a topology from text; `file` is its name in messages. Raises TopologyError."""
-    return _build(parse(text, file))
+def loads(text: str, file: str = "<text>", files: Mapping[str, str] | None = None) -> Topology:
+    """Read a topology from text; `file` is its name in messages. Raises TopologyError.
+
+    `files` are the texts of the files that it names, by their names.
+    """
+    return _build(parse(text, file, Files(None, files)))
 
 
 def _build(source: Source) -> Topology:
@@ -139,7 +151,7 @@ def _vnf(name: str, body: object, report: Report) -> Function[Any] | None:
     function = functions.find(kind)
     others = {key: value for key, value in keys.items() if key != "type"}
     config = read(function.Config, others, report)
-    return None if config is None else function(name, config)
+    return None if config is None else function(name, config, report.files)
 
 
 def _choice(keys: Mapping[str, Any], key: str, known: Iterable[str], report: Report) -> str | None:
