@@ -15,8 +15,8 @@ from pathlib import Path
 
 from scapy.packet import Packet
 
-from nfv.chain.graph import attachments
-from nfv.chain.hook import Slot
+from nfv.chain.graph import attachments, is_service
+from nfv.chain.hook import Hooks, Slot
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook
 from nfv.chain.topology import Topology, loads
@@ -71,8 +71,9 @@ class Bench:
         """`capacities` are sizes of maps, by the end of their path ("fw/nodes")."""
         self.topology: Topology = loads(text)
         self.hook = hook
-        hooks = dict.fromkeys(attachments(self.topology), hook)
-        self.wiring = wire(self.topology, number_ports(self.topology, {}), hooks)
+        self.wiring = wire(
+            self.topology, number_ports(self.topology, {}), every_port(self.topology, hook)
+        )
         self.counters = {
             name: dict(function.counters({})) for name, function in self.topology.vnfs.items()
         }
@@ -115,9 +116,9 @@ class Bench:
     def _load(self) -> None:
         path = self._fastpath
         Programs(path).load(list(self.wiring.ports))
-        table = "tc_jumps" if self.hook is Hook.TC else "jumps"
         for (slot, program), fd in path.programs.items():
             number = self.wiring.ports[slot.place].number
+            table = "tc_jumps" if slot.hook is Hook.TC else "jumps"
             if (jumps := self._shared(table)) is not None:
                 ordinal = path.units[slot].programs.index(program)
                 jumps[jump(number, ordinal)] = struct.pack("=I", fd)
@@ -193,9 +194,11 @@ class Bench:
 
     def execute(self, place: str, frame: bytes, context: bytes | None = None) -> tuple[int, bytes]:
         """Run a frame; return the verdict (XDP_*, at either hook) and what the frame became."""
-        fd = self._fastpath.programs[Slot(Attachment.parse(place), self.hook), "nfv_entry"]
+        at = Attachment.parse(place)
+        slot = Slot(at, self.wiring.ports[at].hook)
+        fd = self._fastpath.programs[slot, "nfv_entry"]
         verdict, out, _ = bpf.prog_run(fd, frame, context=context, room=MAX_FRAME)
-        if self.hook is Hook.TC:
+        if slot.hook is Hook.TC:
             verdict = _VERDICTS[verdict]
         assert verdict in (bpf.XDP_DROP, bpf.XDP_REDIRECT), f"verdict {verdict}"
         return verdict, out
@@ -215,15 +218,15 @@ class Bench:
         reason = reasons[0] if len(reasons) == 1 else "rejected"
         return Outcome(left[0] if left else None, out, reason, counted)
 
-    def verify(self, place: Attachment, program: str) -> tuple[int, str]:
+    def verify(self, slot: Slot, program: str) -> tuple[int, str]:
         """How many instructions a program has, and what the verifier says of them at its end."""
         path = self._fastpath
-        unit = path.units[Slot(place, self.hook)]
+        unit = path.units[slot]
         code = path.objects[unit.text].programs[program]
-        pins = {name: path.names.pin(unit, place, name) for _, name in code.maps}
+        pins = {name: path.names.pin(unit, slot.place, name) for _, name in code.maps}
         fds = {name: path.maps[pin].fd for name, pin in pins.items()}
-        programs, type_ = Programs(path), PROGRAM_TYPES[self.hook]
-        bound, flags = code.bind(fds, programs.links(unit)), programs.load_flags(self.hook)
+        programs, type_ = Programs(path), PROGRAM_TYPES[slot.hook]
+        bound, flags = code.bind(fds, programs.links(unit)), programs.load_flags(slot.hook)
         passed, log = bpf.verifier_log(bound, program, type_=type_, flags=flags, level=4)
         assert passed, log
         return len(code.insns) // 8, log
@@ -250,6 +253,13 @@ class Bench:
         if (known := self._shared("paths")) is None:
             return Paths()
         return paths.collect(known, self.shared("walked"))
+
+
+def every_port(topology: Topology, hook: Hook) -> Hooks:
+    """The same hook at all ports but the taps of services, which have XDP."""
+    return {
+        place: Hook.XDP if is_service(topology, place) else hook for place in attachments(topology)
+    }
 
 
 def _by_reason(

@@ -4,6 +4,7 @@
 /* NF_LINK(3): port dns:service */
 /* NF_LINK(4): port lan */
 /* f0: dns */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

@@ -1,6 +1,7 @@
 /* NF_LINK(0): program gw:wan */
 /* NF_LINK(1): port wan */
 /* NF_LINK(2): port gw:wan */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

@@ -7,6 +7,7 @@
 /* NF_LINK(6): function gw */
 /* f0: dns */
 /* f1: gw */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"

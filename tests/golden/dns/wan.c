@@ -9,6 +9,7 @@
 /* NF_LINK(8): port gw:lan */
 /* f0: gw */
 /* f1: dns */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"
