@@ -19,6 +19,7 @@ import yaml
 from benchmarks.frames import Endpoint
 from benchmarks.live import Device, Loader, attach, connect
 from nfv.chain import names
+from nfv.chain.sap import Hook
 from nfv.chain.topology import HostSap, Topology, loads
 from nfv.dataplane import engine, netns
 from nfv.dataplane.netlink import Netlink
@@ -45,10 +46,15 @@ class Path:
     plain: tuple[Device, ...] = ()
 
 
-def topology(name: str, *functions: str) -> Topology:
-    """The quickstart topology under another name, with only these of its functions."""
+def topology(name: str, *functions: str, hook: Hook = Hook.XDP) -> Topology:
+    """The quickstart topology under another name, with only these of its functions.
+
+    Frames come from a generator at XDP, unless the `hook` is to be compared.
+    """
     data = yaml.safe_load(QUICKSTART.read_text())
     data["name"] = name
+    for host in _HOSTS:
+        data["saps"][host]["hook"] = hook.value
     data["vnfs"] = {vnf: data["vnfs"][vnf] for vnf in functions}
     bumps = [vnf for vnf in functions if vnf != "gw"]
     if "gw" in functions:
