@@ -47,6 +47,7 @@ class Topology:
     saps: Mapping[str, Sap]
     vnfs: Mapping[str, Function[Any]]
     chains: Mapping[str, Chain]
+    flow_cache: int  # flows that each CPU remembers, of each IP version
     source: Source = field(compare=False, repr=False)
 
     @property
@@ -74,6 +75,13 @@ class File(Model):
     chains: dict[Name, Any] = Field(
         description="service chains by name",
         examples=[{"inside": {"path": ["lan", "fw", "gw:lan"]}}],
+    )
+    flow_cache: int = Field(
+        16384,
+        ge=1024,
+        le=1 << 23,
+        description="flows that each CPU remembers, of each IP version: 32 bytes each for IPv4, "
+        "64 for IPv6; twice as many as are active at a time is best",
     )
 
 
@@ -108,6 +116,7 @@ def _build(source: Source) -> Topology:
         {name: sap for name, sap in draft.saps.items() if sap},
         {name: vnf for name, vnf in draft.vnfs.items() if vnf},
         _chains(draft.chains),
+        head.flow_cache,
         source,
     )
 

@@ -131,7 +131,9 @@ def _native_xdp() -> Finding:
 def _tc() -> Finding:
     check = "TC on veth"
     if not bpf.has_tcx():
-        detail = "this kernel has no tcx (Linux 6.6): programs of hosts run at XDP, as for `hook: xdp`"
+        detail = (
+            "this kernel has no tcx (Linux 6.6): programs of hosts run at XDP, as for `hook: xdp`"
+        )
         return Finding(check, "warn", detail)
     with ThreadPoolExecutor(1) as thread:
         thread.submit(_attach_to_veth, ProgramType.SCHED_CLS, AttachType.TCX_INGRESS).result()

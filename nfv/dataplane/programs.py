@@ -79,7 +79,7 @@ class Programs:
         unit = self.path.units[slot]
         code = self.path.objects[unit.text].programs[program]
         idents = {}
-        for _, name in code.maps:
+        for name in sorted(code.names):
             found = self.path.maps.get(self.path.names.pin(unit, slot.place, name))
             if found is None:
                 return None
@@ -92,7 +92,9 @@ class Programs:
         values = []
         for link in unit.links:
             node, interface = link.attachment.node, link.attachment.interface
-            if link.kind == "function":
+            if link.kind in self.path.constants:
+                values.append(self.path.constants[link.kind])
+            elif link.kind == "function":
                 values.append(self.path.numbers[node])
             elif link.kind == "interface":
                 values.append(list(self.path.topology.vnfs[node].interfaces).index(str(interface)))
@@ -150,7 +152,7 @@ class Programs:
             code = self.path.objects[unit.text].programs[program]
             fds = {
                 name: self.path.maps[self.path.names.pin(unit, slot.place, name)].fd
-                for _, name in code.maps
+                for name in code.names
             }
             name = self._fingerprint(slot, program)
             assert name is not None

@@ -223,7 +223,7 @@ class Bench:
         path = self._fastpath
         unit = path.units[slot]
         code = path.objects[unit.text].programs[program]
-        pins = {name: path.names.pin(unit, slot.place, name) for _, name in code.maps}
+        pins = {name: path.names.pin(unit, slot.place, name) for name in code.names}
         fds = {name: path.maps[pin].fd for name, pin in pins.items()}
         programs, type_ = Programs(path), PROGRAM_TYPES[slot.hook]
         bound, flags = code.bind(fds, programs.links(unit)), programs.load_flags(slot.hook)
@@ -252,7 +252,7 @@ class Bench:
         """What packets of known flows add to the counters."""
         if (known := self._shared("paths")) is None:
             return Paths()
-        return paths.collect(known, self.shared("walked"))
+        return paths.collect(known, self.shared("actions"))
 
 
 def every_port(topology: Topology, hook: Hook) -> Hooks:

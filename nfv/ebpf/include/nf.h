@@ -18,6 +18,16 @@
 		__value;                                                                           \
 	})
 
+/*
+ * A table that is one value as large as all its entries: BPF_F_TABLE(..., NF_FLAT, BPF_F_MMAPABLE). A
+ * program has its address as an immediate, so an entry costs an addition, where a lookup costs a call
+ * or a dozen instructions; an index must be known to be in range. `table.sk_storage_get(0, 0, 0)` is
+ * how to say the address: bcc writes a map's descriptor only as the argument of a helper, and this
+ * helper's name serves no other purpose here. The loader makes the descriptor the address.
+ */
+#define NF_FLAT 2
+#define bpf_sk_storage_get(table, ...) ((void *)(table))
+
 /* Headers deeper than this are not looked for. */
 #define NF_OFFSET_MASK 0x3ff
 
@@ -83,12 +93,24 @@ enum nf_fragment {
  * For ICMP and ICMPv6 dport is type * 256 + code in network order, sport 0, and echo_id the identifier
  * of an echo.
  *
+ * Functions edit it, not the frame: `edits` says what differs from the frame.
+ *
  * It lives in a per-CPU map, not on the stack: the verifier does not follow what is stored there, so
  * the paths of a long chain meet again instead of multiplying, and a program that is reached by a tail
  * call finds it as it was.
  */
 #define NF_PATH_LENGTH 16     /* functions that a walk can count */
 #define NF_COUNTED_WALK 65535 /* of a function that counts whole walks only, by their reason */
+
+/* What functions have changed of a packet: written into the frame once, when the walk ends. */
+enum nf_edit {
+	NF_EDIT_HOP = 1, /* ttl and macs */
+	NF_EDIT_SRC = 2,
+	NF_EDIT_DST = 4,
+	NF_EDIT_SPORT = 8,
+	NF_EDIT_DPORT = 16,
+	NF_EDIT_ECHO = 32, /* echo_id */
+};
 
 struct nf_packet {
 	u32 src[4]; /* IPv4 in src[0] */
@@ -104,7 +126,8 @@ struct nf_packet {
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */
 	u16 counter;                 /* place where the last function counted */
 	u16 mtu;                     /* of the way so far */
-	u8 to[ETH_ALEN];             /* the packet came to this MAC address */
+	u8 macs[2 * ETH_ALEN];       /* destination and source, if edited */
+	u8 edits;                    /* enum nf_edit */
 	u8 hops;                     /* routers passed */
 	u8 fleeting;                 /* the next packet of the flow must walk too */
 	u16 ethertype; /* host order; a VLAN tag is one, what follows it is not read */
@@ -133,6 +156,9 @@ struct nf_counter {
  * registers. Otherwise the compiler copies the code for every outcome, and the verifier walks them all.
  */
 #define NF_BARRIER(pkt) asm volatile("" : "+r"(pkt) : : "memory")
+
+/* Hide from the compiler how a value came about: it keeps it, and does not work it out once more. */
+#define NF_OPAQUE(value) asm volatile("" : "+r"(value))
 
 static __always_inline int nf_drop(struct nf_packet *pkt, u8 reason)
 {
