@@ -13,7 +13,7 @@ from nfv.cli import failure, output
 from nfv.errors import ExitCode, NfvError
 
 VERBS = {
-    "Declare": ("validate", "render", "schema"),
+    "Declare": ("validate", "graph", "render", "schema"),
     "Change": ("plan", "apply", "destroy"),
     "Observe": ("ls", "inspect", "stats", "exec"),
     "Test bench": ("replay",),

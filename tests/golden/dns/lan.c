@@ -17,12 +17,12 @@
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"
-#line 1 "tc.h"
-#line 30 "hook.h"
-#line 1 "xdp.h"
 #line 1 "checksum.h"
-#line 9 "xdp.h"
+#line 22 "hook.h"
+#line 1 "tc.h"
 #line 32 "hook.h"
+#line 1 "xdp.h"
+#line 34 "hook.h"
 #line 7 "nf.h"
 #line 1 "commit.h"
 #line 11 "commit.h"
@@ -36,13 +36,15 @@
 #line 15 "action.h"
 #line 15 "flow.h"
 #line 1 "service.h"
-#line 10 "service.h"
+#line 11 "service.h"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/dns.c"
 #line 1 "own.h"
 #line 7 "own.h"
-#line 10 "functions/dns.c"
+#line 1 "answers.h"
+#line 12 "answers.h"
+#line 13 "functions/dns.c"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
@@ -76,6 +78,7 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);
 	if (verdict != NF_NEXT) {
 		f0_report(pkt);
+		pkt->place = 1;
 		if (verdict == NF_SERVE)
 			verdict = service_push(ctx, pkt, NF_LINK(8), NF_LINK(6), NF_LINK(9));
 		goto out;
@@ -94,6 +97,34 @@ int nfv_walk(nf_ctx *ctx)
 	goto out;
 keep:
 	flow_keep(ctx, pkt, NF_LINK(6));
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
+int nfv_reject(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	index = pkt->place;
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	pkt->place = index;
+	switch (pkt->place) {
+	case 1:
+		goto back0_end;
+	}
+	verdict = nf_drop(pkt, NF_REASON_NONE);
+	goto out;
+	back0_end:
+	pkt->egress = NF_LINK(6);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
 out:
 	return entry_finish(ctx, pkt, verdict);
 }
