@@ -15,7 +15,7 @@ from nfv.errors import ExitCode, NfvError
 VERBS = {
     "Declare": ("validate", "graph", "render", "schema"),
     "Change": ("plan", "apply", "destroy"),
-    "Observe": ("ls", "inspect", "stats", "exec"),
+    "Observe": ("ls", "inspect", "stats", "exec", "tell"),
     "Test bench": ("replay",),
     "This machine": ("doctor", "completion"),
 }

@@ -78,6 +78,7 @@ enum nf_reason {
 	NF_REASON_PADDING = 22,     /* to the kernel: frame longer than its packet */
 	NF_REASON_SERVICE = 23,     /* to the function's service */
 	NF_REASON_ANSWERED = 24,    /* answered by the function on the fast path */
+	NF_REASON_ROGUE = 25,       /* answer of a DHCP server that is not the chain's */
 	NF_REASON_COUNT = 32,       /* size of the tables that count by reason */
 };
 
@@ -187,9 +188,9 @@ static __always_inline int nf_answer(struct nf_packet *pkt, u8 reason)
 /* `size` bytes at an offset of the frame, or NULL if it ends before. */
 static __always_inline void *nf_at(nf_ctx *ctx, u32 offset, u32 size)
 {
-	void *at = (void *)(long)ctx->data + (offset & NF_OFFSET_MASK);
+	void *at = hook_data(ctx) + (offset & NF_OFFSET_MASK);
 
-	return at + size > (void *)(long)ctx->data_end ? 0 : at;
+	return at + size > hook_end(ctx) ? 0 : at;
 }
 
 /* The IP header, if there are `size` bytes of it. */

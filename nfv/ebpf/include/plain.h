@@ -81,8 +81,7 @@ static __always_inline int plain_read4(nf_ctx *ctx, const u8 *frame, u64 name, s
 	protocol = plain->third >> 8 & 0xff;
 	plain->name = (name | (protocol & 1)) << 32 | *(u32 *)(frame + PLAIN_L4);
 	return plain_length(hook_length(ctx), length + PLAIN_IP, PLAIN_BYTES) &&
-	       plain_l4(frame + PLAIN_L4, (void *)(long)ctx->data_end, protocol,
-			length - sizeof(struct iphdr));
+	       plain_l4(frame + PLAIN_L4, hook_end(ctx), protocol, length - sizeof(struct iphdr));
 }
 
 /* Whether a frame with PLAIN_BYTES_IPV6 is plain IPv6; if so, what its headers say. */
@@ -100,7 +99,7 @@ static __always_inline int plain_read6(nf_ctx *ctx, const u8 *frame, u64 name, s
 	plain->name = (name | (protocol & 1)) << 32 | *(u32 *)(frame + PLAIN_L4_IPV6);
 	return (ip[0] & PLAIN_IPV6_MASK) == PLAIN_IPV6 &&
 	       plain_length(hook_length(ctx), length + PLAIN_IP, PLAIN_BYTES_IPV6) &&
-	       plain_l4(frame + PLAIN_L4_IPV6, (void *)(long)ctx->data_end, protocol,
+	       plain_l4(frame + PLAIN_L4_IPV6, hook_end(ctx), protocol,
 			length - sizeof(struct ipv6hdr));
 }
 
