@@ -331,7 +331,7 @@ def _offloads(element: Element, port: Port, device: Device) -> Iterator[Change]:
 
 
 def _reattach(topology: Topology, port: Port) -> Step:
-    pin = MapNames(topology).link(port.attachment)
+    pin = MapNames(topology, {}).link(port.attachment)
     return Step(f"let {port.outer.name} take long frames", lambda: proglink.reattach(pin, port))
 
 
