@@ -21,9 +21,11 @@ from nfv.dataplane.mapstore import (
     ASIDE,
     CPUS,
     LINK,
+    MAX_FLOW_SETS,
     MapNames,
     MapPlan,
     flow_bits,
+    flow_limit,
 )
 from nfv.dataplane.plan import Change, Element, Phase, Symbol, element_named
 from nfv.dataplane.portmaps import PortMaps
@@ -74,6 +76,7 @@ class FastPath:
             for slot in slots(topology, chosen)
         }
         _check_programs(self.units)
+        _check_flows(topology)
         self.objects: dict[str, Object] = compiler.compile(
             unit.text for unit in self.units.values()
         )
@@ -192,6 +195,15 @@ def _check_programs(units: Mapping[Slot, Unit]) -> None:
                 f"is {MAX_PROGRAMS}",
                 "let some of them begin elsewhere, or put fewer functions into them",
             )
+
+
+def _check_flows(topology: Topology) -> None:
+    if CPUS << flow_bits(topology) > MAX_FLOW_SETS:
+        raise InputError(
+            f"flow_cache: {topology.flow_cache} flows on each of {CPUS} CPUs are more than a "
+            "program can reach",
+            f"the most on this machine is {flow_limit()}",
+        )
 
 
 def remove_replaced(root: Path) -> None:

@@ -28,6 +28,9 @@ ACTIONS = CPUS * constant("action.h", "ACTION_PATHS")
 """Actions of all CPUs."""
 
 _WAYS = constant("flow.h", "FLOW_WAYS")
+_FLOW_SET = 128  # bytes, of IPv6
+MAX_FLOW_SETS = (1 << 29) // _FLOW_SET
+"""Of all CPUs: so far (BPF_MAX_VAR_OFF) the verifier lets a program reach into a value."""
 
 LINK = "link"
 ASIDE = "_old"  # what a pin's name ends with while another has its place
@@ -88,6 +91,11 @@ class MapPlan:
 def flow_bits(topology: Topology) -> int:
     """Of the sets of flows in a CPU's table of one IP version, which are a power of two."""
     return (topology.flow_cache // _WAYS - 1).bit_length()
+
+
+def flow_limit() -> int:
+    """The most flows that a CPU of this machine can remember."""
+    return MAX_FLOW_SETS // CPUS * _WAYS
 
 
 class MapNames:
