@@ -39,7 +39,9 @@
 #line 1 "own.h"
 #line 7 "own.h"
 #line 1 "answers.h"
-#line 12 "answers.h"
+#line 1 "questions.h"
+#line 7 "questions.h"
+#line 13 "answers.h"
 #line 13 "functions/dns.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)

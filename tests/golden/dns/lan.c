@@ -47,7 +47,9 @@
 #line 1 "own.h"
 #line 7 "own.h"
 #line 1 "answers.h"
-#line 12 "answers.h"
+#line 1 "questions.h"
+#line 7 "questions.h"
+#line 13 "answers.h"
 #line 13 "functions/dns.c"
 #define F1_SHIFT4 NF_LINK(13)
 #define F1_MASK4 NF_LINK(14)
