@@ -33,7 +33,8 @@ _MEMORY_SHARE = 4  # the part of the memory that is available which frames may t
 _MOST_CHUNKS = 1024
 _RING = 64  # chunks, for captures that do not fit
 _LOOK = 0.05  # seconds between two looks at how far it has come
-_LEAD = 1_000_000  # nanoseconds until the first frame is due
+_REFILL = 0.005  # seconds between two looks at whether there is room to write
+_LEAD = 5_000_000  # nanoseconds until the first frame is due
 _SHARES = {"p50": 0.5, "p99": 0.99}  # of gaps whose error is told
 _ANY = bytes(6)
 
@@ -135,12 +136,12 @@ class _Lane:
         surveys = [feed.surveys[number] for number in ports]
         self._frames = sum(found.frames for found in surveys)
         stored = sum(found.stored for found in surveys)
-        self._fits = chunks(stored) <= _most_chunks()
-        self.injector = Injector(applied, ports, chunks(stored) if self._fits else _RING)
+        self.fits = chunks(stored) <= _most_chunks()
+        self.injector = Injector(applied, ports, chunks(stored) if self.fits else _RING)
         cursor = self.injector.cursor
         cursor["timed"] = not isinstance(feed.pace, TopSpeed)
         cursor["limit"] = FOREVER if loops is None else self._frames * loops
-        frames = feed.once() if self._fits else feed.passes(loops)
+        frames = feed.once() if self.fits else feed.passes(loops)
         self._source = (frame for frame in frames if frame.source in ports)
 
     def fill(self) -> bool:
@@ -149,7 +150,7 @@ class _Lane:
         if cursor["filled"] == FOREVER:
             return False
         filled = injector.room and injector.fill(self._source)
-        if self._fits and not filled:  # the same chunks again and again
+        if self.fits and not filled:  # the same chunks again and again
             cursor["slots"] = cursor["filled"]
             cursor["filled"] = FOREVER
             cursor["period"] = self._feed.period
@@ -212,7 +213,8 @@ class Replay:
         """Whether all has been sent, after a while in which there was nothing to write."""
         wrote = [lane.fill() for lane in self._lanes]
         left = [sender for sender in senders if not sender.wait(0)]
-        return not left or (not any(wrote) and left[0].wait(_LOOK) and len(left) == 1)
+        pause = _LOOK if all(lane.fits for lane in self._lanes) else _REFILL
+        return not left or (not any(wrote) and left[0].wait(pause) and len(left) == 1)
 
     def _sent(self) -> int:
         return sum(lane.injector.cursor["sent"] for lane in self._lanes)

@@ -84,9 +84,13 @@ def _be_child(
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:  # it may have died meanwhile
-            _undisturbed(number)
+            sparse = rate is not None and rate < DENSE
+            _undisturbed(number, sparse)
             with injector.sending() as run:
-                _send(injector, rate, run)
+                if sparse:
+                    _step(injector, run)
+                else:
+                    _run(rate, run)
         code = 0
     except NfvError as error:
         os.write(words, error.message.encode())
@@ -94,21 +98,22 @@ def _be_child(
         os._exit(code)
 
 
-def _undisturbed(number: int) -> None:
-    """Stay on one CPU, before all processes without real-time priority if there is another CPU."""
+def _undisturbed(number: int, sparse: bool) -> None:
+    """Stay on one CPU, before all processes without real-time priority.
+
+    Who does not sleep has to leave them another CPU.
+    """
     cpus = sorted(os.sched_getaffinity(0), reverse=True)
     os.sched_setaffinity(0, {cpus[number % len(cpus)]})
-    if number + 1 < len(cpus):
+    if sparse or number + 1 < len(cpus):
         with suppress(PermissionError):  # in a container
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
-def _send(injector: Injector, rate: float | None, run: Callable[[int, int], None]) -> None:
-    if rate is not None and rate < DENSE:
-        _step(injector, run)
-        return
+def _run(rate: float | None, run: Callable[[int, int], None]) -> None:
+    """Have the kernel send, until the process is killed."""
     batch = _MOST_LIVE if rate is None else int(rate * _BATCH_TIME / 1e9)
-    while True:  # until killed
+    while True:
         run(_MOST_RUNS, max(1, min(batch, _MOST_LIVE)))
 
 
