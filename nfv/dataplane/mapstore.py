@@ -41,6 +41,7 @@ _SHARED_SIZES = {
     "nf_paths": ACTIONS,
     "nf_actions": ACTIONS,
     "nf_numbers": CPUS,
+    "nf_hops": CPUS * constant("hop.h", "HOP_PLACES"),
 }
 _OF_ONE_KIND = frozenset({"nf_ports", "nf_jumps"})
 """Maps that the kernel lets serve either programs for frames of several parts or others, for good.

@@ -17,7 +17,7 @@ from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction, Pattern
 from nfv.chain.topology import Topology
 from nfv.ebpf import sources
-from nfv.ebpf.tables import turned, words
+from nfv.ebpf.tables import asks_for_flags, turned, words
 from nfv.ebpf.walks import MAIN, REJECT, Link, Walks
 from nfv.functions.base import Function
 
@@ -65,7 +65,7 @@ def compose(
     text = _FRAGS if has_frags(topology) else ""
     text += _sources(topology, walks) + '#line 1 "chain"\n'
     for name, body in walks.bodies.items():
-        is_quick = walks.cached and name == MAIN
+        is_quick = walks.quick and name == MAIN
         text += _function(name, body if is_quick else _walking(body, walks.keep))
     return Unit(text, programs, tuple(walks.links), instances, entry.walks)
 
@@ -80,8 +80,12 @@ def _sources(topology: Topology, walks: Walks) -> str:
         parts.append(sources.splice("service.h", "", seen))
     if walks.classified:
         patterns = classifier_patterns(walks.entry.walks)
-        others = int(walks.entry.walks[-1].match is not None)
-        parts.append(_define("c0", {"WORDS": words(len(patterns)), "OTHERS": others}))
+        values = {
+            "WORDS": words(len(patterns)),
+            "OTHERS": int(walks.entry.walks[-1].match is not None),
+            "FLEETING": int(any(asks_for_flags(pattern) for pattern in patterns)),
+        }
+        parts.append(_define("c0", values))
         parts.append(sources.splice("classifier.h", "c0", seen))
     for name, prefix in walks.prefixes.items():
         function = topology.vnfs[name]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from nfv.chain.pattern import Pattern
-from nfv.ebpf import matcher
+from nfv.ebpf import matcher, sources
 from nfv.ebpf.lpm import SLOTS
 from nfv.ebpf.object import Layout
 
@@ -17,6 +17,7 @@ MAX_WORDS = 16
 DATAGRAMS = 4096
 """Fragmented datagrams whose first fragment is remembered, of each function or classifier."""
 
+_PLAIN_FLAGS = sources.constant("plain.h", "PLAIN_TCP_FLAGS")
 _MIN_NODES, _MIN_ROWS = 32, 64
 _NODE_BYTES = 1024
 _PORTLESS = frozenset({1, 58})  # ICMP, ICMPv6: their "port" is a type, and replies have another
@@ -93,6 +94,11 @@ def turned(pattern: Pattern) -> Pattern:
         sports=pattern.dports,
         dports=pattern.sports,
     )
+
+
+def asks_for_flags(pattern: Pattern) -> bool:
+    """Whether packets of one established TCP connection may match it or not, by their flags."""
+    return pattern.tcp_flags is not None and bool(pattern.tcp_flags[0] & ~_PLAIN_FLAGS)
 
 
 def _elements(memory: memoryview, size: int) -> int:

@@ -47,6 +47,7 @@ class Function(Generic[ConfigT]):
     answers: ClassVar[bool] = False  # its C may return NF_ANSWER
     counts: ClassVar[bool] = True  # its C says in pkt->counter where it has counted a packet
     service: ClassVar[str] = ""  # module of its service (nfv.services.base), if it has one
+    next_hops: ClassVar[bool] = False  # a router: its C has self_forward and sets pkt->next_hop
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
     name: str
@@ -69,6 +70,11 @@ class Function(Generic[ConfigT]):
 
     def check_chains(self, chains: Collection[str], report: Report) -> None:
         """Report what does not fit the chains that the function stands in."""
+
+    @property
+    def name_server(self) -> str | None:
+        """The function `dns` that it tells of hosts."""
+        return None
 
     @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:

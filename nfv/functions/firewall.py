@@ -135,11 +135,17 @@ class Firewall(Function[FirewallConfig]):
         layout = maps.layout("rules")
         actions = [self.config.default, *(rule.action for rule in self.config.rules)]
         names = self.rule_names()
+        patterns = self.patterns()
+        asking = [tables.asks_for_flags(pattern) for pattern in patterns]
         elements = [
-            layout.pack(action=_ACTIONS[actions[index + 1]], counter=counters[name])
+            layout.pack(
+                action=_ACTIONS[actions[index + 1]],
+                fleeting=any(asking[: index + 1] if index >= 0 else asking),
+                counter=counters[name],
+            )
             for name, index in names.items()
         ]
-        tables.publish(maps, self.patterns(), {"rules": elements})
+        tables.publish(maps, patterns, {"rules": elements})
 
     def patterns(self) -> list[Pattern]:
         """The pattern of each rule, in order."""

@@ -74,6 +74,7 @@ class Router(Function[RouterConfig]):
 
     Config = RouterConfig
     cacheable = True
+    next_hops = True
 
     @property
     def interfaces(self) -> Mapping[str, Interface]:

@@ -8,6 +8,7 @@
  */
 #include "nf.h"
 #include "checksum.h"
+#include "hop.h"
 #include "prefixes.h"
 
 #ifndef SELF_SHIFT4 /* sizes of the tables, see nfv/ebpf/tableshape.py; known when programs are loaded */
@@ -59,7 +60,7 @@ enum self_action {
 
 BPF_F_TABLE("array", u32, struct self_interface, self_interfaces, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct self_adjacency, self_adjacencies, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct self_default, self_defaults, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct self_default, self_defaults, NF_FLAT, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct prefixes_line, self_fib4, NF_FLAT, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct prefixes_line, self_fib6, NF_FLAT, BPF_F_MMAPABLE);
 
@@ -96,11 +97,11 @@ static __always_inline u32 self_lookup6(u32 bank, const u32 *address)
 }
 
 /* RFC 1812, section 5.3.7, and RFC 6890: sources that may not be forwarded. */
-static __always_inline int self_martian4(u32 address)
+static __always_inline int self_martian4(u64 address)
 {
-	u8 first = bpf_ntohl(address) >> 24;
+	u64 first = address & 0xff; /* as it lies in memory */
 
-	return first == 0 || first == 127 || first >= 240 || (first & 0xf0) == 224;
+	return first - 1 >= 223 || first == 127;
 }
 
 /* RFC 4291, section 2.5: unspecified, loopback, multicast. */
@@ -185,20 +186,29 @@ static __always_inline int self_rewrite(struct nf_packet *pkt, const struct self
 	return NF_FORWARD;
 }
 
-/* The number of the adjacency for the packet's destination. */
-static __always_inline u32 self_route(const struct nf_packet *pkt)
+/*
+ * The number of the adjacency for an IPv4 destination, 0 for the kernel. What no prefix covers goes where
+ * the default says.
+ */
+static __always_inline u32 self_route4(u32 address)
 {
-	struct self_default *defaults;
-	u32 index = 0, otherwise, bank, found;
+	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
+	u32 otherwise = defaults->ipv4, found;
 
-	defaults = self_defaults.lookup(&index);
-	if (!defaults)
-		return 0;
-	otherwise = pkt->family == 4 ? defaults->ipv4 : defaults->ipv6;
 	if (otherwise == SELF_OFF)
 		return 0;
-	bank = otherwise >> SELF_BANK_AT;
-	found = pkt->family == 4 ? self_lookup4(bank, pkt->dst[0]) : self_lookup6(bank, pkt->dst);
+	found = self_lookup4(otherwise >> SELF_BANK_AT, address);
+	return found ? found : otherwise & SELF_DEFAULT;
+}
+
+static __always_inline u32 self_route6(const u32 *address)
+{
+	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
+	u32 otherwise = defaults->ipv6, found;
+
+	if (otherwise == SELF_OFF)
+		return 0;
+	found = self_lookup6(otherwise >> SELF_BANK_AT, address);
 	return found ? found : otherwise & SELF_DEFAULT;
 }
 
@@ -218,7 +228,8 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 	verdict = self_admit(ctx, pkt, interface);
 	if (verdict != NF_NEXT)
 		return verdict;
-	index = self_route(pkt);
+	index = pkt->family == 4 ? self_route4(pkt->dst[0]) : self_route6(pkt->dst);
+	pkt->next_hop = index;
 	hop = self_adjacencies.lookup(&index);
 	if (!hop || hop->action == SELF_PUNT)
 		return nf_punt(pkt, NF_REASON_LOCAL);
@@ -229,4 +240,45 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 	if (nf_largest(pkt) > hop->mtu)
 		return nf_punt(pkt, NF_REASON_TOO_BIG);
 	return self_rewrite(pkt, hop);
+}
+
+static __always_inline int self_forward4(nf_ctx *ctx, u8 *frame, u64 name)
+{
+	struct plain4 plain;
+
+	if (!plain_header4(ctx, frame, &plain) || self_martian4(plain.addresses))
+		return -1;
+	return hop_forward4(ctx, frame, &plain, name, self_route4(plain.addresses >> 32));
+}
+
+/* Extension headers are left to the walk, which looks whether they are sound. */
+static __always_inline int self_forward6(nf_ctx *ctx, u8 *frame, u64 name)
+{
+	const u32 *src = (u32 *)(frame + PLAIN_IP + 8), *dst = (u32 *)(frame + PLAIN_IP + 24);
+	struct plain6 plain;
+
+	if (!plain_header6(ctx, frame, &plain) || self_martian6(src) || self_link_local6(src))
+		return -1;
+	return hop_forward6(ctx, frame, plain.hop_limit, name, self_route6(dst));
+}
+
+/*
+ * Where the router stands alone, before the walk: what the program returns for a packet whose next hop is
+ * known, or -1 if it has to walk.
+ */
+static __always_inline int self_forward(nf_ctx *ctx, u64 port)
+{
+	u64 name = PLAIN_NAME(action_now(), port);
+	u8 *frame = (void *)(long)ctx->data;
+	__be16 ethertype;
+
+	if (frame + PLAIN_BYTES > (u8 *)(long)ctx->data_end)
+		return -1;
+	ethertype = hook_ethertype(ctx, (void *)frame);
+	if (ethertype == bpf_htons(ETH_P_IP))
+		return self_forward4(ctx, frame, name);
+	if (ethertype == bpf_htons(ETH_P_IPV6) &&
+	    frame + PLAIN_BYTES_IPV6 <= (u8 *)(long)ctx->data_end)
+		return self_forward6(ctx, frame, name);
+	return -1;
 }

@@ -9,13 +9,18 @@
 #define SELF_OTHERS 0
 #endif
 
+/* A classifier asks for TCP flags that differ between the segments of a flow. */
+#ifndef SELF_FLEETING
+#define SELF_FLEETING 0
+#endif
+
 #define CLASSIFIER_LOST 0xffff /* a later fragment whose first was not seen: no chain */
 
 /*
  * Which chain: 0 for the one without a classifier, else 1 and up in the order of the file. Patterns
  * are written for the chain's own direction; user space turns them round for chains that end here.
  */
-static __always_inline u32 self_classify(const struct nf_packet *pkt)
+static __always_inline u32 self_classify(struct nf_packet *pkt)
 {
 	struct self_halves *halves;
 	u32 index = 0, *noted;
@@ -26,6 +31,7 @@ static __always_inline u32 self_classify(const struct nf_packet *pkt)
 		noted = self_noted_datagram(pkt);
 		return noted ? *noted : CLASSIFIER_LOST;
 	}
+	pkt->fleeting |= SELF_FLEETING && pkt->protocol == IPPROTO_TCP;
 	halves = self_matcher.lookup(&index);
 	if (!halves)
 		return CLASSIFIER_LOST;

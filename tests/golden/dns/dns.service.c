@@ -39,9 +39,15 @@
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
+#line 1 "hop.h"
+#line 1 "action.h"
+#line 1 "plain.h"
+#line 10 "plain.h"
+#line 15 "action.h"
+#line 11 "hop.h"
 #line 1 "prefixes.h"
 #line 10 "prefixes.h"
-#line 12 "functions/router.c"
+#line 13 "functions/router.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {

@@ -57,9 +57,11 @@
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
+#line 1 "hop.h"
+#line 11 "hop.h"
 #line 1 "prefixes.h"
 #line 10 "prefixes.h"
-#line 12 "functions/router.c"
+#line 13 "functions/router.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {
@@ -83,13 +85,14 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
+	pkt->stage = NF_LINK(8);
 	verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);
 	if (verdict != NF_NEXT) {
 		f0_report(pkt);
 		pkt->place = 1;
 		if (verdict == NF_SERVE)
-			verdict = service_push(ctx, pkt, NF_LINK(8), NF_LINK(6), NF_LINK(9));
+			verdict = service_push(ctx, pkt, NF_LINK(6), NF_LINK(9));
 		goto out;
 	}
 	verdict = f1_process(ctx, pkt, NF_LINK(10));

@@ -33,6 +33,7 @@
 #line 15 "flow.h"
 #define C0_WORDS 1
 #define C0_OTHERS 0
+#define C0_FLEETING 0
 #line 1 "classifier.h"
 #line 1 "matcher.h"
 #line 1 "lpm.h"
@@ -55,7 +56,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 9 "connections.h"
-#line 82 "functions/firewall.c"
+#line 84 "functions/firewall.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"
@@ -81,7 +82,7 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
 	switch (c0_classify(pkt)) {
 	case 1:
 		verdict = f0_process(ctx, pkt, NF_DIR_REVERSE);

@@ -46,7 +46,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 9 "connections.h"
-#line 82 "functions/firewall.c"
+#line 84 "functions/firewall.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"
@@ -72,7 +72,7 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
 	verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);
 	if (verdict != NF_NEXT) {
 		f0_report(pkt);
