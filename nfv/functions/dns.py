@@ -29,6 +29,8 @@ that is being started again, XDP answers on.
 **The directory** is a zone that the topology itself fills: `NAME.ZONE` for every host, for every
 router (all its addresses; `INTERFACE.NAME.ZONE` for one of them) and for every name server, and the
 reverse zones of their subnets. A zone of the same name in `zones` takes the place of a reverse one.
+Clients of a function `dhcp` with `register: NAME` are in it by the name that they call themselves,
+as long as they have a lease; nobody gets a name or an address that the topology itself has.
 
 **Forwarding.** Of names in none of the zones, the servers of the closest domain are asked, the
 quickest first; one that falls silent is asked last for 10 seconds.
@@ -55,6 +57,8 @@ Limits:
 - `$GENERATE` is refused. All zones are read into memory: some 10,000 names a second.
 - A name that exists nowhere is on the fast path only after it was asked for once, and gives way to
   others. Names of under 8 or over 96 bytes are always for the service.
+- A change of the directory makes all answers on the fast path void, and happens at most four times
+  a second. Clients that call themselves the same share the name.
 - The fast path does not verify the UDP checksum of a query.
 - To clients behind a router, answers go by the router's Linux, see
   [architecture.md](../architecture.md#services).

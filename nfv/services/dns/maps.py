@@ -24,7 +24,7 @@ class FastPath:
     """What the function's programs know: its addresses, and answers."""
 
     def __init__(self, place: Place, function: Dns, mac: str) -> None:
-        """Void all answers there are; from here on, what is for the function is handed over."""
+        """From here on, what is for the function is handed over; nothing is answered yet."""
         station = bytes.fromhex(mac.replace(":", ""))
         self.prepared: int | None = None  # answers of the zones that were put there; None: not yet
         self._is_open = function.serves_everybody
@@ -49,8 +49,12 @@ class FastPath:
         until = 0 if is_ours else self._jiffies.after(1) or 1
         self._answers.put(query, prepared, until=until)
 
-    def prepare(self, authority: Authority) -> None:
-        """Put the answers of all zones there, beside other work."""
+    def begin(self, authority: Authority) -> None:
+        """Void all answers, and put those of all zones there, beside other work."""
+        if self._task is not None:
+            self._task.cancel()
+        self.prepared = None
+        self._answers.forget()
         self._task = asyncio.get_running_loop().create_task(self._prepare(authority))
 
     async def _prepare(self, authority: Authority) -> None:
