@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from nfv.chain.graph import entries
 from nfv.chain.path import Attachment
+from nfv.dataplane import state
 from nfv.dataplane.injector import (
     FOREVER,
     MAX_FRAME,
@@ -23,7 +23,7 @@ from nfv.dataplane.injector import (
 from nfv.dataplane.sender import Sender
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import Port, Wiring, wire
-from nfv.errors import InputError
+from nfv.errors import InputError, KernelError
 from nfv.traffic.feed import Feed, Source, Survey, survey
 from nfv.traffic.link import ETHERNET_HEADER, VLAN_TAG, Macs
 from nfv.traffic.pace import NANOSECONDS, Pace, TopSpeed
@@ -168,6 +168,7 @@ class Replay:
     """One replay of a feed; `loops` passes, None for no end."""
 
     def __init__(self, applied: State, feed: Feed, loops: int | None) -> None:
+        self._name = applied.name
         self._feed = feed
         self._total = None if loops is None else feed.frames * loops
         ports = wire(applied.topology(), applied.ports).ports
@@ -180,7 +181,10 @@ class Replay:
         self._begun = 0
 
     def run(self, progress: Progress) -> Report:
-        """Send until all is sent, or until interrupted: then the report says so."""
+        """Send until all is sent, or until interrupted: then the report says so.
+
+        Raises `KernelError` if the topology is destroyed meanwhile.
+        """
         with ExitStack() as stack:
             for lane in self._lanes:
                 stack.enter_context(lane.injector)
@@ -204,10 +208,17 @@ class Replay:
                 for lane in self._lanes:
                     lane.injector.cursor["base"] = self._begun
                 while not self._done(senders):
+                    self._check()
                     progress(self._sent(), self._total)
+                self._check()
             except KeyboardInterrupt:
                 return False
         return True
+
+    def _check(self) -> None:
+        """Raise `KernelError` if there is nothing any more that packets could enter."""
+        if not state.directory(self._name).exists():
+            raise KernelError(f"topology {self._name} was destroyed while packets were sent")
 
     def _done(self, senders: Sequence[Sender]) -> bool:
         """Whether all has been sent, after a while in which there was nothing to write."""
@@ -252,5 +263,6 @@ class Replay:
 
 def _most_chunks() -> int:
     """Chunks that frames may take at most, of about a MiB."""
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(_MOST_CHUNKS, max(_RING, available // _MEMORY_SHARE >> 20))
+    fields = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    (kibibytes,) = (int(number) for name, number, *_ in fields if name == "MemAvailable:")
+    return min(_MOST_CHUNKS, max(_RING, kibibytes // _MEMORY_SHARE >> 10))

@@ -14,8 +14,11 @@ from typing import NoReturn
 from nfv.dataplane.injector import Injector
 from nfv.errors import KernelError, NfvError
 
-DENSE = 20_000
+_DENSE = 20_000
 """Packets a second from which the kernel waits for them, as a call for each would take too long."""
+
+_CALM = 2_000
+"""Packets a second up to which a process sleeps for most of the time."""
 
 _EARLY = 150_000  # nanoseconds before a frame is due, from which the program waits for it
 _UNFILLED = 0.001  # seconds to wait for frames that are not written yet, or for the beginning
@@ -84,10 +87,9 @@ def _be_child(
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:  # it may have died meanwhile
-            sparse = rate is not None and rate < DENSE
-            _undisturbed(number, sparse)
+            _undisturbed(number, busy=rate is None or rate > _CALM)
             with injector.sending() as run:
-                if sparse:
+                if rate is not None and rate < _DENSE:
                     _step(injector, run)
                 else:
                     _run(rate, run)
@@ -98,14 +100,14 @@ def _be_child(
         os._exit(code)
 
 
-def _undisturbed(number: int, sparse: bool) -> None:
+def _undisturbed(number: int, busy: bool) -> None:
     """Stay on one CPU, before all processes without real-time priority.
 
-    Who does not sleep has to leave them another CPU.
+    A busy one has to leave them another CPU.
     """
     cpus = sorted(os.sched_getaffinity(0), reverse=True)
     os.sched_setaffinity(0, {cpus[number % len(cpus)]})
-    if sparse or number + 1 < len(cpus):
+    if not busy or number + 1 < len(cpus):
         with suppress(PermissionError):  # in a container
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 

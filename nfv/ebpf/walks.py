@@ -248,6 +248,7 @@ class Walks:
         """Pass a function; `walk` says by which chain and in which direction."""
         prefix = self._prefix(name)
         return [
+            *self._stage(name, walk),
             f"verdict = {prefix}_process(ctx, pkt, NF_DIR_{walk.direction.name});",
             "if (verdict != NF_NEXT) {",
             f"\t{prefix}_report(pkt);",
@@ -257,12 +258,19 @@ class Walks:
             "}",
         ]
 
+    def _stage(self, name: str, walk: Walk) -> list[str]:
+        """Note where the function's service would have the packet go on."""
+        if not self.topology.vnfs[name].service:
+            return []
+        place = Attachment(name, SERVICE)
+        number = self.link("stage", place, stage=stage(self.graph[place], walk))
+        return [f"pkt->stage = {number};"]
+
     def _serve(self, name: str, walk: Walk) -> list[str]:
         """Hand over to the function's service what is for it."""
         place = Attachment(name, SERVICE)
-        resumed = self.link("stage", place, stage=stage(self.graph[place], walk))
         ingress = self.link("port", self.entry.attachment)
-        numbers = f"{resumed}, {ingress}, {self.link('port', place)}"
+        numbers = f"{ingress}, {self.link('port', place)}"
         return ["if (verdict == NF_SERVE)", f"\tverdict = service_push(ctx, pkt, {numbers});"]
 
     def _place(self, way: _WayBack, index: int) -> int | None:

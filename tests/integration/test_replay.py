@@ -23,6 +23,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from nfv.chain.path import Attachment
+from nfv.cli.main import main
 from nfv.dataplane import netns, replay, state, tap
 from nfv.dataplane.injector import Injector, Sent, gap_error
 from nfv.dataplane.wiring import wire
@@ -336,10 +337,12 @@ def test_tcpdump_keeps_what_is_whole_as_the_hint_says(bench: Bench) -> None:
         (["card=x", "--src-mac", "auto"], "cannot be chosen automatically"),
     ],
 )
-def test_what_is_asked_for_wrongly(bench: Bench, words: list[str], message: str) -> None:
-    done = nfvctl("replay", bench.lab.name, *words)
-    assert (done.returncode, done.stdout) == (ExitCode.BAD_INPUT, "")
-    assert message in done.stderr
+def test_what_is_asked_for_wrongly(
+    bench: Bench, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", bench.lab.name, *words]) == ExitCode.BAD_INPUT
+    out, err = capsys.readouterr()
+    assert (out, message in err) == ("", True), err
 
 
 def test_an_endless_replay_ends_when_interrupted(bench: Bench) -> None:
@@ -357,6 +360,43 @@ def test_an_endless_replay_ends_when_interrupted(bench: Bench) -> None:
     report = json.loads(out)
     assert not report["complete"]
     assert report["packets"] == bench.entered("lan") - entered
+
+
+def test_a_topology_that_is_destroyed_meanwhile_is_told(bench: Bench) -> None:
+    text = "name: brief\nsaps: {a: {kind: tap}, b: {kind: tap}}\nchains: {wire: {path: [a, b]}}\n"
+    with applied(text, "brief") as lab:
+        capture = bench.capture(numbered(2))
+        process = started("replay", lab.name, f"a={capture}", "--pps", "100", "--loop", "0")
+        deadline = time.monotonic() + traffic.PATIENCE
+        while not lab.statistics().ports["a"].received:
+            assert time.monotonic() < deadline
+        lab.destroy()
+        _, err = process.communicate(timeout=traffic.PATIENCE)
+    assert process.returncode == ExitCode.FAILED
+    assert err == f"error: topology {lab.name} was destroyed while packets were sent\n"
+
+
+def test_what_runs_can_change_meanwhile(bench: Bench) -> None:
+    """No packet is lost while the programs of the port are exchanged."""
+    entered, arrived = bench.entered("lan"), received(bench)
+    process = started(
+        *("replay", bench.lab.name, f"lan={bench.capture(numbered(10))}", "--dst-mac", "auto"),
+        *("--pps", "1000", "--loop", "0", "--format", "json"),
+    )
+    deadline = time.monotonic() + traffic.PATIENCE
+    while bench.entered("lan") - entered < 100:
+        assert time.monotonic() < deadline
+    programs = bench.lab.programs()
+    bench.lab.edit("[lan, fw,", "[lan, fw, other,")
+    bench.lab.edit("vnfs:\n", "vnfs:\n  other: {type: firewall, default: accept}\n")
+    bench.lab.apply()
+    assert bench.lab.programs()["lan"] != programs["lan"]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=traffic.PATIENCE)
+    assert process.returncode == ExitCode.INTERRUPTED, err
+    report = json.loads(out)
+    assert report["packets"] == bench.entered("lan") - entered
+    assert received(bench) - arrived >= report["packets"]
 
 
 def test_a_terminal_shows_how_far_it_has_come(bench: Bench) -> None:

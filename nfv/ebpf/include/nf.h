@@ -124,6 +124,7 @@ struct nf_packet {
 	u32 tx;     /* port at the end of the egress chain, or where its walk goes on */
 	u32 place; /* in the walk, where the packet was rejected or answered, or where it resumes */
 	u32 epoch; /* of the tables, when the walk began */
+	u32 stage; /* of the service of the function that the packet is at */
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */
 	u16 counter;                 /* place where the last function counted */
 	u16 mtu;                     /* of the way so far */

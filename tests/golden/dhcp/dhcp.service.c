@@ -44,7 +44,9 @@
 #line 1 "functions/dhcp.c"
 #line 1 "own.h"
 #line 7 "own.h"
-#line 9 "functions/dhcp.c"
+#line 1 "repeats.h"
+#line 12 "repeats.h"
+#line 11 "functions/dhcp.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {
@@ -70,11 +72,13 @@ int nfv_entry(nf_ctx *ctx)
 		}
 		if (pkt->egress == NF_LINK(11)) {
 			pkt->reason = 0;
+			pkt->stage = NF_LINK(8);
 			verdict = f1_process(ctx, pkt, NF_DIR_REVERSE);
 			if (verdict != NF_NEXT) {
 				f1_report(pkt);
+				pkt->place = 1;
 				if (verdict == NF_SERVE)
-					verdict = service_push(ctx, pkt, NF_LINK(8), NF_LINK(9), NF_LINK(9));
+					verdict = service_push(ctx, pkt, NF_LINK(9), NF_LINK(9));
 				goto out;
 			}
 			pkt->egress = NF_LINK(10);
@@ -98,11 +102,13 @@ int nfv_entry(nf_ctx *ctx)
 		}
 		if (pkt->egress == NF_LINK(7)) {
 			pkt->reason = 0;
+			pkt->stage = NF_LINK(14);
 			verdict = f1_process(ctx, pkt, NF_DIR_REVERSE);
 			if (verdict != NF_NEXT) {
 				f1_report(pkt);
+				pkt->place = 2;
 				if (verdict == NF_SERVE)
-					verdict = service_push(ctx, pkt, NF_LINK(14), NF_LINK(9), NF_LINK(9));
+					verdict = service_push(ctx, pkt, NF_LINK(9), NF_LINK(9));
 				goto out;
 			}
 			pkt->egress = NF_LINK(12);
@@ -119,6 +125,38 @@ int nfv_entry(nf_ctx *ctx)
 		goto out;
 	}
 	verdict = nf_drop(pkt, NF_REASON_NO_CHAIN);
+	goto out;
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
+int nfv_reject(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	index = pkt->place;
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	pkt->place = index;
+	switch (pkt->place) {
+	case 1:
+		goto back1_end;
+	case 2:
+		goto back4_end;
+	}
+	verdict = nf_drop(pkt, NF_REASON_NONE);
+	goto out;
+	back1_end:
+	verdict = NF_DROP;
+	goto out;
+	back4_end:
+	verdict = NF_DROP;
 	goto out;
 out:
 	return entry_finish(ctx, pkt, verdict);

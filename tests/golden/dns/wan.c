@@ -85,12 +85,13 @@ int nfv_walk(nf_ctx *ctx)
 	pkt->counted[0] = NF_LINK(10) << 16 | pkt->counter;
 	if (pkt->egress == NF_LINK(14)) {
 		pkt->reason = 0;
+		pkt->stage = NF_LINK(11);
 		verdict = f1_process(ctx, pkt, NF_DIR_REVERSE);
 		if (verdict != NF_NEXT) {
 			f1_report(pkt);
 			pkt->place = 1;
 			if (verdict == NF_SERVE)
-				verdict = service_push(ctx, pkt, NF_LINK(11), NF_LINK(6), NF_LINK(12));
+				verdict = service_push(ctx, pkt, NF_LINK(6), NF_LINK(12));
 			goto out;
 		}
 		pkt->egress = NF_LINK(13);
