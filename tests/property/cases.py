@@ -11,7 +11,7 @@ import pytest
 
 from tests.property.bed import Bed, draw
 
-PACKETS = int(os.environ.get("NFV_PROPERTY_PACKETS", "7700"))
+PACKETS = int(os.environ.get("NFV_PROPERTY_PACKETS", "7000"))
 BATCH = 400
 """Packets between two changes."""
 

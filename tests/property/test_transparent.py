@@ -8,7 +8,7 @@ from tests.property.cases import Cases, seeds
 
 pytestmark = pytest.mark.root
 
-CASES = Cases(seeds(2, 4, 9, 14, 17, 22), routers=lambda seed: 0)
+CASES = Cases(seeds(2, 4, 11, 14, 17, 30), routers=lambda seed: 0)
 
 REASONS = {
     *("forwarded", "malformed", "rule", "rejected", "reject_limit", "invalid", "table_full"),
