@@ -64,7 +64,7 @@ class FastPath:
         self.numbers = after.functions
         self.old_wiring = old_wiring
         self.unsure = before is not None and before.changing
-        self.names = MapNames(topology)
+        self.names = MapNames(topology, after.sizes)
         self.graph: Mapping[Attachment, Entry] = entries(topology)
         self.units: dict[Attachment, Unit] = {
             place: composer(topology, self.graph, entry) for place, entry in self.graph.items()
@@ -103,6 +103,14 @@ class FastPath:
         yield from TableChanges(self).changes()
         yield from Programs(self).changes(devices)
         yield from self._surplus()
+
+    def function_constants(self, name: str) -> Mapping[str, int]:
+        """What the programs of a function are loaded with, by the capacities of its maps."""
+        directory = self.names.vnf(name)
+        capacities = {
+            pin.name: plan.capacity for pin, plan in self.plans.items() if pin.parent == directory
+        }
+        return self.topology.vnfs[name].constants(capacities)
 
     def is_known(self, element: Element) -> bool:
         """Whether the element was there before the change."""

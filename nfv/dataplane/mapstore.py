@@ -41,6 +41,7 @@ _SHARED_SIZES = {
     "nf_paths": ACTIONS,
     "nf_actions": ACTIONS,
     "nf_numbers": CPUS,
+    "nf_hops": CPUS * constant("hop.h", "HOP_PLACES"),
 }
 _OF_ONE_KIND = frozenset({"nf_ports", "nf_jumps"})
 """Maps that the kernel lets serve either programs for frames of several parts or others, for good.
@@ -89,9 +90,11 @@ def flow_bits(topology: Topology) -> int:
 class MapNames:
     """From the names of maps in C texts to pins: by topology, by port, or by function."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, grown: Mapping[str, Mapping[str, int]]) -> None:
+        """`grown` are capacities by function and map, where they are not what it says."""
         self.topology = topology
         self.root = state.pins(topology.name)
+        self._grown = grown
         self._sizes: dict[str, Mapping[str, int]] = {}  # of maps, by function; dear to work out
 
     def port(self, place: Attachment) -> Path:
@@ -144,7 +147,7 @@ class MapNames:
             return sizes[rest], False
         function = self.topology.vnfs[vnf]
         if vnf not in self._sizes:
-            self._sizes[vnf] = function.map_sizes()
+            self._sizes[vnf] = {**function.map_sizes(), **self._grown.get(vnf, {})}
         return self._sizes[vnf][rest], rest in function.kept
 
 

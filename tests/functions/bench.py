@@ -78,8 +78,8 @@ class Bench:
         path = self._fastpath
         for pin, plan in path.plans.items():
             name = f"{pin.parent.name}/{pin.name}"
-            sized = replace(plan, capacity=capacities.get(name, plan.capacity))
-            path.maps[pin] = sized.create()
+            path.plans[pin] = replace(plan, capacity=capacities.get(name, plan.capacity))
+            path.maps[pin] = path.plans[pin].create()
 
     def _fill(self) -> None:
         path = self._fastpath

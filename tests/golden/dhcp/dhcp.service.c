@@ -13,6 +13,11 @@
 /* NF_LINK(12): port guest */
 /* NF_LINK(13): interface gw:desk */
 /* NF_LINK(14): stage dhcp:service */
+/* NF_LINK(15): constant gw */
+/* NF_LINK(16): constant gw */
+/* NF_LINK(17): constant gw */
+/* NF_LINK(18): constant gw */
+/* NF_LINK(19): constant gw */
 /* f0: gw */
 /* f1: dhcp */
 #line 1 "entry.h"
@@ -32,12 +37,23 @@
 #line 7 "parse.h"
 #line 1 "service.h"
 #line 11 "service.h"
+#define F0_SHIFT4 NF_LINK(15)
+#define F0_MASK4 NF_LINK(16)
+#define F0_BANK4 NF_LINK(17)
+#define F0_MASK6 NF_LINK(18)
+#define F0_BANK6 NF_LINK(19)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "lpm.h"
-#line 7 "lpm.h"
-#line 12 "functions/router.c"
+#line 1 "hop.h"
+#line 1 "action.h"
+#line 1 "plain.h"
+#line 10 "plain.h"
+#line 15 "action.h"
+#line 11 "hop.h"
+#line 1 "prefixes.h"
+#line 10 "prefixes.h"
+#line 13 "functions/router.c"
 #define F1_GUARD 1
 #line 1 "report.h"
 #line 4 "report.h"

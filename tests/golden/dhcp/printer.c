@@ -14,6 +14,11 @@
 /* NF_LINK(13): stage dhcp:service */
 /* NF_LINK(14): port guest */
 /* NF_LINK(15): port gw:lan */
+/* NF_LINK(16): constant gw */
+/* NF_LINK(17): constant gw */
+/* NF_LINK(18): constant gw */
+/* NF_LINK(19): constant gw */
+/* NF_LINK(20): constant gw */
 /* f0: dhcp */
 /* f1: gw */
 #line 1 "entry.h"
@@ -48,12 +53,19 @@
 #line 1 "repeats.h"
 #line 12 "repeats.h"
 #line 11 "functions/dhcp.c"
+#define F1_SHIFT4 NF_LINK(16)
+#define F1_MASK4 NF_LINK(17)
+#define F1_BANK4 NF_LINK(18)
+#define F1_MASK6 NF_LINK(19)
+#define F1_BANK6 NF_LINK(20)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "lpm.h"
-#line 7 "lpm.h"
-#line 12 "functions/router.c"
+#line 1 "hop.h"
+#line 11 "hop.h"
+#line 1 "prefixes.h"
+#line 10 "prefixes.h"
+#line 13 "functions/router.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {
@@ -77,7 +89,7 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
 	pkt->stage = NF_LINK(8);
 	verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);
 	if (verdict != NF_NEXT) {

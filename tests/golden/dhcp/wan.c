@@ -16,6 +16,11 @@
 /* NF_LINK(15): stage dhcp:service */
 /* NF_LINK(16): port printer */
 /* NF_LINK(17): port gw:desk */
+/* NF_LINK(18): constant gw */
+/* NF_LINK(19): constant gw */
+/* NF_LINK(20): constant gw */
+/* NF_LINK(21): constant gw */
+/* NF_LINK(22): constant gw */
 /* f0: gw */
 /* f1: dhcp */
 #line 1 "entry.h"
@@ -41,12 +46,19 @@
 #line 15 "flow.h"
 #line 1 "service.h"
 #line 11 "service.h"
+#define F0_SHIFT4 NF_LINK(18)
+#define F0_MASK4 NF_LINK(19)
+#define F0_BANK4 NF_LINK(20)
+#define F0_MASK6 NF_LINK(21)
+#define F0_BANK6 NF_LINK(22)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "lpm.h"
-#line 7 "lpm.h"
-#line 12 "functions/router.c"
+#line 1 "hop.h"
+#line 11 "hop.h"
+#line 1 "prefixes.h"
+#line 10 "prefixes.h"
+#line 13 "functions/router.c"
 #define F1_GUARD 1
 #line 1 "report.h"
 #line 4 "report.h"
@@ -79,7 +91,7 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
 	verdict = f0_process(ctx, pkt, NF_LINK(8));
 	f0_report(pkt);
 	if (verdict != NF_FORWARD) {

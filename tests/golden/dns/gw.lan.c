@@ -64,7 +64,7 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
 	pkt->stage = NF_LINK(8);
 	verdict = f0_process(ctx, pkt, NF_DIR_REVERSE);
 	if (verdict != NF_NEXT) {
