@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfv.chain.hook import Slot
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane import bpf, paths, state
@@ -27,13 +28,18 @@ ACTIONS = CPUS * constant("action.h", "ACTION_PATHS")
 """Actions of all CPUs."""
 
 _WAYS = constant("flow.h", "FLOW_WAYS")
+_FLOW_SET = 128  # bytes, of IPv6
+MAX_FLOW_SETS = (1 << 29) // _FLOW_SET
+"""Of all CPUs: so far (BPF_MAX_VAR_OFF) the verifier lets a program reach into a value."""
 
 LINK = "link"
 ASIDE = "_old"  # what a pin's name ends with while another has its place
 
 _SHARED_SIZES = {
     "nf_ports": MAX_PORTS,
+    "nf_devices": MAX_PORTS,
     "nf_jumps": MAX_PROGRAMS * MAX_PORTS,
+    "nf_tc_jumps": MAX_PROGRAMS * MAX_PORTS,
     "nf_sent": MAX_PORTS,
     "nf_packets": 1,
     "nf_rejects": 1,
@@ -87,6 +93,11 @@ def flow_bits(topology: Topology) -> int:
     return (topology.flow_cache // _WAYS - 1).bit_length()
 
 
+def flow_limit() -> int:
+    """The most flows that a CPU of this machine can remember."""
+    return MAX_FLOW_SETS // CPUS * _WAYS
+
+
 class MapNames:
     """From the names of maps in C texts to pins: by topology, by port, or by function."""
 
@@ -120,11 +131,11 @@ class MapNames:
         return (self.vnf(vnf) if vnf else self.port(place)) / rest
 
     def plans(
-        self, units: Mapping[Attachment, Unit], objects: Mapping[str, Object]
+        self, units: Mapping[Slot, Unit], objects: Mapping[str, Object]
     ) -> dict[Path, MapPlan]:
         """All maps that the units need, by pin."""
         found: dict[Path, MapPlan] = {}
-        for place, unit in units.items():
+        for (place, _hook), unit in units.items():
             for name, spec in objects[unit.text].maps.items():
                 pin = self.pin(unit, place, name)
                 if pin not in found:
