@@ -59,7 +59,7 @@ from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainSerializer, PlainValidator
 
 from nfv.chain.fields import (
     InterfaceAddress,
@@ -149,6 +149,7 @@ Range = Annotated[
 Identifier = Annotated[
     bytes,
     PlainValidator(_parse_client_id),
+    PlainSerializer(bytes.hex, when_used="json"),
     text_schema("text, or bytes in hexadecimal after 0x", "port-7", "0x0102:0304"),
 ]
 
@@ -271,6 +272,12 @@ class DhcpConfig(FunctionConfig, Told):
     lease_max: LeaseSeconds | None = Field(
         None, description="if clients ask for more: at most so many; by default `lease`"
     )
+    renew: LeaseSeconds | None = Field(
+        None, description="seconds until clients renew (T1); by default half of the lease"
+    )
+    rebind: LeaseSeconds | None = Field(
+        None, description="seconds until they ask any server (T2); by default 7/8 of the lease"
+    )
     authoritative: Annotated[bool, Field(strict=True)] = Field(
         True, description="false: do not refuse (NAK) addresses that belong to no subnet here"
     )
@@ -352,6 +359,10 @@ class Dhcp(Function[DhcpConfig]):
         for key in others:
             if getattr(config, key):
                 report.error((key,), f"mode: {config.mode} has no {key}", key=True)
+        times = [time for time in (config.renew, config.rebind, config.lease) if time is not None]
+        if times != sorted(set(times)):
+            message = "renew, rebind and lease must follow each other in time"
+            report.error(("lease",), message, "write renew < rebind < lease")
         if config.gateway and not any(config.gateway in own.network for own in config.ip):
             report.error(("gateway",), f"{config.gateway} is in no subnet of `ip`")
 

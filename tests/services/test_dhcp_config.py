@@ -28,6 +28,10 @@ SUBNET = "network: 10.0.1.0/24"
             "ip: 10.0.1.2/24\nmode: relay\nservers: 10.0.9.2\ngateway: 10.0.2.1",
             "10.0.2.1 is in no subnet of `ip`",
         ),
+        (
+            f"ip: 10.0.1.2/24\nrenew: 900\nrebind: 600\nsubnets: [{{{SUBNET}}}]",
+            "must follow each other in time",
+        ),
         (f"ip: 2001:db8::1/64\nsubnets: [{{{SUBNET}}}]", "is not an IPv4 address"),
         (
             f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}, pools: [{{range: 10.0.2.1-10.0.2.9}}]}}]",
@@ -122,3 +126,14 @@ def test_custom_options(kind: str, value: object, content: str) -> None:
     option = CustomOption.model_validate({"code": 224, "type": kind, "value": value})
 
     assert option.content() == bytes.fromhex(content)
+
+
+def test_identifiers_that_are_no_text_can_be_written_as_json() -> None:
+    """As `plan` does, to say what differs."""
+    found = function(
+        f"type: dhcp\nip: 10.0.1.2/24\noptions: {{vendor: ff}}\nsubnets:\n"
+        f'  - {{{SUBNET}, reservations: [{{remote_id: "0xff", ip: 10.0.1.9}}]}}'
+    )
+    text = found.config.model_dump_json(warnings=False)
+
+    assert text.count('"ff"') == 2

@@ -108,13 +108,13 @@ class DhcpService(Service):
     def receive(self, frames: Sequence[Frame]) -> None:
         replies: list[_Reply] = []
         for frame in frames:
-            datagram = parse_udp(frame.data)
-            if datagram is None:
-                answer = neighbours.answer(frame.data, self._own, self._mac)
-                if answer:
-                    self._place.send(answers_at(frame.stage), answer)
-            elif datagram.dport == SERVER_PORT and (reply := self._treat(frame, datagram)):
-                replies.append(_Reply(frame.stage, datagram, reply))
+            try:
+                reply = self._take(frame)
+            except Exception as error:  # others' frames are to be answered all the same
+                self._place.log("error", f"a frame failed: {error!r}: {frame.data.hex()}")
+                continue
+            if reply is not None:
+                replies.append(reply)
         former = {lease.address: before for before, lease in self._leases.changes()}
         if self._commit():
             for one in replies:
@@ -139,6 +139,19 @@ class DhcpService(Service):
         self._leases.close()
 
     # Messages
+
+    def _take(self, frame: Frame) -> _Reply | None:
+        """Treat a frame; what it is answered with must wait for the leases."""
+        datagram = parse_udp(frame.data)
+        if datagram is None:
+            answer = neighbours.answer(frame.data, self._own, self._mac)
+            if answer:
+                self._place.send(answers_at(frame.stage), answer)
+            return None
+        if datagram.dport != SERVER_PORT:
+            return None
+        reply = self._treat(frame, datagram)
+        return _Reply(frame.stage, datagram, reply) if reply else None
 
     def _treat(self, frame: Frame, datagram: Datagram) -> ServerAnswer | None:
         assert self._server is not None
