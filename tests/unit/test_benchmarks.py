@@ -27,6 +27,7 @@ from benchmarks.latency import intervals
 from benchmarks.sequences import LENGTH, Draw, drawn, flows4, flows6
 from nfv.chain.graph import entries
 from nfv.chain.path import Attachment
+from nfv.chain.sap import Hook
 from nfv.ebpf.compose import Composer
 from nfv.ebpf.walks import REJECT, WALK
 from nfv.functions.firewall import FirewallConfig
@@ -209,7 +210,7 @@ def test_variants_pass_every_packet_through_all_functions(
     with vnfs.installed():
         topology = chains.standard("bench", rule_count=1)
         graph = entries(topology)
-        unit = composer(topology, graph, graph[Attachment("lan")])
+        unit = composer(topology, graph, graph[Attachment("lan")], Hook.XDP)
     assert sorted(unit.instances.values()) == ["fw", "gw", "nat"]
     assert WALK not in unit.programs  # which a packet whose flow is known does not reach
     assert sum(name != REJECT for name in unit.programs) == programs
