@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -233,6 +234,18 @@ def test_what_is_forwarded_is_served_by_the_fast_path_with_its_time(tmp_path: Pa
         assert seen == sorted(seen, reverse=True)
         asked = servicectl.ask(made.name, "dns", "status")["service"]
         assert asked["queries"] < 50  # type: ignore[index]
+
+
+def test_clients_whose_frames_come_by_tc() -> None:
+    """Their checksums may be incomplete where the programs see them."""
+    text = re.sub(r"(lan|wan): {kind: host,", r"\1: {kind: host, hook: tc,", example("dns"))
+    with applied(text, "dns") as made:
+        for server in SERVERS:
+            for node in ("lan", "wan"):
+                for _ in range(3):  # by the service, and on the fast path
+                    assert _dig(made, node, f"@{server} mail.example.org") == ["192.0.2.25"]
+                assert _dig(made, node, f"+tcp @{server} mail.example.org") == ["192.0.2.25"]
+                assert traffic.checksum_errors(made.netns(node)) == 0
 
 
 def test_zones_change_while_clients_ask() -> None:
