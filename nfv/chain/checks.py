@@ -217,6 +217,8 @@ def _check_fabric_devices(draft: Draft, report: Report) -> None:
             path = ("vnfs", name, "interfaces", interface)
             _claim(fabric, names.fabric_device(name, interface), path, report)
             _claim(own, names.interface_device(interface), path, report)
+        if vnf and vnf.service:
+            _claim(fabric, names.service_device(name), ("vnfs", name), report)
 
 
 def _claim(devices: dict[str, KeyPath], device: str, path: KeyPath, report: Report) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nfv.chain.match import Match
 from nfv.chain.pattern import Direction
@@ -30,15 +30,28 @@ class Entry:
 
     attachment: Attachment
     walks: tuple[Walk, ...]
+    resumes: bool = False  # at a service's tap: each frame says which of the walks it goes on
+
+
+SERVICE = "service"
+"""The attachment of a function's service, a tap, stands where another's interface would."""
 
 
 def attachments(topology: Topology) -> Iterator[Attachment]:
-    """Every SAP and every interface of a function: the ports, in the order of the file."""
+    """Every SAP, interface and service of a function: the ports, in the order of the file."""
     for sap in topology.saps:
         yield Attachment(sap, None)
     for name, function in topology.vnfs.items():
         for interface in function.interfaces:
             yield Attachment(name, interface)
+        if function.service:
+            yield Attachment(name, SERVICE)
+
+
+def is_service(topology: Topology, place: Attachment) -> bool:
+    """Whether an attachment is the tap of a function's service."""
+    function = topology.vnfs.get(place.node)
+    return function is not None and bool(function.service) and place.interface is not None
 
 
 def entries(topology: Topology) -> dict[Attachment, Entry]:
@@ -49,7 +62,30 @@ def entries(topology: Topology) -> dict[Attachment, Entry]:
             walk = _walk(chain, direction)
             start = chain.near if direction is Direction.FORWARD else chain.far
             walks[start].append(walk)
-    return {place: Entry(place, tuple(found)) for place, found in walks.items()}
+            for place, rest in _resumed(walk):
+                if is_service(topology, place):
+                    walks[place].append(rest)
+    return {
+        place: Entry(place, tuple(found), is_service(topology, place))
+        for place, found in walks.items()
+    }
+
+
+def stage(entry: Entry, walk: Walk) -> int:
+    """The number of the rest of a walk, behind the function that has a service, at its entry.
+
+    The two directions of a chain follow each other: the number of an answer's way differs in the
+    lowest bit.
+    """
+    known = [(rest.chain, rest.direction) for rest in entry.walks]
+    return known.index((walk.chain, walk.direction))
+
+
+def _resumed(walk: Walk) -> Iterator[tuple[Attachment, Walk]]:
+    """Behind each function, what is left of a walk."""
+    for index, name in enumerate(walk.functions):
+        rest = replace(walk, functions=walk.functions[index + 1 :], match=None)
+        yield Attachment(name, SERVICE), rest
 
 
 def _walk(chain: Chain, direction: Direction) -> Walk:

@@ -38,6 +38,11 @@ def fabric_device(vnf: str, interface: str) -> str:
     return _device(f"{vnf}.{interface}")
 
 
+def service_device(vnf: str) -> str:
+    """Tap device of a function's service, in the fabric."""
+    return _device(f"{vnf}.service")
+
+
 def interface_device(interface: str) -> str:
     """Device of a function's interface in the function's own namespace."""
     return _device(interface)

@@ -232,7 +232,7 @@ def _lock(directory: Path) -> None:
     One whose supervisor was killed is about to end, and is waited for.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-    descriptor = os.open(directory / control.AGENT_LOCK, flags, 0o600)
+    descriptor = os.open(directory / control.LOCK, flags, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 

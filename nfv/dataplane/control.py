@@ -1,8 +1,8 @@
-"""The agent's control socket: a line of JSON in, a line of JSON out.
+"""Control sockets of the agent and of services: a line of JSON in, a line of JSON out.
 
 {"do": "status"} tells what the agent knows. {"do": "sync"} is answered when all that the kernel
 has told is in the maps, {"do": "reload"} when what the topology's state says is. The answer to what
-went wrong has the key "error".
+went wrong has the key "error". Services have requests of their own (nfv.services.worker).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from nfv.errors import KernelError, NfvError
 
-SOCKET = "agent.sock"
-AGENT_LOCK = "agent.lock"
-"""Held by the agent: there are never two."""
+SOCKET = "daemon.sock"
+LOCK = "daemon.lock"
+"""Held by the daemon: there are never two."""
 
 _LINE_LIMIT = 1 << 16
 _RECEIVE_SIZE = 1 << 12
@@ -41,22 +41,22 @@ def listen(directory: Path) -> socket.socket:
     return listener
 
 
-def ask(directory: Path, what: str, timeout: float) -> dict[str, object]:
-    """Have the agent do something and return its answer; `timeout` in seconds.
+def ask(directory: Path, what: str, timeout: float, **arguments: object) -> dict[str, object]:
+    """Have the daemon of a directory do something and return its answer; `timeout` in seconds.
 
-    Raises `OSError` if there is nobody to ask or no answer, and `KernelError` for the agent's own.
+    Raises `OSError` if there is nobody to ask or no answer, and `KernelError` for the daemon's own.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         connection.connect(os.fspath(directory / SOCKET))
-        connection.sendall(json.dumps({"do": what}).encode() + b"\n")
+        connection.sendall(json.dumps({"do": what, **arguments}).encode() + b"\n")
         with connection.makefile("rb") as stream:
             line = stream.readline()
     if not line.endswith(b"\n"):
-        raise ConnectionResetError("the agent ended before it answered")
+        raise ConnectionResetError("it ended before it answered")
     answer: dict[str, object] = json.loads(line)
     if "error" in answer:
-        raise KernelError(f"the agent cannot {what}: {answer['error']}")
+        raise KernelError(f"cannot {what}: {answer['error']}")
     return answer
 
 

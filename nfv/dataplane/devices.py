@@ -166,9 +166,7 @@ def _replace(
         steps.append((Phase.RETIRE, _drop(port.inner, inner)))
     elif port.kind == "veth":
         _check_room(port, inner, seen)
-    steps.append(
-        (Phase.DEVICE, _make_tap(port, mark) if port.kind == "tap" else _make_veth(port, mark))
-    )
+    steps.append((Phase.DEVICE, _make_tap(port, mark) if port.is_tap else _make_veth(port, mark)))
     if former is None:
         yield Change(element, Symbol.ADD, steps=steps)
     else:

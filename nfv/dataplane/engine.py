@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from nfv.chain.fields import NAME
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, devices, headers, removal, state
+from nfv.dataplane import agentctl, devices, headers, removal, services, state
 from nfv.dataplane.fastpath import FastPath, remove_replaced
 from nfv.dataplane.observation import intact, observe
 from nfv.dataplane.plan import Change, Element, Phase, Plan, Symbol, assemble
@@ -18,6 +18,7 @@ from nfv.dataplane.state import State
 from nfv.dataplane.transaction import Step, Transaction
 from nfv.dataplane.wiring import give_numbers, number_ports, wire
 from nfv.ebpf.compiler import Compiler
+from nfv.ebpf.compose import Composer, compose
 from nfv.errors import InputError, LeftoverError, NfvError
 
 Progress = Callable[[str, int, int], None]
@@ -41,14 +42,20 @@ def plan(topology: Topology) -> Plan:
         return prepared.plan
 
 
-def apply(topology: Topology, progress: Progress | None, waiting: Callable[[str], None]) -> Plan:
+def apply(
+    topology: Topology,
+    progress: Progress | None,
+    waiting: Callable[[str], None],
+    composer: Composer = compose,
+) -> Plan:
     """Make what runs what the topology declares; return the plan that was carried out.
 
-    `waiting` is told who holds the topology if somebody else is changing it. Whatever fails, or a
-    signal, rolls everything back and is raised; `LeftoverError` if something could not be undone.
+    `waiting` is told who holds the topology if somebody else is changing it. `composer` writes the
+    programs; the benchmarks compare with other ways to cut them. Whatever fails, or a signal, rolls
+    everything back and is raised; `LeftoverError` if something could not be undone.
     """
     check_machine()
-    with state.locked(topology.name, waiting), _prepared(topology) as prepared:
+    with state.locked(topology.name, waiting), _prepared(topology, composer) as prepared:
         if not prepared.plan.empty:
             _run(prepared.plan, progress)
         elif prepared.before != prepared.after:
@@ -108,7 +115,7 @@ def _command(step: Step) -> str:
 
 
 @contextmanager
-def _prepared(topology: Topology) -> Iterator[_Prepared]:
+def _prepared(topology: Topology, composer: Composer = compose) -> Iterator[_Prepared]:
     """Compare what is declared with what runs, and keep open what the steps work on."""
     _allow_descriptors()
     before = state.load(topology.name)
@@ -124,12 +131,14 @@ def _prepared(topology: Topology) -> Iterator[_Prepared]:
     source = topology.source
     after = State(topology.name, source.file, source.text, ports, counters, functions)
     compiler = Compiler(headers.find())
-    with closing(FastPath(topology, wiring, compiler, before, after, old_wiring)) as fastpath:
+    fastpath = FastPath(topology, wiring, compiler, before, after, old_wiring, composer)
+    with closing(fastpath):
         seen = observe([wiring] if old_wiring is None else [wiring, old_wiring])
         changes = [
             *devices.changes(topology, wiring, old_wiring, seen),
             *fastpath.changes(intact(wiring, seen)),
             *_chain_changes(topology, former),
+            *services.changes(topology, former),
             *removal.changes(topology, wiring, former, old_wiring, seen),
         ]
         changes += _frame(topology, before, after, changes)
@@ -167,6 +176,7 @@ def _frame(
         (Phase.BEGIN, _begin(name, before, running)),
         (Phase.STATE, _record(before, replace(after, changing=True))),
         (Phase.AGENT, _tell_agent(name, running)),
+        *((Phase.AGENT, step) for step in services.reloads(topology)),
         (Phase.SETTLE, Step("end the change", lambda: state.store(after))),
         (Phase.PURGE, Step("free what was replaced", lambda: remove_replaced(state.pins(name)))),
     ]
@@ -197,6 +207,7 @@ def _begin(name: str, before: State | None, running: bool) -> Step:
         state.store(before)
         if running:
             agentctl.reload(name)  # its maps are what they were
+        services.reload_former(before)
 
     return Step("begin", do, undo)
 

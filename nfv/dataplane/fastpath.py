@@ -23,7 +23,7 @@ from nfv.dataplane.tablechanges import TableChanges
 from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import MAX_PROGRAMS, Wiring
 from nfv.ebpf.compiler import Compiler
-from nfv.ebpf.compose import Unit, compose
+from nfv.ebpf.compose import Composer, Unit, compose
 from nfv.ebpf.object import Object
 from nfv.errors import InputError
 
@@ -43,6 +43,7 @@ class FastPath:
         before: State | None,
         after: State,
         old_wiring: Wiring | None = None,
+        composer: Composer = compose,
     ) -> None:
         self.topology = topology
         self.wiring = wiring
@@ -56,7 +57,7 @@ class FastPath:
         self.names = MapNames(topology)
         self.graph: Mapping[Attachment, Entry] = entries(topology)
         self.units: dict[Attachment, Unit] = {
-            place: compose(topology, self.graph, entry) for place, entry in self.graph.items()
+            place: composer(topology, self.graph, entry) for place, entry in self.graph.items()
         }
         _check_programs(self.units)
         self.objects: dict[str, Object] = compiler.compile(

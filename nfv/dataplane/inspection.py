@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from nfv.chain.graph import SERVICE
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane import agentctl, bpf, state
@@ -21,7 +22,7 @@ class PortStatus:
     """A SAP or an interface of a function. The device is the one that its user sees."""
 
     attachment: str
-    kind: str  # the SAP's kind, or "interface"
+    kind: str  # the SAP's kind, "interface" or "service"
     state: str  # "up", "down", "no carrier", or what is gone
     device: str
     netns: str | None
@@ -93,7 +94,9 @@ def agent(name: str) -> AgentStatus | None:
 def namespaces(applied: State) -> dict[str, str]:
     """The network namespace of every SAP and function that has one of its own, by name."""
     wiring = wire(applied.topology(), applied.ports)
-    devices = {place.node: _visible(port) for place, port in wiring.ports.items()}
+    devices = {
+        place.node: _visible(port) for place, port in wiring.ports.items() if port.kind != SERVICE
+    }
     return {node: device.netns for node, device in devices.items() if device.netns is not None}
 
 

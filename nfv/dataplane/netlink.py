@@ -269,8 +269,18 @@ class Netlink:
         return index
 
     def _end(self, name: str, mac: str | None, mtu: int, netns: str | None) -> dict[str, Any]:
-        """The attributes of one end of a veth pair."""
-        end: dict[str, Any] = {"IFLA_IFNAME": name, "IFLA_MTU": mtu}
+        """The attributes of one end of a veth pair.
+
+        A CPU that redirects into a veth uses the queue of its number: with fewer queues, CPUs wait
+        for each other.
+        """
+        queues = os.cpu_count() or 1
+        end: dict[str, Any] = {
+            "IFLA_IFNAME": name,
+            "IFLA_MTU": mtu,
+            "IFLA_NUM_TX_QUEUES": queues,
+            "IFLA_NUM_RX_QUEUES": queues,
+        }
         if mac is not None:
             end["IFLA_ADDRESS"] = mac
         if netns is not None:

@@ -84,7 +84,7 @@ def link_at(device: Device | None, seen: Observation) -> Link | None:
 def _is_whole(port: Port, link: Link, seen: Observation) -> bool:
     if port.kind == "nic":
         return True
-    if port.kind == "tap":
+    if port.is_tap:
         return link.kind == "tun"
     inner = link_at(port.inner, seen)
     return inner is not None and inner.kind == "veth" and link.peer_index == inner.index

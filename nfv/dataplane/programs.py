@@ -134,6 +134,8 @@ class Programs:
                 values.append(self.path.numbers[node])
             elif link.kind == "interface":
                 values.append(list(self.path.topology.vnfs[node].interfaces).index(str(interface)))
+            elif link.kind == "stage":
+                values.append(link.stage)
             else:
                 number = self.path.wiring.ports[link.attachment].number
                 ordinal = unit.programs.index(link.program) if link.program in unit.programs else 0

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from nfv.chain import names
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, devices, netns, nic, state
+from nfv.dataplane import agentctl, devices, netns, nic, servicectl, state
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.observation import Observation
 from nfv.dataplane.plan import Change, Element, Phase, Symbol, element_named
@@ -91,9 +91,10 @@ def _owns(owner: str, link: Link) -> bool:
 def steps(name: str) -> Iterator[Step]:
     """Everything that belongs to a topology; its files come last."""
     found = list(_kernel_objects(name))
-    directories = [state.pins(name), state.directory(name)]
+    directories = [state.pins(name), state.directory(name), state.data(name)]
     if not found and not any(path.exists() for path in directories):
         return
+    yield from (_stop_service(name, function) for function in servicectl.started(name))
     yield Step("stop the agent", lambda: agentctl.stop(name))
     if state.pins(name).exists():
         yield Step(
@@ -128,8 +129,13 @@ def _links(place: _Place) -> list[Link]:
         raise
 
 
+def _stop_service(name: str, function: str) -> Step:
+    return Step(f"stop the service of {function}", lambda: servicectl.stop(name, function))
+
+
 def _forget(name: str) -> None:
     """Leave the records of devices that could not be given back."""
+    state.remove_data(name)
     if any(nic.borrowed(name)):
         state.forget(name)
     else:

@@ -1,4 +1,7 @@
-"""What is known of an applied topology beyond what the kernel shows: /run/nfv/NAME and bpffs."""
+"""What is known of an applied topology beyond what the kernel shows: /run/nfv/NAME and bpffs.
+
+What services keep, /var/lib/nfv/NAME, outlives a restart of the machine, the rest does not.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from nfv.errors import InputError
 RUN = Path("/run/nfv")
 BPFFS = Path("/sys/fs/bpf")
 PINS = BPFFS / "nfv"
+DATA = Path("/var/lib/nfv")
 
 _FILE = "state.json"
 
@@ -42,6 +46,11 @@ class State:
 def directory(name: str) -> Path:
     """Files of an applied topology: state.json, lock, the agent's socket, lock and log."""
     return RUN / name
+
+
+def data(name: str) -> Path:
+    """What services keep for as long as the topology is applied, also when the machine restarts."""
+    return DATA / name
 
 
 def pins(name: str) -> Path:
@@ -88,8 +97,13 @@ def forget(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Remove all files of a topology: its state, its agent's, the records of its NICs."""
+    """Remove all files of a topology: its state, its daemons', the records of its NICs."""
     shutil.rmtree(directory(name), ignore_errors=True)
+
+
+def remove_data(name: str, function: str = "") -> None:
+    """Remove what the service of a function keeps, or all services of a topology."""
+    shutil.rmtree(data(name) / function, ignore_errors=True)
 
 
 @contextmanager

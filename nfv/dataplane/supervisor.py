@@ -1,10 +1,11 @@
-"""Keeps a topology's agent running: `python -m nfv.dataplane.supervisor NAME DIRECTORY`.
+"""Keeps a process running, a topology's agent or a service, its child.
 
-A daemon that starts the agent again when it dies, writes its log, and holds the listening control
-socket, so that requests wait for the next agent instead of being refused. It imports next to
-nothing. The supervisor's end, however it comes, ends the agent.
+`python -m nfv.dataplane.supervisor DIRECTORY MODULE ARGUMENTS...` is a daemon that starts the child
+again when it dies, writes its log, and holds the listening control socket, so that requests wait
+for the next child instead of being refused. It imports next to nothing. The supervisor's end,
+however it comes, ends the child.
 
-The process that is started ends once the agent is in step (exit code 0) or has failed to be (1).
+The process that is started ends once the child is in step (exit code 0) or has failed to be (1).
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from nfv.dataplane import control
 
 LOCK = "supervisor.lock"
-LOG = "agent.log"
+LOG = "daemon.log"
 
 _LOG_LIMIT = 1 << 20  # bytes; with the one old file that is kept, twice that
-_BACKOFF_FIRST = 0.1  # seconds until the agent is started again
+_BACKOFF_FIRST = 0.1  # seconds until the child is started again
 _BACKOFF_LAST = 10.0
 _STEADY = 30.0  # seconds after which a death is not a repeated one
-_PATIENCE = 5.0  # seconds that the agent has to end when told
+_PATIENCE = 5.0  # seconds that the child has to end when told
 
 
 class Log:
@@ -51,12 +53,11 @@ class Log:
 
 
 class Supervisor:
-    """Runs one agent after the other until SIGTERM."""
+    """Runs one child after the other until SIGTERM."""
 
-    def __init__(self, name: str, directory: Path, report: int) -> None:
-        """`report` is a pipe that gets a byte when the agent is in step for the first time."""
-        self._name = name
-        self._directory = directory
+    def __init__(self, command: Sequence[str], directory: Path, report: int) -> None:
+        """`report` is a pipe that gets a byte when the child is in step for the first time."""
+        self._command = command
         self._report = report
         self._log = Log(directory / LOG)
         self._listener = control.listen(directory)
@@ -75,15 +76,15 @@ class Supervisor:
         self._told_to_end = True
 
     def run(self) -> int:
-        """Supervise until told to end, or until the first agent fails before it is in step."""
+        """Supervise until told to end, or until the first child fails before it is in step."""
         backoff = _BACKOFF_FIRST
         while True:
             started = time.monotonic()
-            code = self._run_agent()
+            code = self._run_child()
             if self._told_to_end:
                 self._log.note("info", "ended as told")
                 return 0
-            self._log.note("error", f"the agent ended {_described(code)}")
+            self._log.note("error", f"{self._command[0]} ended {_described(code)}")
             if not self._was_in_step:
                 return 1
             backoff = _BACKOFF_FIRST if time.monotonic() - started > _STEADY else backoff
@@ -92,38 +93,38 @@ class Supervisor:
                 return 0
             backoff = min(backoff * 2, _BACKOFF_LAST)
 
-    def _run_agent(self) -> int:
-        agent = subprocess.Popen(
-            [sys.executable, "-m", "nfv.dataplane.agent", self._name],
+    def _run_child(self) -> int:
+        child = subprocess.Popen(
+            [sys.executable, "-m", *self._command],
             stdin=self._listener.fileno(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
         )
-        assert agent.stdout is not None
-        assert agent.stderr is not None
-        with selectors.DefaultSelector() as selector, agent.stdout, agent.stderr:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        with selectors.DefaultSelector() as selector, child.stdout, child.stderr:
             selector.register(self._signals, selectors.EVENT_READ)
-            selector.register(agent.stdout, selectors.EVENT_READ)
-            selector.register(agent.stderr, selectors.EVENT_READ)
-            while not self._told_to_end and agent.stderr in selector.get_map():
+            selector.register(child.stdout, selectors.EVENT_READ)
+            selector.register(child.stderr, selectors.EVENT_READ)
+            while not self._told_to_end and child.stderr in selector.get_map():
                 for key, _events in selector.select():
                     if key.fileobj is self._signals:
                         self._signals.recv(64)
-                    elif key.fileobj is agent.stdout:
-                        self._note_in_step(agent.stdout.readline())
-                        selector.unregister(agent.stdout)
-                    elif line := agent.stderr.readline():
+                    elif key.fileobj is child.stdout:
+                        self._note_in_step(child.stdout.readline())
+                        selector.unregister(child.stdout)
+                    elif line := child.stderr.readline():
                         self._log.write(line)
                     else:
-                        selector.unregister(agent.stderr)
+                        selector.unregister(child.stderr)
             if self._told_to_end:
-                agent.terminate()
+                child.terminate()
         try:
-            return agent.wait(_PATIENCE)
+            return child.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
-            agent.kill()
-            return agent.wait()
+            child.kill()
+            return child.wait()
 
     def _note_in_step(self, said: bytes) -> None:
         if said and not self._was_in_step:
@@ -155,13 +156,13 @@ def _daemonize(directory: Path) -> None:
 
 
 def _hold_lock(descriptor: int) -> None:
-    """Sign the lock with the process that has it, for `nfv.dataplane.agentctl`."""
+    """Sign the lock with the process that has it, for `nfv.dataplane.daemon`."""
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
 
 
-def main(name: str, directory: Path) -> int:
-    """Start the daemon and wait until its agent is in step."""
+def main(directory: Path, command: Sequence[str]) -> int:
+    """Start the daemon and wait until its child is in step."""
     lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     outcome, report = os.pipe()
@@ -171,8 +172,8 @@ def main(name: str, directory: Path) -> int:
     os.close(outcome)
     _daemonize(directory)
     _hold_lock(lock)
-    return Supervisor(name, directory, report).run()
+    return Supervisor(command, directory, report).run()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from nfv.chain import names
-from nfv.chain.graph import attachments
+from nfv.chain.graph import SERVICE, attachments, is_service
 from nfv.chain.path import Attachment
 from nfv.chain.sap import HostSap, NicSap, TapSap, VethSap
 from nfv.chain.topology import Topology
 from nfv.errors import InputError
+
+HEADER_SIZE = 16
+"""Of the header in front of a frame for a service (struct service_header of service.h), bytes."""
 
 MAX_PORTS = 4096
 """Ports of a topology: SAPs and interfaces of functions."""
@@ -42,11 +45,16 @@ class Port:
 
     number: int
     attachment: Attachment
-    kind: str  # the SAP's kind, or "interface"
+    kind: str  # the SAP's kind, "interface" or "service"
     outer: Device
     inner: Device | None
     mac: str | None  # of the inner device, or of the tap's far side
     mtu: int
+
+    @property
+    def is_tap(self) -> bool:
+        """Whether a program reads and writes the frames: a user's, or a function's service."""
+        return self.kind in ("tap", SERVICE)
 
 
 @dataclass(frozen=True)
@@ -97,8 +105,19 @@ def wire(topology: Topology, numbers: Mapping[str, int]) -> Wiring:
     )
 
 
+def service_mtu(topology: Topology) -> int:
+    """What a service's tap must let pass: the longest packet, and the header of its frame."""
+    mtus = [sap.mtu for sap in topology.saps.values()]
+    for function in topology.vnfs.values():
+        mtus += [interface.mtu for interface in function.interfaces.values()]
+    return max(mtus, default=0) + HEADER_SIZE
+
+
 def _port(topology: Topology, place: Attachment, number: int) -> Port:
     fabric = names.fabric_netns(topology.name)
+    if is_service(topology, place):
+        outer = Device(fabric, names.service_device(place.node))
+        return Port(number, place, SERVICE, outer, None, None, service_mtu(topology))
     if place.interface is not None:
         interface = topology.vnfs[place.node].interfaces[place.interface]
         return Port(

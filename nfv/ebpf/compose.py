@@ -8,8 +8,9 @@ a prefix, and the numbers behind NF_LINK, are bound when the program is loaded.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from nfv.chain.graph import Entry, Walk
 from nfv.chain.path import Attachment
@@ -41,9 +42,21 @@ class Unit:
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
-def compose(topology: Topology, graph: Mapping[Attachment, Entry], entry: Entry) -> Unit:
-    """The C text of one entry. Pure and deterministic."""
-    walks = Walks(topology, graph, entry)
+Composer: TypeAlias = Callable[[Topology, Mapping[Attachment, Entry], Entry], Unit]
+"""Writes the C text of one entry of a topology."""
+
+
+def compose(
+    topology: Topology,
+    graph: Mapping[Attachment, Entry],
+    entry: Entry,
+    kind: type[Walks] = Walks,
+) -> Unit:
+    """The C text of one entry. Pure and deterministic.
+
+    Another `kind` of walks cuts them otherwise, which the benchmarks compare.
+    """
+    walks = kind(topology, graph, entry)
     instances = {prefix: name for name, prefix in walks.prefixes.items()}
     if walks.classified:
         instances = {"c0": "", **instances}
@@ -60,6 +73,8 @@ def _sources(topology: Topology, walks: Walks) -> str:
     parts = [sources.splice("entry.h", "", seen), sources.splice("parse.h", "", seen)]
     if walks.cached:
         parts.append(sources.splice("flow.h", "", seen))
+    if walks.served:
+        parts.append(sources.splice("service.h", "", seen))
     if walks.classified:
         patterns = classifier_patterns(walks.entry.walks)
         others = int(walks.entry.walks[-1].match is not None)
@@ -72,7 +87,7 @@ def _sources(topology: Topology, walks: Walks) -> str:
             sources.splice("report.h", prefix, seen),
             sources.splice(f"functions/{function.type}.c", prefix, seen),
         ]
-    if REJECT in walks.bodies:
+    if REJECT in walks.bodies and walks.rejected:
         parts.append(sources.splice("reject.h", "", seen))
     return "".join(parts)
 
@@ -89,7 +104,7 @@ def _program(name: str, body: list[str], keep: list[str]) -> str:
         "",
         "\tpkt = nf_packets.lookup(&index);",
         "\tif (!pkt)",
-        "\t\treturn XDP_DROP;",
+        "\t\treturn HOOK_DROP;",
         *indent(body),
         *(["\tgoto out;", "keep:", *indent(keep)] if "goto keep;" in ends else []),
         "out:",

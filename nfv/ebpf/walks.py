@@ -9,10 +9,11 @@ by a tail call that finds the packet's context as it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import ClassVar
 
-from nfv.chain.graph import Entry, Walk
+from nfv.chain.graph import SERVICE, Entry, Walk, stage
 from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction
 from nfv.chain.topology import Topology
@@ -32,6 +33,12 @@ in a row it looks at 32,000, 51,000, 133,000 and 555,000 instructions.
 PATH_LENGTH = sources.constant("nf.h", "NF_PATH_LENGTH")
 
 _PARSE = ["verdict = parse_packet(ctx, pkt);", "if (verdict != NF_NEXT)", "\tgoto out;"]
+_RESUME = [
+    "index = service_pull(ctx, pkt);",
+    "verdict = parse_packet(ctx, pkt);",
+    "if (verdict != NF_NEXT)",
+    "\tgoto out;",
+]
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,13 @@ class Link:
     """What a link constant stands for: a number that is known when the program is loaded.
 
     Of a port; of an interface in its function; of a function in counted paths; of one of the
-    entry's programs in the table of tail calls.
+    entry's programs in the table of tail calls; of a place where a service's frames resume.
     """
 
-    kind: str  # "port", "interface", "function" or "program"
+    kind: str  # "port", "interface", "function", "program" or "stage"
     attachment: Attachment  # for a function: its name alone
     program: str = ""
+    stage: int = 0
 
 
 @dataclass
@@ -77,6 +85,8 @@ class _WayBack:
 class Walks:
     """Writes the programs of one entry: `bodies` has their statements by name, the main first."""
 
+    stages: ClassVar[int] = STAGES
+
     def __init__(self, topology: Topology, graph: Mapping[Attachment, Entry], entry: Entry) -> None:
         self.topology = topology
         self.graph = graph
@@ -86,9 +96,9 @@ class Walks:
         self.bodies: dict[str, list[str]] = {}
         self._ways: list[_WayBack] = []
         self._places = 0
-        self._room = STAGES
+        self._room = self.stages
         self.link("program", entry.attachment, REJECT)  # ENTRY_REJECT_JUMP
-        self._write(MAIN, lambda: [*self._begin(), *self._walks()])
+        self._write(MAIN, lambda: ["hook_open(ctx);", *self._begin(), *self._walks()])
         self._ways = [way for way in self._ways if way.places]
         if self._ways:
             self._write(REJECT, self._reject)
@@ -99,6 +109,8 @@ class Walks:
 
         A router alone is nearly as quick as the cache, and does not depend on the number of flows.
         """
+        if self.entry.resumes:
+            return False
         walks = list(self.entry.walks)
         for walk in self.entry.walks:
             walks += self._beyond(walk.end).values()
@@ -110,13 +122,23 @@ class Walks:
         return any(walk.match for walk in self.entry.walks)
 
     @property
+    def rejected(self) -> bool:
+        """Whether a function may reject packets."""
+        return any(self.topology.vnfs[name].rejects for name in self.prefixes)
+
+    @property
+    def served(self) -> bool:
+        """Whether packets come from a service or may go to one."""
+        return self.entry.resumes or any(self.topology.vnfs[name].service for name in self.prefixes)
+
+    @property
     def keep(self) -> list[str]:
         """What remembers the flow of a packet that is sent on."""
         return [f"flow_keep(ctx, pkt, {self.link('port', self.entry.attachment)});"]
 
-    def link(self, kind: str, attachment: Attachment, program: str = "") -> str:
+    def link(self, kind: str, attachment: Attachment, program: str = "", stage: int = 0) -> str:
         """The link constant for a number."""
-        wanted = Link(kind, attachment, program)
+        wanted = Link(kind, attachment, program, stage)
         if wanted not in self.links:
             self.links.append(wanted)
         return f"NF_LINK({self.links.index(wanted)})"
@@ -127,7 +149,7 @@ class Walks:
     def _write(self, name: str, body: Callable[[], list[str]]) -> str:
         """Write a program, with room for as many functions as one may hold."""
         self.bodies[name] = []  # takes its place before those that the body makes
-        room, self._room = self._room, STAGES
+        room, self._room = self._room, self.stages
         self.bodies[name] = body()
         self._room = room
         return name
@@ -139,7 +161,7 @@ class Walks:
     def _jump(self, name: str) -> list[str]:
         """Go on in another program."""
         return [
-            f"nf_jumps.call(ctx, {self.link('program', self.entry.attachment, name)});",
+            f"hook_jump(ctx, {self.link('program', self.entry.attachment, name)});",
             "verdict = nf_drop(pkt, NF_REASON_LOOP);",
             "goto out;",
         ]
@@ -147,6 +169,8 @@ class Walks:
     # The beginning -------------------------------------------------------------------------------
 
     def _begin(self) -> list[str]:
+        if self.entry.resumes:
+            return _RESUME
         if is_lone(self.entry) and not self.entry.walks[0].functions:
             return ["parse_begin(ctx, pkt);"]  # a cable carries every frame, unread
         if not self.cached:
@@ -165,6 +189,11 @@ class Walks:
         nowhere = ["verdict = nf_drop(pkt, NF_REASON_NO_CHAIN);", "goto out;"]
         if not walks:
             return nowhere
+        if self.entry.resumes:
+            lines = ["switch (index) {"]
+            for number, walk in enumerate(walks):
+                lines += [f"case {number}:", *indent(self._walk(walk, self.entry.attachment))]
+            return [*lines, "}", *nowhere]
         if not self.classified:
             return self._walk(walks[0], self.entry.attachment)
         lines = ["switch (c0_classify(pkt)) {"]
@@ -193,7 +222,7 @@ class Walks:
                 return lines + self._jump(self._write(self._part(), rest))
             self._room -= 1
             name = walk.functions[index]
-            lines += self._step(name, walk.direction, self._place(way, index))
+            lines += self._step(name, walk, self._place(way, index))
             lines += self._counted(name, passed + index)
         if walk.end.interface is None:
             return lines + self._deliver(walk.end, self._end())
@@ -203,20 +232,31 @@ class Walks:
         """The label at which a packet that is sent on ends its walk."""
         return "keep" if self.cached else "out"
 
-    def _step(self, name: str, direction: Direction, place: int | None = None) -> list[str]:
+    def _step(self, name: str, walk: Walk, place: int | None = None) -> list[str]:
+        """Pass a function; `walk` says by which chain and in which direction."""
         prefix = self._prefix(name)
         return [
-            f"verdict = {prefix}_process(ctx, pkt, NF_DIR_{direction.name});",
+            f"verdict = {prefix}_process(ctx, pkt, NF_DIR_{walk.direction.name});",
             "if (verdict != NF_NEXT) {",
             f"\t{prefix}_report(pkt);",
             *([f"\tpkt->place = {place};"] if place is not None else []),
+            *(indent(self._serve(name, walk)) if self.topology.vnfs[name].service else []),
             "\tgoto out;",
             "}",
         ]
 
+    def _serve(self, name: str, walk: Walk) -> list[str]:
+        """Hand over to the function's service what is for it."""
+        place = Attachment(name, SERVICE)
+        resumed = self.link("stage", place, stage=stage(self.graph[place], walk))
+        ingress = self.link("port", self.entry.attachment)
+        numbers = f"{resumed}, {ingress}, {self.link('port', place)}"
+        return ["if (verdict == NF_SERVE)", f"\tverdict = service_push(ctx, pkt, {numbers});"]
+
     def _place(self, way: _WayBack, index: int) -> int | None:
         """The number of a place where a packet may be rejected."""
-        if not self.topology.vnfs[way.walk.functions[index]].rejects:
+        function = self.topology.vnfs[way.walk.functions[index]]
+        if not (function.rejects or function.answers):
             return None
         self._places += 1
         way.places[self._places] = index
@@ -226,8 +266,11 @@ class Walks:
         """Note where a function has counted the packet, for the flow's next ones."""
         if not self.cached:
             return []
-        if number >= PATH_LENGTH or not self.topology.vnfs[name].cacheable:
+        function = self.topology.vnfs[name]
+        if number >= PATH_LENGTH or not function.cacheable:
             return ["pkt->fleeting = 1;"]
+        if not function.counts:
+            return []
         owner = self.link("function", Attachment(name))
         return [f"pkt->counted[{number}] = {owner} << 16 | pkt->counter;"]
 
@@ -288,9 +331,7 @@ class Walks:
     def _reject(self) -> list[str]:
         """Answer, and go back from the place of the rejection through the functions before it."""
         lines = [
-            "verdict = reject_answer(ctx, pkt);",
-            "if (verdict != NF_NEXT)",
-            "\tgoto out;",
+            *self._answer(),
             "index = pkt->place;",
             *_PARSE,
             "pkt->place = index;",
@@ -307,6 +348,15 @@ class Walks:
         lost = ["verdict = nf_drop(pkt, NF_REASON_NONE);", "goto out;"]
         return [*lines, "switch (pkt->place) {", *cases, "}", *lost, *blocks]
 
+    def _answer(self) -> list[str]:
+        """Turn a frame that was rejected into its answer."""
+        if not self.rejected:
+            return []
+        answer = ["verdict = reject_answer(ctx, pkt);", "if (verdict != NF_NEXT)", "\tgoto out;"]
+        if not any(self.topology.vnfs[name].answers for name in self.prefixes):
+            return answer
+        return ["if (!pkt->answered) {", *indent(answer), "}"]
+
     def _cases(self, way: _WayBack, low: int, high: int) -> list[str]:
         """Lead the places whose way back begins among some functions to their labels."""
         lines: list[str] = []
@@ -318,12 +368,18 @@ class Walks:
         """Pass some functions, the last first; at the start of the walk the answer is delivered."""
         lines: list[str] = []
         for index in range(high - 1, low - 1, -1):
-            against = Direction(1 - way.walk.direction)
+            against = replace(way.walk, direction=Direction(1 - way.walk.direction))
             step = self._step(way.walk.functions[index], against)
             lines += [f"{way.label(index)}:", *step]
         if low == 0:
-            lines += [f"{way.label(-1)}:", *self._deliver(way.start, "out")]
+            lines += [f"{way.label(-1)}:", *self._return(way.start)]
         return lines
+
+    def _return(self, start: Attachment) -> list[str]:
+        """Leave where the packet came in; a service is not told what became of its frames."""
+        if self.entry.resumes:
+            return ["verdict = NF_DROP;", "goto out;"]
+        return self._deliver(start, "out")
 
     def _chunks(self, way: _WayBack) -> list[str]:
         """Put the way into programs of its own, from the start up; lead each place to its one."""

@@ -43,6 +43,9 @@ class Function(Generic[ConfigT]):
     type: ClassVar[str]
     rejects: ClassVar[bool] = False  # its C may return NF_REJECT
     cacheable: ClassVar[bool] = False  # a flow's next packet may go the way of the last, unseen
+    answers: ClassVar[bool] = False  # its C may return NF_ANSWER
+    counts: ClassVar[bool] = True  # its C says in pkt->counter where it has counted a packet
+    service: ClassVar[str] = ""  # module of its service (nfv.services.base), if it has one
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
     name: str

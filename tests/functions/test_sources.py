@@ -12,16 +12,18 @@ from nfv.ebpf.compiler import Compiler
 
 INCLUDED = sorted(path.name for path in (sources.ROOT / "include").glob("*.h"))
 FUNCTIONS = sorted(f"functions/{path.name}" for path in (sources.ROOT / "functions").glob("*.c"))
-PREREQUISITES = {"connections.h": "functions/firewall.c"}
+PREREQUISITES = {"connections.h": "functions/firewall.c", "tc.h": "hook.h", "xdp.h": "hook.h"}
 """Headers that are a part of another file and make no sense without it."""
 
 
 @pytest.mark.root
-def test_every_file_compiles_alone() -> None:
+@pytest.mark.parametrize("hook", ["", "#define NFV_TC 1\n"], ids=["XDP", "TC"])
+def test_every_file_compiles_alone(hook: str) -> None:
     """With the names it is written with: no instance, no values of a topology."""
     assert FUNCTIONS
     texts = [sources.splice(PREREQUISITES.get(name, name), "self", set()) for name in INCLUDED]
     texts += [sources.splice(name, "self", set()) for name in FUNCTIONS]
+    texts = [hook + text for text in texts]
     objects = Compiler(headers.find()).compile(texts)
     assert list(objects) == list(dict.fromkeys(texts))
 

@@ -73,6 +73,7 @@ def test_a_veth_pair_is_made_as_asked(space: str, netlink: Netlink) -> None:
         assert (link["address"], link["mtu"], link["ifalias"]) == (mac, 1400, alias)
         assert link["linkinfo"]["info_kind"] == "veth"
         assert "UP" not in link["flags"]
+        assert {link["num_tx_queues"], link["num_rx_queues"]} == {os.cpu_count()}
 
 
 @pytest.mark.parametrize("near_moves", [False, True])

@@ -28,12 +28,12 @@ struct self_rule {
 BPF_F_TABLE("array", u32, struct self_rule, self_rules, 1, BPF_F_MMAPABLE);
 BPF_TABLE("percpu_array", u32, struct nf_counter, self_counters, 1);
 
-static __always_inline void self_count(u32 counter, u32 bytes)
+static __always_inline void self_count(u32 counter, const struct nf_packet *pkt)
 {
 	struct nf_counter *found = self_counters.lookup(&counter);
 
 	if (found)
-		nf_add(found, bytes);
+		nf_count(found, pkt);
 }
 
 /* The rule that decides: place 0 is the default, the rules follow in order. */
@@ -60,7 +60,7 @@ static __always_inline int self_judge(struct nf_packet *pkt, u32 direction, u32 
 		return nf_drop(pkt, NF_REASON_NONE);
 	*counter = rule->counter;
 	pkt->counter = rule->counter;
-	self_count(rule->counter, pkt->frame_length);
+	self_count(rule->counter, pkt);
 	if (rule->action == SELF_ACCEPT)
 		return NF_NEXT;
 	pkt->reason = rule->action == SELF_REJECT ? NF_REASON_REJECTED : NF_REASON_RULE;

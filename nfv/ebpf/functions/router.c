@@ -234,7 +234,7 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 		return nf_drop(pkt, NF_REASON_BLACKHOLE);
 	if (pkt->ttl <= 1)
 		return nf_punt(pkt, NF_REASON_TTL);
-	if (pkt->packet_length > hop->mtu)
+	if (nf_largest(pkt) > hop->mtu)
 		return nf_punt(pkt, NF_REASON_TOO_BIG);
 	return self_rewrite(ctx, pkt, hop);
 }

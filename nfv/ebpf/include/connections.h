@@ -192,7 +192,7 @@ static __always_inline int self_continue(struct self_connection *found, struct n
 		self_tcp(found, pkt->tcp_flags, from_high);
 	else if (found->state == SELF_STATE_NEW && from_high != !!(found->flags & SELF_ORIGIN_HIGH))
 		found->state = SELF_STATE_REPLIED;
-	self_count(found->counter, pkt->frame_length);
+	self_count(found->counter, pkt);
 	pkt->counter = found->counter;
 	pkt->fleeting |= self_changing(pkt, found);
 	return NF_NEXT;
@@ -284,7 +284,7 @@ static __always_inline int self_related(nf_ctx *ctx, struct nf_packet *pkt)
 		found = self_find(pkt->family, &tuple);
 	if (!found)
 		return nf_drop(pkt, NF_REASON_INVALID);
-	self_count(found->counter, pkt->frame_length);
+	self_count(found->counter, pkt);
 	return NF_NEXT;
 }
 
@@ -295,7 +295,7 @@ static __always_inline int self_later(struct nf_packet *pkt)
 
 	if (!counter)
 		return nf_drop(pkt, NF_REASON_FRAGMENT);
-	self_count(*counter, pkt->frame_length);
+	self_count(*counter, pkt);
 	return NF_NEXT;
 }
 

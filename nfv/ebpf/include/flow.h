@@ -214,14 +214,15 @@ static __always_inline int flow_is_to(const struct flow_action *action, const st
 	return !action->hops || (to[0] == wanted[0] && to[1] == wanted[1] && to[2] == wanted[2]);
 }
 
-static __always_inline int flow_send(const struct flow_action *action, u32 length)
+static __always_inline int flow_send(nf_ctx *ctx, const struct flow_action *action,
+				     const struct hook_wire *wire)
 {
 	u32 path = action->path;
 	struct nf_counter *counter = nf_walked.lookup(&path);
 
 	if (counter)
-		nf_add(counter, length);
-	return nf_ports.redirect_map(action->egress, 0);
+		nf_add(counter, wire);
+	return hook_send(ctx, action->egress);
 }
 
 /* UDP, or a TCP segment in the middle of a connection: ACK without FIN, SYN or RST. */
@@ -242,7 +243,8 @@ static __always_inline u32 flow_least(u8 protocol)
 static __always_inline int flow_forward4(nf_ctx *ctx, struct ethhdr *eth, u32 port)
 {
 	struct iphdr *ip = nf_l3(ctx, sizeof(*ip) + sizeof(struct udphdr));
-	u32 frame = nf_length(ctx);
+	u32 frame = hook_length(ctx);
+	struct hook_wire wire;
 	struct flow_key4 key;
 	struct flow4 *flow;
 	u32 length;
@@ -259,10 +261,11 @@ static __always_inline int flow_forward4(nf_ctx *ctx, struct ethhdr *eth, u32 po
 	key.port = port;
 	key.protocol = ip->protocol;
 	flow = flow_find4(&key);
-	length = bpf_ntohs(ip->tot_len);
+	length = hook_extent(ctx, bpf_ntohs(ip->tot_len), 0);
 	if (length < sizeof(*ip) + flow_least(ip->protocol))
 		return -1;
-	if (!flow || !flow_fresh(&flow->action, length) || !flow_is_to(&flow->action, eth))
+	hook_measure(ctx, &wire);
+	if (!flow || !flow_fresh(&flow->action, wire.largest) || !flow_is_to(&flow->action, eth))
 		return -1;
 	if (frame != length + sizeof(*eth) && (frame > ETH_ZLEN || frame < length + sizeof(*eth)))
 		return -1;
@@ -276,13 +279,14 @@ static __always_inline int flow_forward4(nf_ctx *ctx, struct ethhdr *eth, u32 po
 		ip->check = checksum_update(ip->check, before, *ttl_protocol);
 		__builtin_memcpy(eth, flow->action.macs, sizeof(flow->action.macs));
 	}
-	return flow_send(&flow->action, frame);
+	return flow_send(ctx, &flow->action, &wire);
 }
 
 static __always_inline int flow_forward6(nf_ctx *ctx, struct ethhdr *eth, u32 port)
 {
 	struct ipv6hdr *ip = nf_l3(ctx, sizeof(*ip) + sizeof(struct udphdr));
-	u32 frame = nf_length(ctx);
+	u32 frame = hook_length(ctx);
+	struct hook_wire wire;
 	struct flow_key6 key;
 	struct flow6 *flow;
 	u32 length;
@@ -299,10 +303,11 @@ static __always_inline int flow_forward6(nf_ctx *ctx, struct ethhdr *eth, u32 po
 	key.port = port;
 	key.protocol = ip->nexthdr;
 	flow = flow_find6(&key);
-	length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	length = hook_extent(ctx, bpf_ntohs(ip->payload_len), sizeof(*ip));
 	if (length < sizeof(*ip) + flow_least(ip->nexthdr))
 		return -1;
-	if (!flow || !flow_fresh(&flow->action, length) || !flow_is_to(&flow->action, eth))
+	hook_measure(ctx, &wire);
+	if (!flow || !flow_fresh(&flow->action, wire.largest) || !flow_is_to(&flow->action, eth))
 		return -1;
 	if (frame != length + sizeof(*eth) && (frame > ETH_ZLEN || frame < length + sizeof(*eth)))
 		return -1;
@@ -312,19 +317,21 @@ static __always_inline int flow_forward6(nf_ctx *ctx, struct ethhdr *eth, u32 po
 		ip->hop_limit -= flow->action.hops;
 		__builtin_memcpy(eth, flow->action.macs, sizeof(flow->action.macs));
 	}
-	return flow_send(&flow->action, frame);
+	return flow_send(ctx, &flow->action, &wire);
 }
 
-/* Before parsing: the XDP action for a packet whose flow is known, or -1 if it has to walk. */
+/* Before parsing: what the program returns for a packet whose flow is known, or -1 if it has to walk. */
 static __always_inline int flow_forward(nf_ctx *ctx, u32 port)
 {
 	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
+	__be16 ethertype;
 
 	if (!eth)
 		return -1;
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
+	ethertype = hook_ethertype(ctx, eth);
+	if (ethertype == bpf_htons(ETH_P_IP))
 		return flow_forward4(ctx, eth, port);
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+	if (ethertype == bpf_htons(ETH_P_IPV6))
 		return flow_forward6(ctx, eth, port);
 	return -1;
 }

@@ -3,18 +3,7 @@
 #ifndef NFV_NF_H
 #define NFV_NF_H
 
-#include <uapi/linux/bpf.h>
-#include <uapi/linux/if_ether.h>
-#include <uapi/linux/icmp.h>
-#include <uapi/linux/icmpv6.h>
-#include <uapi/linux/in.h>
-#include <uapi/linux/ip.h>
-#include <uapi/linux/ipv6.h>
-#include <uapi/linux/tcp.h>
-#include <uapi/linux/udp.h>
-
-/* What a program is called with: a frame, by the hook that the program is attached to. */
-typedef struct xdp_md nf_ctx;
+#include "hook.h"
 
 /*
  * A constant that is known when the program is loaded, not when it is compiled: a port number, an
@@ -39,6 +28,8 @@ enum nf_verdict {
 	NF_FORWARD, /* leave the function by the interface whose port is pkt->egress */
 	NF_PUNT,    /* to the kernel of the function's namespace */
 	NF_REJECT,  /* drop, and tell the sender by a TCP reset or an ICMP error */
+	NF_SERVE,   /* to the function's service, which sends it on or answers it */
+	NF_ANSWER,  /* the frame was turned into its answer, and goes back the way that it came */
 };
 
 /* The way of a packet along the path of its chain. */
@@ -75,6 +66,8 @@ enum nf_reason {
 	NF_REASON_LINK_LOCAL = 20,  /* to the kernel: multicast, broadcast or link-local */
 	NF_REASON_CONTROL = 21,     /* to the kernel: ARP or another control protocol */
 	NF_REASON_PADDING = 22,     /* to the kernel: frame longer than its packet */
+	NF_REASON_SERVICE = 23,     /* to the function's service */
+	NF_REASON_ANSWERED = 24,    /* answered by the function on the fast path */
 	NF_REASON_COUNT = 32,       /* size of the tables that count by reason */
 };
 
@@ -100,13 +93,14 @@ enum nf_fragment {
 struct nf_packet {
 	u32 src[4]; /* IPv4 in src[0] */
 	u32 dst[4];
-	u32 frame_length;  /* with the Ethernet header */
-	u32 packet_length; /* as the IP header says, from the IP header on */
+	struct hook_wire wire; /* unless HOOK_WHOLE, where frame_length says it */
+	u32 frame_length;      /* with the Ethernet header */
+	u32 packet_length;     /* as the IP header says, from the IP header on */
 	u32 fragment_id;
 	u32 egress; /* port to leave by */
 	u32 tx;     /* port at the end of the egress chain, or where its walk goes on */
-	u32 place;  /* in the walk, where the packet was rejected */
-	u32 epoch;  /* of the tables, when the walk began */
+	u32 place; /* in the walk, where the packet was rejected or answered, or where it resumes */
+	u32 epoch; /* of the tables, when the walk began */
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */
 	u16 counter;                 /* place where the last function counted */
 	u16 mtu;                     /* of the way so far */
@@ -126,6 +120,7 @@ struct nf_packet {
 	u8 has_l4;   /* ports or ICMP type were there to read */
 	u8 options;  /* IPv4 options, or IPv6 hop-by-hop header */
 	u8 reason;   /* enum nf_reason */
+	u8 answered; /* the frame was turned into its answer */
 } __attribute__((aligned(8)));
 
 struct nf_counter {
@@ -151,14 +146,16 @@ static __always_inline int nf_punt(struct nf_packet *pkt, u8 reason)
 	return NF_PUNT;
 }
 
-/* The length of the frame, also where it lies in several pages. */
-static __always_inline u32 nf_length(nf_ctx *ctx)
+static __always_inline int nf_serve(struct nf_packet *pkt, u8 reason)
 {
-#ifdef NFV_FRAGS
-	return bpf_xdp_get_buff_len(ctx);
-#else
-	return ctx->data_end - ctx->data;
-#endif
+	pkt->reason = reason;
+	return NF_SERVE;
+}
+
+static __always_inline int nf_answer(struct nf_packet *pkt, u8 reason)
+{
+	pkt->reason = reason;
+	return NF_ANSWER;
 }
 
 /* `size` bytes at an offset of the frame, or NULL if it ends before. */
@@ -175,10 +172,27 @@ static __always_inline void *nf_l3(nf_ctx *ctx, u32 size)
 	return nf_at(ctx, sizeof(struct ethhdr), size);
 }
 
-static __always_inline void nf_add(struct nf_counter *counter, u32 bytes)
+static __always_inline void nf_add(struct nf_counter *counter, const struct hook_wire *wire)
 {
+	counter->packets += wire->frames;
+	counter->bytes += wire->bytes;
+}
+
+/* Count a packet as what goes over the wire for it. */
+static __always_inline void nf_count(struct nf_counter *counter, const struct nf_packet *pkt)
+{
+	if (!HOOK_WHOLE) {
+		nf_add(counter, &pkt->wire);
+		return;
+	}
 	counter->packets++;
-	counter->bytes += bytes;
+	counter->bytes += pkt->frame_length;
+}
+
+/* The length that an MTU limits. */
+static __always_inline u32 nf_largest(const struct nf_packet *pkt)
+{
+	return HOOK_WHOLE ? pkt->packet_length : pkt->wire.largest;
 }
 
 #endif /* NFV_NF_H */

@@ -61,7 +61,7 @@ static __always_inline int parse_ipv4(nf_ctx *ctx, struct nf_packet *pkt)
 	if (!ip)
 		return nf_drop(pkt, NF_REASON_MALFORMED);
 	header = ip->ihl * 4;
-	length = bpf_ntohs(ip->tot_len);
+	length = hook_extent(ctx, bpf_ntohs(ip->tot_len), 0);
 	if (ip->version != 4 || header < sizeof(*ip) || length < header ||
 	    sizeof(struct ethhdr) + length > pkt->frame_length)
 		return nf_drop(pkt, NF_REASON_MALFORMED);
@@ -130,7 +130,7 @@ static __always_inline int parse_ipv6(nf_ctx *ctx, struct nf_packet *pkt)
 
 	if (!ip)
 		return nf_drop(pkt, NF_REASON_MALFORMED);
-	length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	length = hook_extent(ctx, bpf_ntohs(ip->payload_len), sizeof(*ip));
 	if (ip->version != 6 || sizeof(struct ethhdr) + length > pkt->frame_length)
 		return nf_drop(pkt, NF_REASON_MALFORMED);
 	pkt->packet_length = length;
@@ -148,7 +148,9 @@ static __always_inline int parse_ipv6(nf_ctx *ctx, struct nf_packet *pkt)
 
 static __always_inline void parse_begin(nf_ctx *ctx, struct nf_packet *pkt)
 {
-	pkt->frame_length = nf_length(ctx);
+	pkt->frame_length = hook_length(ctx);
+	if (!HOOK_WHOLE)
+		hook_measure(ctx, &pkt->wire);
 	pkt->place = 0;
 	pkt->sport = 0;
 	pkt->dport = 0;
@@ -172,7 +174,7 @@ static __always_inline int parse_packet(nf_ctx *ctx, struct nf_packet *pkt)
 	parse_begin(ctx, pkt);
 	if (!eth)
 		return nf_drop(pkt, NF_REASON_MALFORMED);
-	ethertype = bpf_ntohs(eth->h_proto);
+	ethertype = bpf_ntohs(hook_ethertype(ctx, eth));
 	pkt->ethertype = ethertype;
 	if (ethertype == ETH_P_IP)
 		verdict = parse_ipv4(ctx, pkt);

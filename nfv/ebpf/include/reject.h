@@ -16,6 +16,8 @@
 #define REJECT_QUOTE6 1232 /* RFC 4443, section 2.4 (c): it fits in 1280 bytes */
 #define REJECT_ICMP_LENGTH 8
 #define REJECT_CHUNK 64
+#define REJECT_TCP_CHECKSUM 16 /* where the checksum is in a header of TCP, and of UDP */
+#define REJECT_UDP_CHECKSUM 6
 
 /* Answers a CPU may send in one window of 2^REJECT_WINDOW jiffies (RFC 1812, section 4.3.2.8). */
 #define REJECT_WINDOW 6
@@ -127,8 +129,9 @@ static __always_inline u32 reject_pseudo(const struct nf_packet *pkt, u8 protoco
 	return sum;
 }
 
+/* `partial`: the kernel will complete the checksum, and wants the pseudo-header's sum in its place. */
 static __always_inline void reject_segment(struct tcphdr *tcp, const struct nf_packet *pkt, u32 seq,
-					   u32 ack, u32 acked)
+					   u32 ack, u32 acked, int partial)
 {
 	u32 sum = reject_pseudo(pkt, IPPROTO_TCP, sizeof(*tcp));
 	u16 *half = (u16 *)tcp;
@@ -141,6 +144,10 @@ static __always_inline void reject_segment(struct tcphdr *tcp, const struct nf_p
 	tcp->doff = 5;
 	tcp->rst = 1;
 	tcp->ack = !acked;
+	if (partial) {
+		tcp->check = ~checksum_fold(sum);
+		return;
+	}
 #pragma unroll
 	for (int i = 0; i < 10; i++)
 		sum += half[i];
@@ -155,6 +162,7 @@ static __always_inline int reject_tcp(nf_ctx *ctx, struct nf_packet *pkt)
 	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	u32 seq, ack, acked;
 	void *data;
+	int partial;
 
 	if (!tcp)
 		return -1;
@@ -162,8 +170,12 @@ static __always_inline int reject_tcp(nf_ctx *ctx, struct nf_packet *pkt)
 	seq = acked ? tcp->ack_seq : 0;
 	ack = bpf_ntohl(tcp->seq) + segment - tcp->doff * 4 + tcp->syn + tcp->fin;
 	ack = acked ? 0 : bpf_htonl(ack);
-	if (bpf_xdp_adjust_tail(ctx, (int)(sizeof(struct ethhdr) + header + sizeof(*tcp)) -
-					     (int)pkt->frame_length))
+	header += sizeof(struct ethhdr);
+	if (hook_trim(ctx, header + sizeof(*tcp)))
+		return -1;
+	partial = hook_is_partial(ctx, header + REJECT_TCP_CHECKSUM);
+	/* The kernel will write the checksum where it is in the packet as it came. */
+	if (partial && pkt->l4_offset != header)
 		return -1;
 	if (pkt->family == 4) {
 		data = nf_at(ctx, 0, sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(*tcp));
@@ -172,7 +184,7 @@ static __always_inline int reject_tcp(nf_ctx *ctx, struct nf_packet *pkt)
 		reject_swap_macs(data);
 		data += sizeof(struct ethhdr);
 		reject_ipv4(data, pkt, IPPROTO_TCP, sizeof(struct iphdr) + sizeof(*tcp));
-		reject_segment(data + sizeof(struct iphdr), pkt, seq, ack, acked);
+		reject_segment(data + sizeof(struct iphdr), pkt, seq, ack, acked, partial);
 		return 0;
 	}
 	data = nf_at(ctx, 0, sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + sizeof(*tcp));
@@ -181,7 +193,7 @@ static __always_inline int reject_tcp(nf_ctx *ctx, struct nf_packet *pkt)
 	reject_swap_macs(data);
 	data += sizeof(struct ethhdr);
 	reject_ipv6(data, pkt, IPPROTO_TCP, sizeof(*tcp));
-	reject_segment(data + sizeof(struct ipv6hdr), pkt, seq, ack, acked);
+	reject_segment(data + sizeof(struct ipv6hdr), pkt, seq, ack, acked, partial);
 	return 0;
 }
 
@@ -206,33 +218,67 @@ static __always_inline u32 reject_sum(void *at, void *data_end, u32 sum)
 	return sum;
 }
 
-static __always_inline void reject_error(nf_ctx *ctx, struct icmphdr *icmp, u8 type, u8 code,
+/* `partial`: where the kernel will complete a checksum in the quoted packet, or 0. */
+static __always_inline void reject_error(nf_ctx *ctx, const struct nf_packet *pkt,
+					 struct icmphdr *icmp, u8 type, u8 code, u32 partial,
 					 u32 sum)
 {
+	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	void *quote = icmp + 1, *end = (void *)(long)ctx->data_end;
+
 	icmp->type = type;
 	icmp->code = code;
 	icmp->checksum = 0;
 	icmp->un.gateway = 0;
-	sum = reject_sum(icmp + 1, (void *)(long)ctx->data_end, sum + *(u16 *)icmp);
+	sum += *(u16 *)icmp;
+	if (partial) {
+		u16 *pseudo = nf_at(ctx, partial + header + REJECT_ICMP_LENGTH, sizeof(*pseudo));
+
+		/* All behind the IP header will come to the complement of what is there. */
+		if (pseudo && quote + sizeof(struct ipv6hdr) <= end) {
+			sum += (u16) ~*pseudo;
+			sum = bpf_csum_diff(0, 0, quote, header, sum);
+			sum = (sum & 0xffff) + (sum >> 16);
+		}
+	} else {
+		sum = reject_sum(quote, end, sum);
+	}
 	icmp->checksum = checksum_fold(sum);
+}
+
+/* Where the kernel has yet to complete the checksum of a protocol other than TCP, or 0. */
+static __always_inline u32 reject_partial(nf_ctx *ctx, const struct nf_packet *pkt)
+{
+	u32 at = pkt->l4_offset + REJECT_UDP_CHECKSUM;
+
+	if (!pkt->has_l4 || (pkt->protocol != IPPROTO_UDP && pkt->protocol != IPPROTO_UDPLITE &&
+			     pkt->protocol != IPPROTO_DCCP))
+		return 0;
+	return hook_is_partial(ctx, at) ? at : 0;
 }
 
 static __always_inline int reject_icmp(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	u32 quote = pkt->family == 4 ? REJECT_QUOTE4 : REJECT_QUOTE6;
-	struct ethhdr *old = nf_at(ctx, 0, sizeof(*old));
+	u32 partial, sum;
+	struct ethhdr *old;
 	struct ethhdr eth;
 	void *data;
 
+	if (quote > pkt->packet_length)
+		quote = pkt->packet_length & ~1;
+	if (hook_trim(ctx, quote + sizeof(eth)))
+		return -1;
+	partial = reject_partial(ctx, pkt);
+	if (partial && pkt->l4_offset != sizeof(eth) + header)
+		return -1;
+	old = nf_at(ctx, 0, sizeof(*old));
 	if (!old)
 		return -1;
 	eth = *old;
 	reject_swap_macs(&eth);
-	if (quote > pkt->packet_length)
-		quote = pkt->packet_length & ~1;
-	if (bpf_xdp_adjust_head(ctx, -(int)(header + REJECT_ICMP_LENGTH)) ||
-	    bpf_xdp_adjust_tail(ctx, (int)(quote + sizeof(eth)) - (int)pkt->frame_length))
+	if (hook_insert(ctx, header + REJECT_ICMP_LENGTH))
 		return -1;
 	NF_BARRIER(pkt);
 	if (pkt->family == 4) {
@@ -243,8 +289,8 @@ static __always_inline int reject_icmp(nf_ctx *ctx, struct nf_packet *pkt)
 		data += sizeof(eth);
 		reject_ipv4(data, pkt, IPPROTO_ICMP,
 			    sizeof(struct iphdr) + REJECT_ICMP_LENGTH + quote);
-		reject_error(ctx, data + sizeof(struct iphdr), ICMP_DEST_UNREACH, ICMP_PKT_FILTERED,
-			     0);
+		reject_error(ctx, pkt, data + sizeof(struct iphdr), ICMP_DEST_UNREACH,
+			     ICMP_PKT_FILTERED, partial, 0);
 		return 0;
 	}
 	data = nf_at(ctx, 0, sizeof(eth) + sizeof(struct ipv6hdr) + REJECT_ICMP_LENGTH);
@@ -253,8 +299,9 @@ static __always_inline int reject_icmp(nf_ctx *ctx, struct nf_packet *pkt)
 	*(struct ethhdr *)data = eth;
 	data += sizeof(eth);
 	reject_ipv6(data, pkt, IPPROTO_ICMPV6, REJECT_ICMP_LENGTH + quote);
-	reject_error(ctx, data + sizeof(struct ipv6hdr), ICMPV6_DEST_UNREACH, ICMPV6_ADM_PROHIBITED,
-		     reject_pseudo(pkt, IPPROTO_ICMPV6, REJECT_ICMP_LENGTH + quote));
+	sum = reject_pseudo(pkt, IPPROTO_ICMPV6, REJECT_ICMP_LENGTH + quote);
+	reject_error(ctx, pkt, data + sizeof(struct ipv6hdr), ICMPV6_DEST_UNREACH,
+		     ICMPV6_ADM_PROHIBITED, partial, sum);
 	return 0;
 }
 
@@ -269,7 +316,7 @@ static __always_inline int reject_answer(nf_ctx *ctx, struct nf_packet *pkt)
 	failed = pkt->protocol == IPPROTO_TCP ? reject_tcp(ctx, pkt) : reject_icmp(ctx, pkt);
 	if (failed)
 		return nf_drop(pkt, NF_REASON_REJECT_LIMIT);
-	pkt->frame_length = nf_length(ctx);
+	pkt->frame_length = hook_length(ctx);
 	return NF_NEXT;
 }
 

@@ -10,5 +10,5 @@ static __always_inline void self_report(const struct nf_packet *pkt)
 	struct nf_counter *counter = self_reasons.lookup(&reason);
 
 	if (counter)
-		nf_add(counter, pkt->frame_length);
+		nf_count(counter, pkt);
 }

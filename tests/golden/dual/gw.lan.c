@@ -6,6 +6,12 @@
 /* f0: fw */
 #line 1 "entry.h"
 #line 1 "nf.h"
+#line 1 "hook.h"
+#line 1 "tc.h"
+#line 30 "hook.h"
+#line 1 "xdp.h"
+#line 32 "hook.h"
+#line 7 "nf.h"
 #line 7 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
@@ -49,7 +55,8 @@ int nfv_entry(nf_ctx *ctx)
 
 	pkt = nf_packets.lookup(&index);
 	if (!pkt)
-		return XDP_DROP;
+		return HOOK_DROP;
+	hook_open(ctx);
 	verdict = flow_forward(ctx, NF_LINK(1));
 	if (verdict >= 0)
 		return verdict;
@@ -91,7 +98,7 @@ int nfv_reject(nf_ctx *ctx)
 
 	pkt = nf_packets.lookup(&index);
 	if (!pkt)
-		return XDP_DROP;
+		return HOOK_DROP;
 	verdict = reject_answer(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;

@@ -5,6 +5,12 @@
 /* f0: r1 */
 #line 1 "entry.h"
 #line 1 "nf.h"
+#line 1 "hook.h"
+#line 1 "tc.h"
+#line 30 "hook.h"
+#line 1 "xdp.h"
+#line 32 "hook.h"
+#line 7 "nf.h"
 #line 7 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
@@ -25,7 +31,8 @@ int nfv_entry(nf_ctx *ctx)
 
 	pkt = nf_packets.lookup(&index);
 	if (!pkt)
-		return XDP_DROP;
+		return HOOK_DROP;
+	hook_open(ctx);
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;

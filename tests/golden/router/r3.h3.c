@@ -3,6 +3,12 @@
 /* NF_LINK(2): port r3:h3 */
 #line 1 "entry.h"
 #line 1 "nf.h"
+#line 1 "hook.h"
+#line 1 "tc.h"
+#line 30 "hook.h"
+#line 1 "xdp.h"
+#line 32 "hook.h"
+#line 7 "nf.h"
 #line 7 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
@@ -15,7 +21,8 @@ int nfv_entry(nf_ctx *ctx)
 
 	pkt = nf_packets.lookup(&index);
 	if (!pkt)
-		return XDP_DROP;
+		return HOOK_DROP;
+	hook_open(ctx);
 	parse_begin(ctx, pkt);
 	pkt->egress = NF_LINK(1);
 	pkt->reason = NF_REASON_FORWARDED;

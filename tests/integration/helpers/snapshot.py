@@ -26,7 +26,7 @@ _LATE = {
 _TABLES = ["link show", "address show", "route show table all", "rule show"]
 _TABLES_OF_IPV6 = ["route show table all", "rule show"]
 _SETTINGS = ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv6/conf/all/disable_ipv6")
-_FILES_THAT_CHANGE = {"agent.log", "agent.sock", "supervisor.lock", "agent.lock"}
+_FILES_THAT_CHANGE = {"daemon.log", "daemon.sock", "supervisor.lock", "daemon.lock"}
 _ENUMERATED = (MapType.PROG_ARRAY, MapType.DEVMAP)
 _FIRST = 1024  # entries of those; ports are numbered from 1
 

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The hook of programs attached to the ingress of TC, in direct action (tcx). */
+#ifndef NFV_TC_H
+#define NFV_TC_H
+
+#include <uapi/linux/pkt_cls.h>
+
+typedef struct __sk_buff nf_ctx;
+
+#define HOOK_DROP TC_ACT_SHOT
+#define HOOK_WHOLE 0 /* whether every frame is one on the wire */
+
+#define HOOK_LINEAR 1024 /* bytes from the start of a frame that functions may look at */
+#define HOOK_TAG 4       /* bytes of a VLAN tag */
+#define HOOK_HEADERS4 (sizeof(struct ethhdr) + sizeof(struct iphdr))
+#define HOOK_HEADERS6 (sizeof(struct ethhdr) + sizeof(struct ipv6hdr))
+
+/* Where a port leads to, from the namespace that programs run in. */
+struct hook_device {
+	u32 index; /* ifindex */
+	u16 peer;  /* whether what is for `mac` may go straight to the other end of the veth */
+	u8 mac[ETH_ALEN]; /* of that end */
+};
+
+BPF_TABLE("array", u32, struct hook_device, nf_devices, 1);
+BPF_PROG_ARRAY(nf_tc_jumps, 1);
+
+/* Whether all that a walk reads of a plain TCP or UDP packet can be reached. */
+static __always_inline int hook_is_open(nf_ctx *ctx)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	u8 protocol;
+
+	if ((void *)eth + HOOK_HEADERS4 + sizeof(struct tcphdr) > end)
+		return 0;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = (void *)(eth + 1);
+
+		if (ip->ihl != 5)
+			return 0;
+		protocol = ip->protocol;
+	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = (void *)(eth + 1);
+
+		if ((void *)eth + HOOK_HEADERS6 + sizeof(struct tcphdr) > end)
+			return 0;
+		protocol = ip->nexthdr;
+	} else {
+		return 0;
+	}
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
+
+/* Before anything is read: bring together what functions may look at, if it lies in several places. */
+static __always_inline void hook_open(nf_ctx *ctx)
+{
+	u32 linear = ctx->data_end - ctx->data, length = ctx->len;
+
+	if (linear < length && linear < HOOK_LINEAR && !hook_is_open(ctx))
+		bpf_skb_pull_data(ctx, length < HOOK_LINEAR ? length : HOOK_LINEAR);
+}
+
+/* Bytes of the frame, with its tag. */
+static __always_inline u32 hook_length(nf_ctx *ctx)
+{
+	return ctx->vlan_present ? ctx->len + HOOK_TAG : ctx->len;
+}
+
+/* Bytes that each segment of a frame begins with, or 0 if they cannot be told. */
+static __always_inline u32 hook_headers(nf_ctx *ctx)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct tcphdr *tcp;
+	u32 headers;
+	u8 protocol;
+
+	if ((void *)eth + HOOK_HEADERS6 > end)
+		return 0;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = (void *)(eth + 1);
+
+		headers = sizeof(*eth) + ip->ihl * 4;
+		protocol = ip->protocol;
+	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = (void *)(eth + 1);
+
+		headers = HOOK_HEADERS6;
+		protocol = ip->nexthdr;
+	} else {
+		return 0;
+	}
+	if (protocol == IPPROTO_UDP)
+		return headers + sizeof(struct udphdr);
+	tcp = (void *)eth + headers;
+	if (protocol != IPPROTO_TCP || (void *)(tcp + 1) > end)
+		return 0;
+	return headers + tcp->doff * 4;
+}
+
+/* What the kernel will make of the frame where it leaves for a wire. */
+static __always_inline void hook_measure(nf_ctx *ctx, struct hook_wire *wire)
+{
+	u32 segment = ctx->gso_size, headers;
+
+	wire->frames = 1;
+	wire->bytes = hook_length(ctx);
+	wire->largest = ctx->len - sizeof(struct ethhdr);
+	if (!segment)
+		return;
+	headers = hook_headers(ctx);
+	if (!headers || headers >= ctx->len)
+		return;
+	wire->frames = (ctx->len - headers + segment - 1) / segment;
+	wire->bytes += (wire->frames - 1) * (headers + wire->bytes - ctx->len);
+	wire->largest = headers + segment - sizeof(struct ethhdr);
+}
+
+/* The tag is what follows the MAC addresses on a wire. */
+static __always_inline __be16 hook_ethertype(nf_ctx *ctx, const struct ethhdr *eth)
+{
+	return ctx->vlan_present ? ctx->vlan_proto : eth->h_proto;
+}
+
+/*
+ * How long a packet is from what its IP header states, which is 0 where many segments together are
+ * longer than it can state (BIG TCP). `header` is what the statement leaves out.
+ */
+static __always_inline u32 hook_extent(nf_ctx *ctx, u32 stated, u32 header)
+{
+	return stated || !ctx->gso_size ? stated + header : ctx->len - sizeof(struct ethhdr);
+}
+
+/* Go on in the program at a place of the jump table; returns if there is none. */
+static __always_inline void hook_jump(nf_ctx *ctx, u32 place)
+{
+	nf_tc_jumps.call(ctx, place);
+}
+
+/*
+ * Send the frame to a port. Straight to the other end of a veth it goes as one for that station; any
+ * other passes the veth, where the kernel looks at its MAC address again.
+ */
+static __always_inline int hook_send(nf_ctx *ctx, u32 port)
+{
+	struct hook_device *device = nf_devices.lookup(&port);
+	u16 *to = (void *)(long)ctx->data, *own;
+
+	if (!device || (void *)(to + 3) > (void *)(long)ctx->data_end)
+		return HOOK_DROP;
+	own = (u16 *)device->mac;
+	if (device->peer && to[0] == own[0] && to[1] == own[1] && to[2] == own[2])
+		return bpf_redirect_peer(device->index, 0);
+	return bpf_redirect(device->index, 0);
+}
+
+/* Cut the frame to so many bytes, whole and of one segment; not 0 if that cannot be. */
+static __always_inline int hook_trim(nf_ctx *ctx, u32 length)
+{
+	return bpf_skb_change_tail(ctx, length, 0);
+}
+
+/* Make room for so many bytes before the network header; what is in front is then undefined. */
+static __always_inline int hook_insert(nf_ctx *ctx, u32 length)
+{
+	return bpf_skb_adjust_room(ctx, length, BPF_ADJ_ROOM_MAC, 0);
+}
+
+/* Put so many bytes in front of the frame, and take them off; what has them comes by XDP. */
+static __always_inline int hook_push(nf_ctx *ctx, u32 length)
+{
+	return bpf_skb_change_head(ctx, length, 0);
+}
+
+static __always_inline int hook_pull(nf_ctx *ctx, u32 length)
+{
+	return -1;
+}
+
+/*
+ * Whether the checksum at an offset covers the pseudo-header alone, and the kernel will complete it. It
+ * does not tell, but leaves such a checksum as it is when it is asked to take in a changed word.
+ */
+static __always_inline int hook_is_partial(nf_ctx *ctx, u32 offset)
+{
+	u16 before = 0, after = 0;
+
+	bpf_skb_load_bytes(ctx, offset, &before, sizeof(before));
+	bpf_l4_csum_replace(ctx, offset, 0, 1, sizeof(before));
+	bpf_skb_load_bytes(ctx, offset, &after, sizeof(after));
+	bpf_skb_store_bytes(ctx, offset, &before, sizeof(before), 0);
+	return before == after;
+}
+
+#endif /* NFV_TC_H */

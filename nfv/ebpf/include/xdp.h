@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The hook of programs attached by XDP. tc.h has the same names, and says what each is for. */
+#ifndef NFV_XDP_H
+#define NFV_XDP_H
+
+typedef struct xdp_md nf_ctx;
+
+#define HOOK_DROP XDP_DROP
+#define HOOK_WHOLE 1
+
+BPF_DEVMAP(nf_ports, 1);
+BPF_PROG_ARRAY(nf_jumps, 1);
+
+static __always_inline void hook_open(nf_ctx *ctx)
+{
+}
+
+static __always_inline u32 hook_length(nf_ctx *ctx)
+{
+#ifdef NFV_FRAGS
+	return bpf_xdp_get_buff_len(ctx);
+#else
+	return ctx->data_end - ctx->data;
+#endif
+}
+
+static __always_inline void hook_measure(nf_ctx *ctx, struct hook_wire *wire)
+{
+	wire->frames = 1;
+	wire->bytes = hook_length(ctx);
+	wire->largest = wire->bytes - sizeof(struct ethhdr);
+}
+
+static __always_inline __be16 hook_ethertype(nf_ctx *ctx, const struct ethhdr *eth)
+{
+	return eth->h_proto;
+}
+
+static __always_inline u32 hook_extent(nf_ctx *ctx, u32 stated, u32 header)
+{
+	return stated + header;
+}
+
+static __always_inline void hook_jump(nf_ctx *ctx, u32 place)
+{
+	nf_jumps.call(ctx, place);
+}
+
+static __always_inline int hook_send(nf_ctx *ctx, u32 port)
+{
+	return nf_ports.redirect_map(port, 0);
+}
+
+static __always_inline int hook_trim(nf_ctx *ctx, u32 length)
+{
+	u32 before = hook_length(ctx);
+
+	asm volatile("" : "+r"(before)); /* the verifier lets nothing be added to data_end */
+	return bpf_xdp_adjust_tail(ctx, (int)length - (int)before);
+}
+
+static __always_inline int hook_insert(nf_ctx *ctx, u32 length)
+{
+	return bpf_xdp_adjust_head(ctx, -(int)length);
+}
+
+static __always_inline int hook_push(nf_ctx *ctx, u32 length)
+{
+	return bpf_xdp_adjust_head(ctx, -(int)length);
+}
+
+static __always_inline int hook_pull(nf_ctx *ctx, u32 length)
+{
+	return bpf_xdp_adjust_head(ctx, (int)length);
+}
+
+static __always_inline int hook_is_partial(nf_ctx *ctx, u32 offset)
+{
+	return 0;
+}
+
+#endif /* NFV_XDP_H */
