@@ -65,15 +65,15 @@ class MapPlan:
     def identity(self) -> tuple[int, int, int, int, int]:
         """What a map that is there must be like to be used."""
         spec = self.spec
-        return spec.type, spec.key_size, spec.value_size, self.capacity, spec.flags
+        size, count = spec.value_size, self.capacity
+        if spec.flat:
+            size, count = size * count, 1
+        return spec.type, spec.key_size, size, count, spec.flags
 
     def create(self) -> Map:
         """Make the map, without a pin."""
-        spec = self.spec
-        name = self.pin.name
-        return Map.create(
-            spec.type, spec.key_size, spec.value_size, self.capacity, flags=spec.flags, name=name
-        )
+        type_, key_size, value_size, count, flags = self.identity
+        return Map.create(type_, key_size, value_size, count, flags=flags, name=self.pin.name)
 
 
 class MapNames:

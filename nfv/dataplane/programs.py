@@ -117,7 +117,7 @@ class Programs:
         unit = self.path.units[place]
         code = self.path.objects[unit.text].programs[program]
         idents = {}
-        for _, name in code.maps:
+        for name in sorted(code.names):
             found = self.path.maps.get(self.path.names.pin(unit, place, name))
             if found is None:
                 return None
@@ -170,7 +170,7 @@ class Programs:
             code = self.path.objects[unit.text].programs[program]
             fds = {
                 name: self.path.maps[self.path.names.pin(unit, place, name)].fd
-                for _, name in code.maps
+                for name in code.names
             }
             name = self._fingerprint(place, program)
             assert name is not None

@@ -17,7 +17,7 @@ from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction, Pattern
 from nfv.chain.topology import Topology
 from nfv.ebpf import sources
-from nfv.ebpf.tables import turned, words
+from nfv.ebpf.tables import matcher_defines, turned
 from nfv.ebpf.walks import REJECT, Link, Walks, indent
 
 MAX_LINEAR_MTU = 3400
@@ -78,7 +78,7 @@ def _sources(topology: Topology, walks: Walks) -> str:
     if walks.classified:
         patterns = classifier_patterns(walks.entry.walks)
         others = int(walks.entry.walks[-1].match is not None)
-        parts.append(_define("c0", {"WORDS": words(len(patterns)), "OTHERS": others}))
+        parts.append(_define("c0", {**matcher_defines(patterns), "OTHERS": others}))
         parts.append(sources.splice("classifier.h", "c0", seen))
     for name, prefix in walks.prefixes.items():
         function = topology.vnfs[name]

@@ -30,9 +30,12 @@ from nfv.ebpf import vectors
 from nfv.ebpf.tries import Image, ipv4_trie, ipv6_trie, port_trie
 from nfv.ebpf.vectors import WORD, Rows
 
-HEAD = struct.Struct("=8I32x")  # struct match_head
+HEAD = struct.Struct("=9I28x")  # struct match_head
+LINE = 64  # bytes of a cache line
 NO_PLACE = 0xFFFFFFFF
-CHUNK = 16  # words of a row that stand together
+_PLAIN = 16
+GROUP = 4  # words that a bit of an aggregate stands for
+CHUNK = 16  # words that stand together
 
 _DE_BRUIJN = 0x03F79D71B4CB0A89
 _ENDS = ("src", "dst")
@@ -50,12 +53,13 @@ class SizeClass:
         return self.words * WORD
 
     @property
-    def aggregates(self) -> int:
-        """Words in front of a row."""
-        return -(-self.words // WORD) if self.words > 1 else 0
+    def plain(self) -> bool:
+        """Whether rows are all words, in the order of the list."""
+        return self.words <= _PLAIN
 
 
-SIZE_CLASSES = (SizeClass(1), SizeClass(64), SizeClass(160))
+SIZE_CLASSES = (SizeClass(1), SizeClass(4), SizeClass(16), SizeClass(160))
+MAX_PATTERNS = SIZE_CLASSES[-1].patterns
 
 
 def size_class(patterns: int) -> SizeClass:
@@ -63,15 +67,18 @@ def size_class(patterns: int) -> SizeClass:
     for found in SIZE_CLASSES:
         if patterns <= found.patterns:
             return found
-    raise ValueError(f"{patterns} patterns, the most is {SIZE_CLASSES[-1].patterns}")
+    raise ValueError(f"{patterns} patterns, the most is {MAX_PATTERNS}")
 
 
 def build(patterns: Sequence[Pattern], base: int = 0) -> bytes:
-    """The image of a list of patterns, to stand in a map at `base`, a multiple of 64 bytes."""
+    """The image of a list of patterns, to stand in a map at `base`, a multiple of 64 bytes.
+
+    What stands beside the matcher, for each pattern, follows it.
+    """
     order = _order(patterns)
     ordered = [patterns[i] for i in order]
     image = Image(base + HEAD.size)
-    places = image.append(_places(order), HEAD.size)
+    places = image.append(_places(order), LINE)
     rows = _RowWriter(image, size_class(len(order)))
     numbers, kinds = vectors.kind_rows(ordered)
     tables = image.append(rows.write(kinds)[numbers].tobytes())
@@ -84,13 +91,16 @@ def build(patterns: Sequence[Pattern], base: int = 0) -> bytes:
     for end in ("sports", "dports"):
         starts, sets = vectors.port_rows([getattr(p, end) for p in ordered])
         roots.append(port_trie(image, starts, rows.write(sets).tolist()))
-    return HEAD.pack(*roots, tables, places) + bytes(image)
+    beside = image.append(b"", LINE)
+    return HEAD.pack(*roots, tables, places, beside) + bytes(image)
 
 
 def _order(patterns: Sequence[Pattern]) -> list[int]:
     """Which pattern is which bit."""
+    if size_class(len(patterns)).plain:
+        return list(range(len(patterns)))
     order = sorted(range(len(patterns)), key=lambda i: _cluster(patterns[i]))
-    return [i for at in range(0, len(order), WORD) for i in sorted(order[at : at + WORD])]
+    return [i for at in range(0, len(order), GROUP * WORD) for i in sorted(order[at : at + GROUP * WORD])]
 
 
 def _cluster(pattern: Pattern) -> tuple[object, ...]:
@@ -144,20 +154,21 @@ class _RowWriter:
     def _row(self, row: NDArray[np.uint64]) -> int:
         key = row.tobytes()
         if key not in self._rows:
-            self._rows[key] = self._image.append(self._packed(row) if self._size.aggregates else key, 8)
+            data = key.ljust(8 * self._size.words, b"\0") if self._size.plain else self._packed(row)
+            self._rows[key] = self._image.append(data, 8)
         return self._rows[key]
 
     def _packed(self, row: NDArray[np.uint64]) -> bytes:
         """Aggregates, and the places of chunks."""
         words = np.zeros(self._size.words, np.uint64)
         words[: len(row)] = row
-        used = np.zeros(self._size.aggregates * WORD, bool)
-        used[: len(row)] = row != 0
-        aggregates = np.packbits(used.reshape(-1, WORD)[:, _ENTRY_OF], bitorder="little")
+        groups = np.zeros(WORD, bool)
+        groups[: self._size.words // GROUP] = words.reshape(-1, GROUP).any(axis=1)
+        aggregate = np.packbits(groups[_ENTRY_OF], bitorder="little")
         places = [self._chunk(chunk.tobytes()) for chunk in words.reshape(-1, CHUNK)]
-        return aggregates.tobytes() + struct.pack(f"={len(places)}I", *places)
+        return aggregate.tobytes() + struct.pack(f"={len(places)}I", *places)
 
     def _chunk(self, chunk: bytes) -> int:
         if chunk not in self._chunks:
-            self._chunks[chunk] = self._image.append(chunk, 64)
+            self._chunks[chunk] = self._image.append(chunk, LINE)
         return self._chunks[chunk]

@@ -8,11 +8,12 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-FORMAT = 1
+FORMAT = 2
 """Changes when the meaning of the stored form does; part of the cache's key."""
 
 _LOAD_IMM64 = 0x18
 _PSEUDO_MAP_FD = 1
+_PSEUDO_MAP_VALUE = 2
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class MapSpec:
-    """What the C text says of a map; its capacity is chosen when it is made."""
+    """What the C text says of a map; its capacity is chosen when it is made.
+
+    A flat one (NF_FLAT in nf.h) is made with all its entries as one value.
+    """
 
     type: int
     key_size: int
@@ -68,6 +72,7 @@ class MapSpec:
     flags: int
     key: Layout | None  # None when the key is a plain number
     value: Layout | None
+    flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,15 +81,20 @@ class Code:
 
     insns: bytes
     maps: tuple[tuple[int, str], ...]
+    values: tuple[tuple[int, str], ...]  # of flat maps, by the address of what they hold
     links: tuple[tuple[int, int], ...]  # place, number in NF_LINK
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The maps that the program uses."""
+        return frozenset(name for _, name in (*self.maps, *self.values))
 
     def bind(self, fds: Mapping[str, int], links: Sequence[int]) -> bytes:
         """The instructions with map descriptors and link constants filled in."""
         code = bytearray(self.insns)
-        for place, name in self.maps:
-            struct.pack_into(
-                "<BBhi", code, place * 8, *self._load(place, _PSEUDO_MAP_FD), fds[name]
-            )
+        for source, places in ((_PSEUDO_MAP_FD, self.maps), (_PSEUDO_MAP_VALUE, self.values)):
+            for place, name in places:
+                struct.pack_into("<BBhi", code, place * 8, *self._load(place, source), fds[name])
         for place, number in self.links:
             struct.pack_into("<BBhi", code, place * 8, *self._load(place, 0), links[number])
             struct.pack_into("<i", code, place * 8 + 12, 0)
@@ -123,6 +133,7 @@ class Object:
                 name: Code(
                     base64.b64decode(code["insns"]),
                     tuple((place, map_) for place, map_ in code["maps"]),
+                    tuple((place, map_) for place, map_ in code["values"]),
                     tuple((place, number) for place, number in code["links"]),
                 )
                 for name, code in data["programs"].items()

@@ -15,7 +15,10 @@ from bcc import BPF, lib
 
 from nfv.ebpf.compiler import CFLAGS
 from nfv.ebpf.object import Code, Field, Layout, MapSpec, Object
+from nfv.ebpf.sources import constant
 
+_FLAT = constant("nf.h", "NF_FLAT")
+_F_MMAPABLE = 1 << 10
 _LINK_MAGIC = 0x4E465600
 _LOAD_IMM64 = 0x18
 
@@ -46,24 +49,28 @@ def _maps(module: BPF) -> tuple[dict[str, MapSpec], dict[int, str]]:
             key_size=lib.bpf_table_key_size_id(module.module, number),
             value_size=lib.bpf_table_leaf_size_id(module.module, number),
             flags=lib.bpf_table_flags_id(module.module, number),
+            flat=table.max_entries == _FLAT and table.flags == _F_MMAPABLE,
             key=_layout(table.Key),
             value=_layout(table.Leaf),
         )
     return specs, by_fd
 
 
-def _code(insns: bytes, by_fd: dict[int, str]) -> Code:
-    maps, links = [], []
+def _code(insns: bytes, by_fd: dict[int, str], specs: dict[str, MapSpec]) -> Code:
+    maps: list[tuple[int, str]] = []
+    values: list[tuple[int, str]] = []
+    links: list[tuple[int, int]] = []
     for place in range(len(insns) // 8):
         opcode, registers, _, low = struct.unpack_from("<BBhI", insns, place * 8)
         if opcode != _LOAD_IMM64:
             continue
         high = struct.unpack_from("<I", insns, place * 8 + 12)[0]
         if registers >> 4 == 1:
-            maps.append((place, by_fd[low]))
+            name = by_fd[low]
+            (values if specs[name].flat else maps).append((place, name))
         elif high == _LINK_MAGIC:
             links.append((place, low))
-    return Code(insns, tuple(maps), tuple(links))
+    return Code(insns, tuple(maps), tuple(values), tuple(links))
 
 
 def compile_text(text: str) -> Object:
@@ -71,7 +78,7 @@ def compile_text(text: str) -> Object:
     module = BPF(text=text.encode(), cflags=[*CFLAGS, "-g0"])
     specs, by_fd = _maps(module)
     programs = {
-        name.decode(): _code(module.dump_func(name), by_fd) for name in _function_names(module)
+        name.decode(): _code(module.dump_func(name), by_fd, specs) for name in _function_names(module)
     }
     return Object(programs, specs)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from scapy.packet import Packet
@@ -55,8 +55,7 @@ class Outcome:
 class Bench:
     """The programs of one topology, loaded."""
 
-    def __init__(self, text: str, capacities: Mapping[str, int] | None = None) -> None:
-        """`capacities` are sizes of maps, by the end of their path ("fw/nodes")."""
+    def __init__(self, text: str) -> None:
         self.topology: Topology = loads(text)
         self.wiring = wire(self.topology, number_ports(self.topology, {}))
         self.counters = {
@@ -68,18 +67,16 @@ class Bench:
         self._fastpath = FastPath(
             self.topology, self.wiring, Compiler(headers.find()), None, applied
         )
-        self._make_maps(capacities or {})
+        self._make_maps()
         self._fill()
         self._load()
 
     # Setting up ----------------------------------------------------------------------------------
 
-    def _make_maps(self, capacities: Mapping[str, int]) -> None:
+    def _make_maps(self) -> None:
         path = self._fastpath
         for pin, plan in path.plans.items():
-            name = f"{pin.parent.name}/{pin.name}"
-            sized = replace(plan, capacity=capacities.get(name, plan.capacity))
-            path.maps[pin] = sized.create()
+            path.maps[pin] = plan.create()
 
     def _fill(self) -> None:
         path = self._fastpath
@@ -89,7 +86,7 @@ class Bench:
         for place, unit in path.units.items():
             if "c0" in unit.instances:
                 maps = self._maps_in(path.names.port(place))
-                tables.publish(maps, classifier_patterns(unit.walks), {})
+                tables.publish(maps, classifier_patterns(unit.walks))
         self.routers = {
             name: RouterTables(self.topology, self.wiring, name, self.function_maps(name))
             for name, function in self.topology.vnfs.items()
@@ -197,7 +194,7 @@ class Bench:
         path = self._fastpath
         unit = path.units[place]
         code = path.objects[unit.text].programs[program]
-        pins = {name: path.names.pin(unit, place, name) for _, name in code.maps}
+        pins = {name: path.names.pin(unit, place, name) for name in code.names}
         fds = {name: path.maps[pin].fd for name, pin in pins.items()}
         flags = bpf.F_XDP_HAS_FRAGS if has_frags(self.topology) else 0
         bound = code.bind(fds, Programs(path).links(unit))

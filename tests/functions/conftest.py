@@ -12,8 +12,7 @@ from tests.functions.bench import Bench
 
 @pytest.fixture(scope="module")
 def loaded(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    capacities = getattr(request.module, "CAPACITIES", None)
-    with closing(Bench(request.module.TOPOLOGY, capacities)) as bench:
+    with closing(Bench(request.module.TOPOLOGY)) as bench:
         yield bench
 
 

@@ -15,10 +15,9 @@
  * Which chain: 0 for the one without a classifier, else 1 and up in the order of the file. Patterns
  * are written for the chain's own direction; user space turns them round for chains that end here.
  */
-static __always_inline u32 self_classify(const struct nf_packet *pkt)
+static __always_inline u32 self_classify(struct nf_packet *pkt)
 {
-	struct self_halves *halves;
-	u32 index = 0, *noted;
+	u32 index, *noted;
 
 	if (!pkt->family || discovery_is(pkt))
 		return SELF_OTHERS;
@@ -26,10 +25,7 @@ static __always_inline u32 self_classify(const struct nf_packet *pkt)
 		noted = self_noted_datagram(pkt);
 		return noted ? *noted : CLASSIFIER_LOST;
 	}
-	halves = self_matcher.lookup(&index);
-	if (!halves)
-		return CLASSIFIER_LOST;
-	index = self_match(halves, pkt, NF_DIR_FORWARD) + 1;
+	index = self_match(self_tables(), pkt, NF_DIR_FORWARD) + 1;
 	if (pkt->fragment == NF_FRAGMENT_FIRST)
 		self_note_datagram(pkt, index);
 	return index;

@@ -6,55 +6,30 @@
  * over: the image whose head the map's first word names is read, the other is free to be written, and
  * naming it is the moment a change takes effect. Places are bytes from the start of the map.
  */
-#include "nf.h"
+#include "match.h"
 
 /* The size class of the rules: 64 rules a word. */
 #ifndef SELF_WORDS
 #define SELF_WORDS 1
 #endif
-#define SELF_AGGREGATES ((SELF_WORDS + 63) / 64)
-#define SELF_CHUNKS ((SELF_WORDS + 15) / 16)
 
-/* What is read begins in the first so many bytes of the map, a power of two. */
+/* What is read begins in the first so many bytes of the map, a power of two, and ends a bit behind. */
 #ifndef SELF_TABLE
-#define SELF_TABLE 65536
+#define SELF_TABLE 262144
 #endif
 
-#define MATCH_SELECT 1u           /* of a slot: 256 slots follow, by the next byte */
-#define MATCH_NODE 0x80000000u    /* of a slot: a struct match_node follows */
-#define MATCH_NODE_SIZE 64        /* and alignment */
-#define MATCH_STEPS 33            /* of the longest lookup of an IPv6 address */
-#define MATCH_TABLES 3            /* by protocol without ports, by protocol, by TCP flags */
-#define MATCH_NONE 0xffffffffu    /* plus 1 is 0: the place of what decides when no rule does */
-
-/* Times a power of two, the highest 6 bits number all powers of two. */
-#define MATCH_DE_BRUIJN 0x03f79d71b4cb0a89ull
-
-/* In front of an image. */
-struct match_head {
-	u32 src4; /* slots where lookups start */
-	u32 dst4;
-	u32 src6;
-	u32 dst6;
-	u32 sport;
-	u32 dport;
-	u32 kinds;  /* rows by direction and family, MATCH_TABLES of 256 each */
-	u32 places; /* of the bits of each word, by entry */
-};
-
-/* A prefix that keys are compared with, where they go if it is another's, and where if it is theirs. */
-struct match_node {
-	u64 key[2];
-	u64 mask[2];
-	u32 other;
-	u32 slots[256]; /* only one without MATCH_SELECT */
-};
-
-/* The rules of one value of a field; with one word only, that word is the row. */
+#if SELF_WORDS <= MATCH_PLAIN
+/* The rules that one value of a field can match, a bit each in the order of the list. */
 struct self_row {
-	u64 aggregates[SELF_AGGREGATES]; /* which words are not 0, by entry */
-	u32 chunks[SELF_CHUNKS];         /* places of 16 words each */
+	u64 words[SELF_WORDS];
 };
+#else
+/* The same in groups of words, of which most are 0; the order of the list holds in a group only. */
+struct self_row {
+	u64 groups;                           /* which are not 0 */
+	u32 chunks[SELF_WORDS / MATCH_CHUNK]; /* places of MATCH_CHUNK words each */
+};
+#endif
 
 BPF_F_TABLE("array", u32, u64, self_matcher, NF_FLAT, BPF_F_MMAPABLE);
 
@@ -100,7 +75,8 @@ static __always_inline u64 self_ipv6(u64 slot, const u32 *address)
 	for (int i = 0; i < MATCH_STEPS && slot & MATCH_NODE; i++) {
 		struct match_node *node = self_at(slot, MATCH_NODE_SIZE);
 
-		if (((high ^ node->key[0]) & node->mask[0]) | ((low ^ node->key[1]) & node->mask[1]))
+		if (((high ^ node->key[0]) & node->mask[0]) |
+		    ((low ^ node->key[1]) & node->mask[1]))
 			slot = node->other;
 		else
 			slot = node->slots[bytes[slot >> 1 & 15] & -(slot & MATCH_SELECT)];
@@ -133,80 +109,99 @@ static __always_inline u32 self_place(const struct match_head *head, u64 word, u
 	return *(u32 *)self_at(head->places + (word * 64 + self_entry(bits)) * 4, 4);
 }
 
-#if SELF_WORDS == 1
-
-static __always_inline u64 self_bits(u64 row)
-{
-	return *(u64 *)self_at(row, 8);
-}
-
-static __always_inline u32 self_first(const struct match_head *head, const struct nf_rows *rows)
-{
-	u64 bits = self_bits(rows->src) & self_bits(rows->dst) & self_bits(rows->kind) &
-		   self_bits(rows->sport) & self_bits(rows->dport);
-
-	return bits ? self_place(head, 0, bits) : MATCH_NONE;
-}
-
-#else
-
-static __always_inline u64 self_aggregate(u64 place, u64 i)
-{
-	struct self_row *row = self_at(place, 8);
-
-	return row->aggregates[i];
-}
+#if SELF_WORDS <= MATCH_PLAIN
 
 static __always_inline u64 self_bits(u64 place, u64 word)
 {
 	struct self_row *row = self_at(place, 8);
-	u64 *chunk = self_at(row->chunks[word >> 4], 64);
 
-	return chunk[word & 15];
+	return row->words[word];
 }
 
-/* The first rule of a word that all rows share, or MATCH_NONE. */
-static __always_inline u64 self_of_word(const struct match_head *head, const struct nf_rows *rows,
-					u64 word)
+static __always_inline u64 self_shared(const struct nf_rows *rows, u64 word)
 {
-	u64 bits = self_bits(rows->src, word) & self_bits(rows->dst, word) &
-		   self_bits(rows->kind, word) & self_bits(rows->sport, word) &
-		   self_bits(rows->dport, word);
+	return self_bits(rows->src, word) & self_bits(rows->dst, word) &
+	       self_bits(rows->kind, word) & self_bits(rows->sport, word) &
+	       self_bits(rows->dport, word);
+}
 
-	u64 none = -bits;
+static __always_inline u32 self_first(const struct match_head *head, const struct nf_rows *rows)
+{
+#pragma unroll
+	for (u64 i = 0; i < SELF_WORDS; i++) {
+		u64 bits = self_shared(rows, i);
 
-	asm volatile("" : "+r"(none)); /* no branch */
-	none = ((bits | none) >> 63) - 1;
-	return self_place(head, word, bits) | (none & MATCH_NONE);
+		if (bits)
+			return self_place(head, i, bits);
+	}
+	return MATCH_NONE;
+}
+
+#else
+
+/* The words of a group in a row. */
+static __always_inline u64 *self_group(u64 place, u64 group)
+{
+	struct self_row *row = self_at(place, 8);
+	u64 *chunk = self_at(row->chunks[group * MATCH_GROUP / MATCH_CHUNK], 64);
+
+	return chunk + group * MATCH_GROUP % MATCH_CHUNK;
+}
+
+/* The first rule of a group that all rows share, or MATCH_NONE. */
+static __always_inline u64 self_of_group(const struct match_head *head, const struct nf_rows *rows,
+					 u64 group)
+{
+	u64 *src = self_group(rows->src, group), *dst = self_group(rows->dst, group);
+	u64 *kind = self_group(rows->kind, group);
+	u64 *sport = self_group(rows->sport, group), *dport = self_group(rows->dport, group);
+
+#pragma unroll
+	for (u64 i = 0; i < MATCH_GROUP; i++) {
+		u64 bits = src[i] & dst[i] & kind[i] & sport[i] & dport[i];
+
+		if (bits)
+			return self_place(head, group * MATCH_GROUP + i, bits);
+	}
+	return MATCH_NONE;
+}
+
+static __always_inline u64 self_groups(u64 place)
+{
+	struct self_row *row = self_at(place, 8);
+
+	return row->groups;
 }
 
 static __always_inline u32 self_first(const struct match_head *head, struct nf_rows *rows)
 {
-	rows->first = MATCH_NONE;
-#pragma unroll
-	for (u64 i = 0; i < SELF_AGGREGATES; i++) {
-		u64 words = self_aggregate(rows->src, i) & self_aggregate(rows->dst, i) &
-			    self_aggregate(rows->kind, i) & self_aggregate(rows->sport, i) &
-			    self_aggregate(rows->dport, i);
+	u64 groups = self_groups(rows->src) & self_groups(rows->dst) & self_groups(rows->kind) &
+		     self_groups(rows->sport) & self_groups(rows->dport);
+	u32 first = MATCH_NONE;
 
 #pragma clang loop unroll(disable)
-		for (int j = 0; j < 64 && words; j++) {
-			u64 less = self_of_word(head, rows, i * 64 + self_entry(words)) - rows->first;
+	for (int i = 0; i < SELF_WORDS / MATCH_GROUP && groups; i++) {
+		u32 found = self_of_group(head, rows, self_entry(groups));
 
-			words &= words - 1;
-			asm volatile("" : "+r"(less));
-			rows->first += less & -(less >> 63);
-		}
+		groups &= groups - 1;
+		if (found < first)
+			first = found;
 	}
-	return rows->first;
+	return first;
 }
 
 #endif
 
-/* The first matching rule's number, or MATCH_NONE. */
-static __always_inline u32 self_match(struct nf_packet *pkt, u32 direction)
+/* The tables as they are; all of one packet's lookups must be in the same. */
+static __always_inline const struct match_head *self_tables(void)
 {
-	struct match_head *head = self_at(*(u32 *)self_at(0, 4), 64);
+	return self_at(*(u32 *)self_at(0, 4), 64);
+}
+
+/* The first matching rule's number, or MATCH_NONE. */
+static __always_inline u32 self_match(const struct match_head *head, struct nf_packet *pkt,
+				      u32 direction)
+{
 	struct nf_rows *rows = &pkt->rows;
 
 	if (pkt->family == 4) {

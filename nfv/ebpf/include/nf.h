@@ -18,6 +18,16 @@
 		__value;                                                                           \
 	})
 
+/*
+ * A table that is one value as large as all its entries: BPF_F_TABLE(..., NF_FLAT, BPF_F_MMAPABLE). A
+ * program has its address as an immediate, so an entry costs an addition, where a lookup costs a call
+ * or a dozen instructions; an index must be known to be in range. `table.sk_storage_get(0, 0, 0)` is
+ * how to say the address: bcc writes a map's descriptor only as the argument of a helper, and this
+ * helper's name serves no other purpose here. The loader makes the descriptor the address.
+ */
+#define NF_FLAT 2
+#define bpf_sk_storage_get(table, ...) ((void *)(table))
+
 /* Headers deeper than this are not looked for. */
 #define NF_OFFSET_MASK 0x3ff
 
@@ -90,6 +100,15 @@ enum nf_fragment {
 #define NF_PATH_LENGTH 16     /* functions that a walk can count */
 #define NF_COUNTED_WALK 65535 /* of a function that counts whole walks only, by their reason */
 
+/* What the matcher has found of a packet's fields: here, as the verifier need not follow it. */
+struct nf_rows {
+	u32 src;
+	u32 dst;
+	u32 kind;
+	u32 sport;
+	u32 dport;
+};
+
 struct nf_packet {
 	u32 src[4]; /* IPv4 in src[0] */
 	u32 dst[4];
@@ -102,13 +121,14 @@ struct nf_packet {
 	u32 place; /* in the walk, where the packet was rejected or answered, or where it resumes */
 	u32 epoch; /* of the tables, when the walk began */
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */
-	u16 counter;                 /* place where the last function counted */
-	u16 mtu;                     /* of the way so far */
-	u8 to[ETH_ALEN];             /* the packet came to this MAC address */
-	u8 hops;                     /* routers passed */
-	u8 fleeting;                 /* the next packet of the flow must walk too */
-	u16 ethertype; /* host order; a VLAN tag is one, what follows it is not read */
-	u16 l4_offset; /* of the transport header, from the start of the frame */
+	struct nf_rows rows;
+	u16 counter;     /* place where the last function counted */
+	u16 mtu;         /* of the way so far */
+	u8 to[ETH_ALEN]; /* the packet came to this MAC address */
+	u8 hops;         /* routers passed */
+	u8 fleeting;     /* the next packet of the flow must walk too */
+	u16 ethertype;   /* host order; a VLAN tag is one, what follows it is not read */
+	u16 l4_offset;   /* of the transport header, from the start of the frame */
 	u16 sport;
 	u16 dport;
 	u16 echo_id;
