@@ -162,6 +162,9 @@ def _ends(draft: Draft) -> Iterator[tuple[str, End]]:
             path = ("vnfs", name, "interfaces", key)
             end = End(path, interface.ip, interface.mtu, interface.mac)
             yield str(Attachment(name, key)), end
+        if vnf and vnf.addresses:
+            mac = getattr(vnf.config, "mac", None)
+            yield name, End(("vnfs", name), vnf.addresses, 0, mac)
 
 
 def _check_mtus(draft: Draft, ends: Mapping[str, End], report: Report) -> None:
@@ -184,7 +187,9 @@ def _check_segments(draft: Draft, ends: Mapping[str, End], report: Report) -> No
         if chain and len(chain.path) > 1:
             near, far = chain.path[0], chain.path[-1]
             joined = segments.get(near, {near}) | segments.get(far, {far})
-            segments.update(dict.fromkeys(joined, joined))
+            joined |= set(chain.path[1:-1])  # which may have addresses of their own
+            ends_ = [entry for entry in joined if entry in segments or entry in (near, far)]
+            segments.update(dict.fromkeys(ends_, joined))
     for segment in {id(segment): segment for segment in segments.values()}.values():
         owners: dict[Address, str] = {}
         for entry in (entry for entry in ends if entry in segment):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from nfv.chain.files import Files
 from nfv.chain.source import KeyPath, Source, dotted
-from nfv.errors import Problem, TopologyError
+from nfv.errors import Position, Problem, TopologyError
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|[^\s,\[\]{}]+')
 
@@ -39,12 +41,29 @@ class Report:
         line = self._source.line(position.line)
         self._problems.append(Problem(position, shown, message, hint, line))
 
+    @property
+    def files(self) -> Files:
+        """The files that the topology may name; nobody has read them yet."""
+        return self._source.files.fresh()
+
+    def elsewhere(
+        self, file: str, line: int, message: str, hint: str | None = None, text: str = ""
+    ) -> None:
+        """Note a problem in a file that the topology names; `text` is the line."""
+        shown = os.path.join(os.path.dirname(self._source.file), file)
+        self._problems.append(Problem(Position(shown, line, 1), "", message, hint, text))
+
     def raise_if_any(self) -> None:
         """Raise TopologyError with all problems, in the order of the file."""
         if self._problems:
             ordered = sorted(
                 dict.fromkeys(self._problems),
-                key=lambda problem: (problem.position.line, problem.position.column),
+                key=lambda problem: (
+                    problem.position.file != self._source.file,
+                    problem.position.file,
+                    problem.position.line,
+                    problem.position.column,
+                ),
             )
             raise TopologyError(ordered)
 

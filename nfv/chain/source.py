@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from nfv.chain.files import Files
 from nfv.errors import InputError, Position, Problem, TopologyError
 
 MAX_BYTES = 1 << 20
@@ -66,6 +67,7 @@ class Source:
     text: str
     root: Node
     problems: tuple[Problem, ...]  # duplicate keys and the like, which don't stop the reading
+    files: Files = field(default_factory=Files)  # those that the text may name
 
     @property
     def data(self) -> Any:
@@ -122,12 +124,13 @@ def read(file: str | Path) -> Source:
     if len(content) > MAX_BYTES:
         raise InputError(f"{name} is larger than {MAX_BYTES >> 10} KiB", "is it a topology file?")
     try:
-        return parse(content.decode("utf-8-sig"), name)
+        directory = Path() if name == "<stdin>" else Path(file).parent
+        return parse(content.decode("utf-8-sig"), name, Files(directory))
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text", "save it with the encoding UTF-8") from error
 
 
-def parse(text: str, file: str) -> Source:
+def parse(text: str, file: str, files: Files | None = None) -> Source:
     """Raises TopologyError if `text` is not one YAML document within the bounds above."""
     bad = _UNPRINTABLE.search(text)
     if bad:
@@ -142,7 +145,7 @@ def parse(text: str, file: str) -> Source:
         mark = (where.line + 1, where.column + 1) if where else (1, 1)
         hint = _syntax_hint(_line(text, mark[0])[mark[1] - 1 :])
         _fail(file, text, mark, f"not valid YAML: {error.problem or error.context}", hint)
-    return Source(file, text, root, tuple(reader.problems))
+    return Source(file, text, root, tuple(reader.problems), files or Files())
 
 
 def dotted(path: KeyPath) -> str:

@@ -12,6 +12,7 @@ from pydantic import Field
 from nfv import functions
 from nfv.chain.checks import Draft, check
 from nfv.chain.fields import Model, Name, quoted
+from nfv.chain.files import Files
 from nfv.chain.path import Attachment, Chain, ChainConfig
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.chain.sap import KINDS, HostSap, NicSap, Sap, TapSap, VethSap
@@ -46,7 +47,16 @@ class Topology:
     saps: Mapping[str, Sap]
     vnfs: Mapping[str, Function[Any]]
     chains: Mapping[str, Chain]
+    flow_cache: int  # flows that each CPU remembers, of each IP version
     source: Source = field(compare=False, repr=False)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The texts of the files that functions have read, by name."""
+        texts: dict[str, str] = {}
+        for function in self.vnfs.values():
+            texts.update(function.files.used)
+        return texts
 
 
 class File(Model):
@@ -66,6 +76,13 @@ class File(Model):
         description="service chains by name",
         examples=[{"inside": {"path": ["lan", "fw", "gw:lan"]}}],
     )
+    flow_cache: int = Field(
+        16384,
+        ge=1024,
+        le=1 << 23,
+        description="flows that each CPU remembers, of each IP version: 32 bytes each for IPv4, "
+        "64 for IPv6; twice as many as are active at a time is best",
+    )
 
 
 def load(file: str | Path) -> Topology:
@@ -76,9 +93,12 @@ def load(file: str | Path) -> Topology:
     return _build(read_source(file))
 
 
-def loads(text: str, file: str = "<text>") -> Topology:
-    """Read a topology from text; `file` is its name in messages. Raises TopologyError."""
-    return _build(parse(text, file))
+def loads(text: str, file: str = "<text>", files: Mapping[str, str] | None = None) -> Topology:
+    """Read a topology from text; `file` is its name in messages. Raises TopologyError.
+
+    `files` are the texts of the files that it names, by their names.
+    """
+    return _build(parse(text, file, Files(None, files)))
 
 
 def _build(source: Source) -> Topology:
@@ -96,6 +116,7 @@ def _build(source: Source) -> Topology:
         {name: sap for name, sap in draft.saps.items() if sap},
         {name: vnf for name, vnf in draft.vnfs.items() if vnf},
         _chains(draft.chains),
+        head.flow_cache,
         source,
     )
 
@@ -139,7 +160,7 @@ def _vnf(name: str, body: object, report: Report) -> Function[Any] | None:
     function = functions.find(kind)
     others = {key: value for key, value in keys.items() if key != "type"}
     config = read(function.Config, others, report)
-    return None if config is None else function(name, config)
+    return None if config is None else function(name, config, report.files)
 
 
 def _choice(keys: Mapping[str, Any], key: str, known: Iterable[str], report: Report) -> str | None:

@@ -129,7 +129,9 @@ def _prepared(topology: Topology, composer: Composer = compose) -> Iterator[_Pre
     }
     functions = give_numbers(topology.vnfs, before.functions if before else {})
     source = topology.source
-    after = State(topology.name, source.file, source.text, ports, counters, functions)
+    after = State(
+        topology.name, source.file, source.text, ports, counters, functions, files=topology.files
+    )
     compiler = Compiler(headers.find())
     fastpath = FastPath(topology, wiring, compiler, before, after, old_wiring, composer)
     with closing(fastpath):

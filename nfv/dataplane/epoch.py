@@ -8,12 +8,13 @@ from pathlib import Path
 from nfv.dataplane.bpf import Map
 
 _EPOCH = struct.Struct("=I")
+_STEP = 1 << 13  # the lower bits of a flow's name are not the epoch's (PLAIN_NAME in plain.h)
 
 
 def advance(epoch: Map) -> None:
     """Call it after every change that could send a known flow another way."""
     memory = epoch.memory()
-    _EPOCH.pack_into(memory, 0, (_EPOCH.unpack_from(memory, 0)[0] + 1) & 0xFFFFFFFF)
+    _EPOCH.pack_into(memory, 0, (_EPOCH.unpack_from(memory, 0)[0] + _STEP) & 0xFFFFFFFF)
     memory.close()
 
 

@@ -13,8 +13,17 @@ from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane import epoch
 from nfv.dataplane.bpf import Map
+from nfv.dataplane.jiffies import hz
 from nfv.dataplane.mapchanges import MapChanges
-from nfv.dataplane.mapstore import ASIDE, LINK, MapNames, MapPlan
+from nfv.dataplane.mapstore import (
+    ACTIONS,
+    ASIDE,
+    CPUS,
+    LINK,
+    MapNames,
+    MapPlan,
+    flow_bits,
+)
 from nfv.dataplane.plan import Change, Element, Phase, Symbol, element_named
 from nfv.dataplane.programs import Programs
 from nfv.dataplane.rtnl import Link
@@ -24,6 +33,7 @@ from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import MAX_PROGRAMS, Wiring
 from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.compose import Composer, Unit, compose
+from nfv.ebpf.connections import FLOW_LIFE
 from nfv.ebpf.object import Object
 from nfv.errors import InputError
 
@@ -66,6 +76,13 @@ class FastPath:
         self.plans: dict[Path, MapPlan] = self.names.plans(self.units, self.objects)
         self.maps: dict[Path, Map] = {}
         self.programs: dict[tuple[Attachment, str], int] = {}
+        self.constants = {
+            "cpus": CPUS - 1,
+            "flow_bits": flow_bits(topology),
+            "flow_shift": 64 - flow_bits(topology),
+            "actions": ACTIONS - 1,
+            "flow_life": FLOW_LIFE * hz(),
+        }
         self.replaced: dict[Path, Map] = {}  # what was pinned where another map must be
         self.held: list[int] = []  # programs that run, for undoing
 

@@ -20,8 +20,13 @@ from nfv.ebpf.sources import constant, reason_count
 from nfv.ebpf.tables import DATAGRAMS, matcher_sizes
 from nfv.errors import KernelError
 
-_FLOWS = possible_cpus() * constant("flow.h", "FLOW_SLOTS")
-_PATHS = possible_cpus() * constant("flow.h", "FLOW_PATHS")
+CPUS = 1 << (possible_cpus() - 1).bit_length()
+"""CPUs that have tables, a power of two."""
+
+ACTIONS = CPUS * constant("action.h", "ACTION_PATHS")
+"""Actions of all CPUs."""
+
+_WAYS = constant("flow.h", "FLOW_WAYS")
 
 LINK = "link"
 ASIDE = "_old"  # what a pin's name ends with while another has its place
@@ -32,18 +37,18 @@ _SHARED_SIZES = {
     "nf_sent": MAX_PORTS,
     "nf_packets": 1,
     "nf_rejects": 1,
-    "nf_flows4": _FLOWS,
-    "nf_flows6": _FLOWS,
     "nf_epoch": 1,
-    "nf_paths": _PATHS,
-    "nf_walked": _PATHS,
-    "nf_numbers": 1,
+    "nf_paths": ACTIONS,
+    "nf_actions": ACTIONS,
+    "nf_numbers": CPUS,
 }
 _OF_ONE_KIND = frozenset({"nf_ports", "nf_jumps"})
 """Maps that the kernel lets serve either programs for frames of several parts or others, for good.
 
 Their sizes, odd for the former, tell them apart.
 """
+
+_FLOWS = frozenset({"nf_flows4", "nf_flows6"})
 
 _HASHES = frozenset({MapType.HASH, MapType.LRU_HASH})
 _NOEXIST = 1  # BPF_NOEXIST
@@ -74,6 +79,11 @@ class MapPlan:
         """Make the map, without a pin."""
         type_, key_size, value_size, count, flags = self.identity
         return Map.create(type_, key_size, value_size, count, flags=flags, name=self.pin.name)
+
+
+def flow_bits(topology: Topology) -> int:
+    """Of the sets of flows in a CPU's table of one IP version, which are a power of two."""
+    return (topology.flow_cache // _WAYS - 1).bit_length()
 
 
 class MapNames:
@@ -124,6 +134,8 @@ class MapNames:
         if name == "nf_received" or rest == "reasons":
             return reason_count(), True
         if prefix == "nf":
+            if name in _FLOWS:
+                return CPUS << flow_bits(self.topology), True
             odd = name in _OF_ONE_KIND and has_frags(self.topology)
             return _SHARED_SIZES[name] + odd, True
         vnf = unit.instances[prefix]

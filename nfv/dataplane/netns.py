@@ -124,11 +124,25 @@ def entered(name: str | None) -> Iterator[None]:
         return
     target = descriptor(name)
     try:
-        with _restored():
-            _call(f"enter network namespace {name}", _libc.setns(target, _CLONE_NEWNET))
+        with inside(target):
             yield
     finally:
         os.close(target)
+
+
+@contextmanager
+def inside(target: int) -> Iterator[None]:
+    """The same for the namespace of a descriptor."""
+    with _restored():
+        _call("enter a network namespace", _libc.setns(target, _CLONE_NEWNET))
+        yield
+
+
+def anonymous() -> int:
+    """A descriptor of a namespace of its own without a name, which ends with its last user."""
+    with _restored():
+        _call("make a network namespace", _libc.unshare(_CLONE_NEWNET))
+        return descriptor(None)
 
 
 def read_sysctl(path: str) -> str:

@@ -19,8 +19,9 @@ WALK = constant("nf.h", "NF_COUNTED_WALK")
 """The place of functions that count walks by reason only."""
 
 _LENGTH = constant("nf.h", "NF_PATH_LENGTH")
-_PATH = struct.Struct(f"=HH{_LENGTH}I")  # struct flow_path of flow.h
-_COUNTER = struct.Struct("=QQ")  # struct nf_counter of nf.h
+_PATH = struct.Struct(f"=I2H{_LENGTH}II20x")  # struct action_path of action.h
+_COUNTER = struct.Struct("=QQ")  # struct nf_counter of nf.h, the beginning of struct action
+_ACTION_SIZE = 64
 
 Total = tuple[int, int]  # packets, bytes
 
@@ -35,7 +36,7 @@ class Paths:
 
     def add(self, path: bytes, total: Total) -> None:
         """Spread one path's total."""
-        port, egress, *counted = _PATH.unpack(path)
+        _cpu, port, _mtu, *counted, egress = _PATH.unpack(path)
         self.received[port] = _sum(self.received[port], total)
         self.sent[egress] = _sum(self.sent[egress], total)
         for entry in filter(None, counted):
@@ -47,19 +48,22 @@ def read(pins: Path) -> Paths:
     """Read the paths of the topology pinned there; none if it has no flow cache."""
     if not (pins / "paths").exists():
         return Paths()
-    known, walked = Map.open(pins / "paths"), Map.open(pins / "walked")
+    known, actions = Map.open(pins / "paths"), Map.open(pins / "actions")
     try:
-        return collect(known, walked)
+        return collect(known, actions)
     finally:
         known.close()
-        walked.close()
+        actions.close()
 
 
-def collect(known: Map, walked: Map) -> Paths:
+def collect(known: Map, actions: Map) -> Paths:
     """Add up the paths of open maps."""
     paths = Paths()
-    for path, number in known.items():
-        paths.add(path, total(walked[int.from_bytes(number, "little")]))
+    memory = actions.memory()
+    for path, place_ in known.items():
+        place = int.from_bytes(place_, "little")
+        paths.add(path, _COUNTER.unpack_from(memory, place * _ACTION_SIZE))
+    memory.close()
     return paths
 
 

@@ -130,7 +130,9 @@ class Programs:
         values = []
         for link in unit.links:
             node, interface = link.attachment.node, link.attachment.interface
-            if link.kind == "function":
+            if link.kind in self.path.constants:
+                values.append(self.path.constants[link.kind])
+            elif link.kind == "function":
                 values.append(self.path.numbers[node])
             elif link.kind == "interface":
                 values.append(list(self.path.topology.vnfs[node].interfaces).index(str(interface)))

@@ -37,10 +37,11 @@ class State:
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # VNF -> what -> place
     functions: Mapping[str, int] = field(default_factory=dict)  # VNF -> its number in paths
     changing: bool = False  # a change has begun: what tables hold is not known
+    files: Mapping[str, str] = field(default_factory=dict)  # those that the text names, by name
 
     def topology(self) -> Topology:
         """The topology as it was applied."""
-        return loads(self.text, self.file)
+        return loads(self.text, self.file, self.files)
 
 
 def directory(name: str) -> Path:

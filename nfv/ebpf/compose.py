@@ -18,7 +18,7 @@ from nfv.chain.pattern import Direction, Pattern
 from nfv.chain.topology import Topology
 from nfv.ebpf import sources
 from nfv.ebpf.tables import matcher_defines, turned
-from nfv.ebpf.walks import REJECT, Link, Walks, indent
+from nfv.ebpf.walks import MAIN, REJECT, Link, Walks
 
 MAX_LINEAR_MTU = 3400
 """A larger frame does not lie in one page, and programs must say that they know."""
@@ -63,7 +63,9 @@ def compose(
     programs = tuple(walks.bodies)
     text = _FRAGS if has_frags(topology) else ""
     text += _sources(topology, walks) + '#line 1 "chain"\n'
-    text += "".join(_program(name, body, walks.keep) for name, body in walks.bodies.items())
+    for name, body in walks.bodies.items():
+        is_quick = walks.cached and name == MAIN
+        text += _function(name, body if is_quick else _walking(body, walks.keep))
     return Unit(text, programs, tuple(walks.links), instances, entry.walks)
 
 
@@ -92,27 +94,29 @@ def _sources(topology: Topology, walks: Walks) -> str:
     return "".join(parts)
 
 
-def _program(name: str, body: list[str], keep: list[str]) -> str:
-    """A program: its statements end at `out`, or at `keep` if the flow is to be remembered."""
+def _walking(body: list[str], keep: list[str]) -> list[str]:
+    """A program that walks: it ends at `out`, or at `keep` if the flow is to be remembered."""
     ends = {line.strip() for line in body}
-    lines = [
-        f"int {name}(nf_ctx *ctx)",
-        "{",
-        "\tstruct nf_packet *pkt;",
-        "\tint verdict = NF_NEXT;",
-        "\tu32 index = 0;",
+    return [
+        "struct nf_packet *pkt;",
+        "int verdict = NF_NEXT;",
+        "u32 index = 0;",
         "",
-        "\tpkt = nf_packets.lookup(&index);",
-        "\tif (!pkt)",
-        "\t\treturn HOOK_DROP;",
-        *indent(body),
-        *(["\tgoto out;", "keep:", *indent(keep)] if "goto keep;" in ends else []),
+        "pkt = nf_packets.lookup(&index);",
+        "if (!pkt)",
+        "\treturn HOOK_DROP;",
+        *body,
+        *(["goto out;", "keep:", *keep] if "goto keep;" in ends else []),
         "out:",
-        "\treturn entry_finish(ctx, pkt, verdict);",
-        "}",
-        "",
+        "return entry_finish(ctx, pkt, verdict);",
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _function(name: str, body: list[str]) -> str:
+    """A program of these statements; labels stand at the margin."""
+    labels = {"keep:", "out:"}
+    lines = [line if line in labels else f"\t{line}" if line else "" for line in body]
+    return "\n".join([f"int {name}(nf_ctx *ctx)", "{", *lines, "}", ""]) + "\n"
 
 
 def _define(prefix: str, values: Mapping[str, int]) -> str:

@@ -39,6 +39,10 @@ class State(IntEnum):
     CLOSED = 4
 
 
+FLOW_LIFE = 8
+"""Seconds that packets of a flow are sent on by the flow cache before one brings its connections up
+to date. Less than any timeout, so that no flow outlives its connection."""
+
 _CONNECTION = struct.Struct("=IIBB2x")  # struct self_connection: seen, counter, state, flags
 _PROTOCOL = struct.Struct("=I")  # the end of struct self_key4 and self_key6
 _SLICE = 1024  # entries between two breaks
@@ -85,7 +89,7 @@ def _is_over(key: bytes, value: bytes, age: Callable[[int], float]) -> bool:
     seen, _counter, state, _flags = _CONNECTION.unpack(value)
     (protocol,) = _PROTOCOL.unpack_from(key, len(key) - _PROTOCOL.size)
     timeout = TIMEOUTS.get((protocol, state)) or OTHERWISE.get(state, OTHERWISE[State.NEW])
-    return age(seen) > timeout
+    return age(seen) > timeout + FLOW_LIFE
 
 
 def _is_unchanged(table: HashMap, key: bytes, value: bytes) -> bool:

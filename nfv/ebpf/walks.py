@@ -20,6 +20,7 @@ from nfv.chain.topology import Topology
 from nfv.ebpf import sources
 
 MAIN = "nfv_entry"
+WALK = "nfv_walk"
 REJECT = "nfv_reject"
 
 STAGES = 2
@@ -29,6 +30,9 @@ A program may use 64 maps (MAX_USED_MAPS of the kernel), which six firewalls wou
 verifier's work grows with every outcome of every function: for one, two, three and four firewalls
 in a row it looks at 32,000, 51,000, 133,000 and 555,000 instructions.
 """
+
+CONSTANTS = ("cpus", "flow_bits", "flow_shift", "actions", "flow_life")
+"""Kinds of link constants that are the same at all entries: ENTRY_CPUS and those that follow it."""
 
 PATH_LENGTH = sources.constant("nf.h", "NF_PATH_LENGTH")
 
@@ -46,10 +50,11 @@ class Link:
     """What a link constant stands for: a number that is known when the program is loaded.
 
     Of a port; of an interface in its function; of a function in counted paths; of one of the
-    entry's programs in the table of tail calls; of a place where a service's frames resume.
+    entry's programs in the table of tail calls; of a place where a service's frames resume; or of
+    all entries (CONSTANTS).
     """
 
-    kind: str  # "port", "interface", "function", "program" or "stage"
+    kind: str  # "port", "interface", "function", "program", "stage", or one of CONSTANTS
     attachment: Attachment  # for a function: its name alone
     program: str = ""
     stage: int = 0
@@ -97,8 +102,13 @@ class Walks:
         self._ways: list[_WayBack] = []
         self._places = 0
         self._room = self.stages
-        self.link("program", entry.attachment, REJECT)  # ENTRY_REJECT_JUMP
-        self._write(MAIN, lambda: ["hook_open(ctx);", *self._begin(), *self._walks()])
+        self.link("program", entry.attachment, REJECT)  # ENTRY_REJECT_JUMP of entry.h
+        for kind in CONSTANTS:
+            self.link(kind, entry.attachment)
+        if self.cached:
+            self.bodies[MAIN] = self._quick()
+        walk = WALK if self.cached else MAIN
+        self._write(walk, lambda: ["hook_open(ctx);", *self._begin(), *self._walks()])
         self._ways = [way for way in self._ways if way.places]
         if self._ways:
             self._write(REJECT, self._reject)
@@ -173,15 +183,17 @@ class Walks:
             return _RESUME
         if is_lone(self.entry) and not self.entry.walks[0].functions:
             return ["parse_begin(ctx, pkt);"]  # a cable carries every frame, unread
-        if not self.cached:
-            return _PARSE
+        return [*_PARSE, "flow_begin(pkt);"] if self.cached else _PARSE
+
+    def _quick(self) -> list[str]:
+        """The main program where flows are remembered: all there is for packets of known flows."""
         port = self.link("port", self.entry.attachment)
         return [
-            f"verdict = flow_forward(ctx, {port});",
+            f"int verdict = flow_forward(ctx, {port});",
+            "",
             "if (verdict >= 0)",
             "\treturn verdict;",
-            *_PARSE,
-            "flow_begin(ctx, pkt);",
+            f"return entry_walk(ctx, {self.link('program', self.entry.attachment, WALK)});",
         ]
 
     def _walks(self) -> list[str]:

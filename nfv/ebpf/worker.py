@@ -78,7 +78,8 @@ def compile_text(text: str) -> Object:
     module = BPF(text=text.encode(), cflags=[*CFLAGS, "-g0"])
     specs, by_fd = _maps(module)
     programs = {
-        name.decode(): _code(module.dump_func(name), by_fd, specs) for name in _function_names(module)
+        name.decode(): _code(module.dump_func(name), by_fd, specs)
+        for name in _function_names(module)
     }
     return Object(programs, specs)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from pydantic import Field
 
 from nfv.chain.addressing import check_addresses, check_mtu
 from nfv.chain.fields import InterfaceAddress, Mac, Model, Mtu, OneOrMore
+from nfv.chain.files import Files
 from nfv.chain.report import Report
 from nfv.ebpf.connections import HashMap, Occupancy
 from nfv.ebpf.tables import Maps
@@ -50,6 +51,7 @@ class Function(Generic[ConfigT]):
 
     name: str
     config: ConfigT
+    files: Files = field(default_factory=Files, repr=False)  # those that it has read
 
     def __init_subclass__(cls) -> None:
         cls.type = cls.__module__.rpartition(".")[2]
@@ -64,6 +66,11 @@ class Function(Generic[ConfigT]):
 
         Each part of the configuration checks itself. Paths are relative to the function's keys.
         """
+
+    @property
+    def addresses(self) -> tuple[InterfaceAddress, ...]:
+        """Addresses that it answers at itself, as a bump in the wire."""
+        return ()
 
     @property
     def routes(self) -> Sequence[Any]:

@@ -223,7 +223,7 @@ class Bench:
         """What packets of known flows add to the counters."""
         if (known := self._shared("paths")) is None:
             return Paths()
-        return paths.collect(known, self.shared("walked"))
+        return paths.collect(known, self.shared("actions"))
 
 
 def _by_reason(

@@ -123,8 +123,8 @@ def _addresses(topology: Topology, wiring: Wiring) -> Iterator[tuple[Address, st
         node = topology.saps.get(place.node)
         if isinstance(node, HostSap):
             owned = node.ip
-        elif place.interface is not None:
-            owned = topology.vnfs[place.node].interfaces[place.interface].ip
+        elif interface := topology.vnfs[place.node].interfaces.get(place.interface or ""):
+            owned = interface.ip
         else:
             continue
         yield from ((address.ip, str(port.mac)) for address in owned)

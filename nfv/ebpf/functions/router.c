@@ -25,7 +25,7 @@ struct self_adjacency {
 	u32 egress; /* port of the router's interface */
 	u32 tx;     /* port at the end of that interface's chain, if nothing is in between */
 	u32 mtu;    /* of the interface, bytes from the IP header on */
-	u8 dst_mac[ETH_ALEN];
+	u8 dst_mac[ETH_ALEN]; /* the two as in a frame */
 	u8 src_mac[ETH_ALEN];
 	u32 reserved;
 };
@@ -164,28 +164,11 @@ static __always_inline int self_admit(nf_ctx *ctx, struct nf_packet *pkt,
 	return pkt->family == 4 ? self_admit4(ctx, pkt) : self_admit6(pkt);
 }
 
-static __always_inline int self_rewrite(nf_ctx *ctx, struct nf_packet *pkt,
-					const struct self_adjacency *hop)
+static __always_inline int self_rewrite(struct nf_packet *pkt, const struct self_adjacency *hop)
 {
-	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth) + sizeof(struct iphdr));
-
-	if (!eth)
-		return nf_drop(pkt, NF_REASON_MALFORMED);
-	__builtin_memcpy(eth->h_dest, hop->dst_mac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, hop->src_mac, ETH_ALEN);
-	if (pkt->family == 4) {
-		struct iphdr *ip = (void *)(eth + 1);
-		u16 *ttl_protocol = (u16 *)&ip->ttl;
-		u16 before = *ttl_protocol;
-
-		ip->ttl--;
-		ip->check = checksum_update(ip->check, before, *ttl_protocol);
-	} else {
-		struct ipv6hdr *ip = (void *)(eth + 1);
-
-		ip->hop_limit--;
-	}
+	__builtin_memcpy(pkt->macs, hop->dst_mac, sizeof(pkt->macs));
 	pkt->ttl--;
+	pkt->edits |= NF_EDIT_HOP;
 	pkt->hops++;
 	if (pkt->mtu > hop->mtu)
 		pkt->mtu = hop->mtu;
@@ -236,5 +219,5 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 		return nf_punt(pkt, NF_REASON_TTL);
 	if (nf_largest(pkt) > hop->mtu)
 		return nf_punt(pkt, NF_REASON_TOO_BIG);
-	return self_rewrite(ctx, pkt, hop);
+	return self_rewrite(pkt, hop);
 }

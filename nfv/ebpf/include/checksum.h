@@ -3,7 +3,7 @@
 #ifndef NFV_CHECKSUM_H
 #define NFV_CHECKSUM_H
 
-#include "nf.h"
+#include <uapi/linux/ip.h>
 
 /* The complement of a sum, as a checksum field holds it. */
 static __always_inline u16 checksum_fold(u32 sum)
@@ -13,10 +13,17 @@ static __always_inline u16 checksum_fold(u32 sum)
 	return ~sum;
 }
 
-/* RFC 1624, equation 3: HC' = ~(~HC + ~m + m'). */
-static __always_inline u16 checksum_update(u16 checksum, u16 before, u16 after)
+/* What a checksum's complement gains when one word becomes another (RFC 1624, equation 3). */
+static __always_inline u32 checksum_change(u32 before, u32 after)
 {
-	return checksum_fold((u16)~checksum + (u16)~before + (u32)after);
+	before = ~before;
+	return (before & 0xffff) + (before >> 16) + (after & 0xffff) + (after >> 16);
+}
+
+/* A checksum whose complement gains as much. */
+static __always_inline u16 checksum_gain(u16 checksum, u32 gain)
+{
+	return checksum_fold((u16)~checksum + gain);
 }
 
 /* The sum over an IPv4 header without options: it folds to 0 if the header's checksum is right. */

@@ -4,9 +4,15 @@
 #define NFV_ENTRY_H
 
 #include "nf.h"
+#include "commit.h"
 
-/* The link constant that every program has: where the jump table has the one that answers rejects. */
-#define ENTRY_REJECT_JUMP 0
+/* The link constants that every program has. */
+#define ENTRY_REJECT_JUMP 0 /* where nf_jumps has the program that answers rejects */
+#define ENTRY_CPUS 1        /* the last CPU that has tables; so a mask: there is a power of two */
+#define ENTRY_FLOW_BITS 2   /* a CPU has 1 << so many sets of flows */
+#define ENTRY_FLOW_SHIFT 3  /* 64 minus that */
+#define ENTRY_ACTIONS 4     /* the last action of all, a mask too */
+#define ENTRY_FLOW_LIFE 5   /* jiffies that a flow is remembered without a walk */
 
 /* Set in nf_packet.tx: not a port to send to, but the place in the jump table of the walk that goes on. */
 #define ENTRY_JUMP 0x80000000u
@@ -38,13 +44,14 @@ static __always_inline int entry_send(nf_ctx *ctx, const struct nf_packet *pkt)
 static __always_inline int entry_finish(nf_ctx *ctx, struct nf_packet *pkt, int verdict)
 {
 	entry_count(pkt);
+	if (verdict == NF_DROP)
+		return HOOK_DROP;
+	commit_packet(ctx, pkt);
 	if (verdict == NF_REJECT || verdict == NF_ANSWER) {
 		pkt->answered = verdict == NF_ANSWER;
 		hook_jump(ctx, NF_LINK(ENTRY_REJECT_JUMP));
 		return HOOK_DROP;
 	}
-	if (verdict == NF_DROP)
-		return HOOK_DROP;
 	return entry_send(ctx, pkt);
 }
 
@@ -52,10 +59,27 @@ static __always_inline int entry_finish(nf_ctx *ctx, struct nf_packet *pkt, int 
 static __always_inline int entry_jump(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	entry_count(pkt);
+	commit_packet(ctx, pkt);
 	hook_jump(ctx, pkt->tx & ~ENTRY_JUMP);
 	/* The kernel follows only so many tail calls. */
 	pkt->reason = NF_REASON_LOOP;
 	entry_count(pkt);
+	return HOOK_DROP;
+}
+
+/* To the program that walks, for a packet of a flow that is not known. */
+static __always_inline int entry_walk(nf_ctx *ctx, u32 jump)
+{
+	u32 reason = NF_REASON_LOOP;
+	struct nf_counter *counter;
+	struct hook_wire wire;
+
+	hook_jump(ctx, jump);
+	/* The kernel follows only so many tail calls. */
+	hook_measure(ctx, &wire);
+	counter = nf_received.lookup(&reason);
+	if (counter)
+		nf_add(counter, &wire);
 	return HOOK_DROP;
 }
 

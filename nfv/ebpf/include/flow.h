@@ -2,454 +2,320 @@
 /*
  * The flow cache: what became of a flow's last packet, kept to be done again without the walk.
  *
- * Each CPU has a table of its own, where a flow may be in either of two places: an entry has one
- * writer and needs no lock. It is a cache and never the truth. An entry that lost its place, or was
- * made before the last change of any table (the epoch), or is older than FLOW_LIFE, misses, and the
- * packet walks. So whatever a function keeps of a connection is brought up to date at least that
+ * Each CPU has a table of its own, where a flow has a choice of two places in one cache line: an entry
+ * has one writer and needs no lock. It is a cache and never the truth. An entry that lost its place,
+ * or was made before the last change of any table (the epoch), or is older than FLOW_LIFE, misses, and
+ * the packet walks. So whatever a function keeps of a connection is brought up to date at least that
  * often, and packets that change a connection (TCP but for plain ACKs) always walk.
  */
 #ifndef NFV_FLOW_H
 #define NFV_FLOW_H
 
-#include "nf.h"
-#include "checksum.h"
-#include "entry.h"
+#include "action.h"
 
-#define FLOW_SLOTS 16384 /* of each CPU; a power of two */
-#define FLOW_LIFE 64     /* jiffies; SELF_SEEN_SLACK is the same for connections */
-#define FLOW_PATHS 4096  /* paths that each CPU can count */
-
-#define FLOW_TCP_FLAGS 0x17 /* FIN, SYN, RST, ACK */
-#define FLOW_TCP_ACK 0x10
-#define FLOW_IPV4_PLAIN 0x45      /* version 4, no options */
-#define FLOW_IPV4_FRAGMENT 0x3fff /* offset, and that more follow */
-#define FLOW_TCP_BYTES 14         /* of a TCP header, up to its flags */
-
-/* What was done to the last packet of the flow, and will be to the next. */
-struct flow_action {
-	u8 to[ETH_ALEN]; /* the packet came to this MAC address */
-	u16 mtu;         /* of the way out, from the IP header on */
-	u8 macs[2 * ETH_ALEN];
-	u32 egress;
-	u32 path; /* where it is counted */
-	u32 epoch;
-	u32 made; /* jiffies */
-	u8 hops;  /* routers passed; if none, the MAC addresses stay */
-	u8 reserved[7];
-};
-
-struct flow_key4 {
-	u32 src, dst;
-	u32 ports;
-	u16 port; /* where it entered */
-	u8 protocol;
-	u8 used; /* an entry that was never written is no flow */
-};
+#define FLOW_WAYS 2
+#define FLOW_SRC 26 /* from the start of an IPv4 packet's frame; so the others */
+#define FLOW_DST 30
+#define FLOW_UDP_CHECKSUM 40
+#define FLOW_TCP_CHECKSUM 50
 
 struct flow4 {
-	struct flow_key4 key;
-	struct flow_action action;
+	u64 addresses; /* as in struct plain4; the name has the epoch */
+	u64 name;
+	u32 made;   /* jiffies */
+	u32 action; /* its place */
+	u32 address; /* the one that takes the place of the source's or the destination's, if edited */
+	u16 l4_port; /* the same */
+	u16 reserved;
 };
 
-struct flow_key6 {
-	u64 src[2], dst[2];
-	u32 ports;
-	u16 port;
-	u8 protocol;
-	u8 used;
+struct flow_set4 {
+	struct flow4 way[FLOW_WAYS];
 };
 
 struct flow6 {
-	struct flow_key6 key;
-	struct flow_action action;
-	u8 reserved[40];
+	u64 addresses[4];
+	u64 name;
+	u32 made;
+	u32 action;
+	u64 reserved[2];
 };
 
-/* All that a walk of this kind counts; user space adds a path's packets to each. */
-struct flow_path {
-	u16 port;
-	u16 egress;
-	u32 counted[NF_PATH_LENGTH]; /* as in struct nf_packet */
+struct flow_set6 {
+	struct flow6 way[FLOW_WAYS];
 };
 
-/* Counted up by user space whenever a table changes. */
-struct flow_epoch {
-	u32 epoch;
-	u32 reserved;
-};
+BPF_F_TABLE("array", u32, struct flow_set4, nf_flows4, NF_FLAT, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct flow_set6, nf_flows6, NF_FLAT, BPF_F_MMAPABLE);
 
-/* What each CPU has handed out of its range of path numbers. */
-struct flow_numbers {
-	u32 next;
-	u32 reserved;
-};
-
-BPF_F_TABLE("array", u32, struct flow4, nf_flows4, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct flow6, nf_flows6, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct flow_epoch, nf_epoch, 1, BPF_F_MMAPABLE);
-BPF_TABLE("hash", struct flow_path, u64, nf_paths, 1);
-BPF_TABLE("percpu_array", u32, struct nf_counter, nf_walked, 1);
-BPF_TABLE("percpu_array", u32, struct flow_numbers, nf_numbers, 1);
-
-/* The epoch of the tables. */
-static __always_inline u32 flow_now(void)
+/* The place of a flow's set: that of the CPU's first one, and the upper bits of the hash. */
+static __always_inline u64 flow_place(u64 cpu, u64 hash)
 {
-	u32 index = 0;
-	struct flow_epoch *found = nf_epoch.lookup(&index);
-
-	return found ? found->epoch : 0;
+	return ((cpu & NF_LINK(ENTRY_CPUS)) << NF_LINK(ENTRY_FLOW_BITS)) +
+	       (hash >> NF_LINK(ENTRY_FLOW_SHIFT));
 }
 
-/* The first of the two entries that a flow may have; the other is its neighbour. */
-static __always_inline u32 flow_slot(u64 hash)
+static __always_inline struct flow4 *flow_set4(u64 cpu, const struct plain4 *plain)
 {
-	hash ^= hash >> 32;
-	hash *= 0x9e3779b97f4a7c15ull;
-	return bpf_get_smp_processor_id() * FLOW_SLOTS + ((hash >> 40) & (FLOW_SLOTS - 2));
+	struct flow_set4 *set = nf_flows4.sk_storage_get(0, 0, 0);
+
+	set += flow_place(cpu, plain->addresses * 0x9e3779b97f4a7c15ull +
+				       plain->name * 0xc2b2ae3d27d4eb4full);
+	NF_OPAQUE(set);
+	return set->way;
 }
 
-static __always_inline u32 flow_slot4(const struct flow_key4 *key)
+static __always_inline struct flow6 *flow_set6(u64 cpu, const struct plain6 *plain)
 {
-	return flow_slot(((u64)key->src << 32 | key->dst) + (u64)key->ports * 0xff51afd7 +
-			 key->port + key->protocol);
+	struct flow_set6 *set = nf_flows6.sk_storage_get(0, 0, 0);
+	u64 hash = plain->addresses[0] * 0x9e3779b97f4a7c15ull +
+		   plain->addresses[1] * 0xc2b2ae3d27d4eb4full +
+		   plain->addresses[2] * 0x165667b19e3779f9ull +
+		   plain->addresses[3] * 0x85ebca77c2b2ae63ull;
+
+	hash ^= hash >> 29;
+	set += flow_place(cpu, (hash + plain->name) * 0xff51afd7ed558ccdull);
+	NF_OPAQUE(set);
+	return set->way;
 }
 
-static __always_inline u32 flow_slot6(const struct flow_key6 *key)
+static __always_inline int flow_is4(const struct flow4 *flow, const struct plain4 *plain)
 {
-	return flow_slot((key->src[0] ^ key->dst[0] * 3) + (key->src[1] ^ key->dst[1] * 5) +
-			 (u64)key->ports * 0xff51afd7 + key->port + key->protocol);
+	return flow->addresses == plain->addresses && flow->name == plain->name;
 }
 
-static __always_inline int flow_is4(const struct flow4 *flow, const struct flow_key4 *key)
+static __always_inline int flow_is6(const struct flow6 *flow, const struct plain6 *plain)
 {
-	return flow->key.src == key->src && flow->key.dst == key->dst &&
-	       flow->key.ports == key->ports && flow->key.port == key->port &&
-	       flow->key.protocol == key->protocol && flow->key.used;
-}
-
-static __always_inline int flow_is6(const struct flow6 *flow, const struct flow_key6 *key)
-{
-	return flow->key.src[0] == key->src[0] && flow->key.src[1] == key->src[1] &&
-	       flow->key.dst[0] == key->dst[0] && flow->key.dst[1] == key->dst[1] &&
-	       flow->key.ports == key->ports && flow->key.port == key->port &&
-	       flow->key.protocol == key->protocol && flow->key.used;
-}
-
-static __always_inline struct flow4 *flow_find4(const struct flow_key4 *key)
-{
-	u32 index = flow_slot4(key);
-	struct flow4 *flow = nf_flows4.lookup(&index);
-
-	if (flow && flow_is4(flow, key))
-		return flow;
-	index++;
-	flow = nf_flows4.lookup(&index);
-	return flow && flow_is4(flow, key) ? flow : 0;
-}
-
-static __always_inline struct flow6 *flow_find6(const struct flow_key6 *key)
-{
-	u32 index = flow_slot6(key);
-	struct flow6 *flow = nf_flows6.lookup(&index);
-
-	if (flow && flow_is6(flow, key))
-		return flow;
-	index++;
-	flow = nf_flows6.lookup(&index);
-	return flow && flow_is6(flow, key) ? flow : 0;
-}
-
-/* Whether the first of two entries was made before the second; jiffies wrap. */
-static __always_inline int flow_is_older(const struct flow_action *first,
-					 const struct flow_action *second)
-{
-	return first->made - second->made > 0x80000000u;
+	return flow->addresses[0] == plain->addresses[0] &&
+	       flow->addresses[1] == plain->addresses[1] &&
+	       flow->addresses[2] == plain->addresses[2] &&
+	       flow->addresses[3] == plain->addresses[3] && flow->name == plain->name;
 }
 
 /* The entry to write for a flow: the one it has, else the older of the two it may have. */
-static __always_inline struct flow4 *flow_place4(const struct flow_key4 *key)
+static __always_inline struct flow4 *flow_victim4(struct flow4 *way, const struct plain4 *plain,
+						  u32 now)
 {
-	u32 index = flow_slot4(key);
-	struct flow4 *first = nf_flows4.lookup(&index), *second;
+	if (flow_is4(way, plain))
+		return way;
+	if (flow_is4(way + 1, plain) || now - way[1].made > now - way[0].made)
+		return way + 1;
+	return way;
+}
 
-	index++;
-	second = nf_flows4.lookup(&index);
-	if (!first || !second)
+static __always_inline struct flow6 *flow_victim6(struct flow6 *way, const struct plain6 *plain,
+						  u32 now)
+{
+	if (flow_is6(way, plain))
+		return way;
+	if (flow_is6(way + 1, plain) || now - way[1].made > now - way[0].made)
+		return way + 1;
+	return way;
+}
+
+/* Whether what was done at that time may still be done. */
+static __always_inline int flow_is_fresh(u64 made)
+{
+	return (u32)(bpf_jiffies64() - made) <= NF_LINK(ENTRY_FLOW_LIFE);
+}
+
+/* Put the flow's address into the packet; returns what checksums gain. */
+static __always_inline u64 flow_address(u8 *frame, const struct action *action,
+					const struct flow4 *flow)
+{
+	u32 at = action->edits & NF_EDIT_SRC ? FLOW_SRC : FLOW_DST;
+
+	if (!(action->edits & (NF_EDIT_SRC | NF_EDIT_DST)))
 		return 0;
-	if (flow_is4(first, key))
-		return first;
-	if (flow_is4(second, key) || !flow_is_older(&first->action, &second->action))
-		return second;
-	return first;
+	return commit_address4((u32 *)(frame + at), flow->address);
 }
 
-static __always_inline struct flow6 *flow_place6(const struct flow_key6 *key)
+/* The same for its port. */
+static __always_inline u64 flow_port(u8 *frame, const struct action *action,
+				     const struct flow4 *flow)
 {
-	u32 index = flow_slot6(key);
-	struct flow6 *first = nf_flows6.lookup(&index), *second;
+	u16 *port = (u16 *)(frame + (action->edits & NF_EDIT_SPORT ? PLAIN_L4 : PLAIN_L4 + 2));
+	u64 gain;
 
-	index++;
-	second = nf_flows6.lookup(&index);
-	if (!first || !second)
+	if (!(action->edits & (NF_EDIT_SPORT | NF_EDIT_DPORT)))
 		return 0;
-	if (flow_is6(first, key))
-		return first;
-	if (flow_is6(second, key) || !flow_is_older(&first->action, &second->action))
-		return second;
-	return first;
+	gain = checksum_change(*port, flow->l4_port);
+	*port = flow->l4_port;
+	return gain;
 }
 
-/* Whether what was done to the last packet may be done to one of this length. */
-static __always_inline int flow_fresh(const struct flow_action *action, u32 length)
+/* Edit and route a packet, and update its checksums. */
+static __always_inline void flow_edit(nf_ctx *ctx, u8 *frame, const struct action *action,
+				      const struct flow4 *flow, const struct plain4 *plain)
 {
-	return action->epoch == flow_now() && (u32)bpf_jiffies64() - action->made <= FLOW_LIFE &&
-	       length <= action->mtu;
+	u64 addresses = flow_address(frame, action, flow), ports = flow_port(frame, action, flow);
+	int is_udp = (plain->third >> 8 & 0xff) == IPPROTO_UDP;
+
+	if (action->hops)
+		action_macs(action, frame);
+	action_header4(action, plain, frame, addresses);
+	hook_checksum(ctx, is_udp ? FLOW_UDP_CHECKSUM : FLOW_TCP_CHECKSUM, is_udp, addresses,
+		      ports);
 }
 
-/* Whether a packet came to the same MAC address as the last one: a router asks, others do not. */
-static __always_inline int flow_is_to(const struct flow_action *action, const struct ethhdr *eth)
+static __always_inline int flow_forward4(nf_ctx *ctx, u8 *frame, const struct hook_wire *wire,
+					 u64 cpu, u64 name)
 {
-	const u16 *to = (const u16 *)eth->h_dest, *wanted = (const u16 *)action->to;
-
-	return !action->hops || (to[0] == wanted[0] && to[1] == wanted[1] && to[2] == wanted[2]);
-}
-
-static __always_inline int flow_send(nf_ctx *ctx, const struct flow_action *action,
-				     const struct hook_wire *wire)
-{
-	u32 path = action->path;
-	struct nf_counter *counter = nf_walked.lookup(&path);
-
-	if (counter)
-		nf_add(counter, wire);
-	return hook_send(ctx, action->egress);
-}
-
-/* UDP, or a TCP segment in the middle of a connection: ACK without FIN, SYN or RST. */
-static __always_inline int flow_is_plain(u8 protocol, const u8 *l4, const void *data_end)
-{
-	if (protocol == IPPROTO_TCP)
-		return (void *)(l4 + FLOW_TCP_BYTES) <= data_end &&
-		       (l4[13] & FLOW_TCP_FLAGS) == FLOW_TCP_ACK;
-	return protocol == IPPROTO_UDP;
-}
-
-/* The least length of the transport header. */
-static __always_inline u32 flow_least(u8 protocol)
-{
-	return protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
-}
-
-static __always_inline int flow_forward4(nf_ctx *ctx, struct ethhdr *eth, u32 port)
-{
-	struct iphdr *ip = nf_l3(ctx, sizeof(*ip) + sizeof(struct udphdr));
-	u32 frame = hook_length(ctx);
-	struct hook_wire wire;
-	struct flow_key4 key;
+	struct action *action;
+	struct plain4 plain;
 	struct flow4 *flow;
-	u32 length;
-	u8 *l4;
 
-	if (!ip || *(u8 *)ip != FLOW_IPV4_PLAIN || ip->frag_off & bpf_htons(FLOW_IPV4_FRAGMENT))
+	if (!plain_read4(ctx, frame, name, &plain))
 		return -1;
-	l4 = (u8 *)(ip + 1);
-	if (!flow_is_plain(ip->protocol, l4, (void *)(long)ctx->data_end))
+	flow = flow_set4(cpu, &plain);
+	if (!flow_is4(flow, &plain) && !flow_is4(++flow, &plain))
 		return -1;
-	key.src = ip->saddr;
-	key.dst = ip->daddr;
-	key.ports = *(u32 *)l4;
-	key.port = port;
-	key.protocol = ip->protocol;
-	flow = flow_find4(&key);
-	length = hook_extent(ctx, bpf_ntohs(ip->tot_len), 0);
-	if (length < sizeof(*ip) + flow_least(ip->protocol))
+	if (!flow_is_fresh(flow->made))
 		return -1;
-	hook_measure(ctx, &wire);
-	if (!flow || !flow_fresh(&flow->action, wire.largest) || !flow_is_to(&flow->action, eth))
+	action = action_at(flow->action);
+	if (wire->largest > action->mtu)
 		return -1;
-	if (frame != length + sizeof(*eth) && (frame > ETH_ZLEN || frame < length + sizeof(*eth)))
+	if (action->hops && !action_routes4(action, &plain, frame))
 		return -1;
-	if (flow->action.hops) {
-		u16 *ttl_protocol = (u16 *)&ip->ttl;
-		u16 before = *ttl_protocol;
-
-		if (ip->ttl <= flow->action.hops || checksum_fold(checksum_ipv4(ip)))
-			return -1;
-		ip->ttl -= flow->action.hops;
-		ip->check = checksum_update(ip->check, before, *ttl_protocol);
-		__builtin_memcpy(eth, flow->action.macs, sizeof(flow->action.macs));
+	if (action->edits) {
+		flow_edit(ctx, frame, action, flow, &plain);
+	} else if (action->hops) {
+		action_macs(action, frame);
+		action_header4(action, &plain, frame, 0);
 	}
-	return flow_send(ctx, &flow->action, &wire);
+	return action_send(ctx, action, wire);
 }
 
-static __always_inline int flow_forward6(nf_ctx *ctx, struct ethhdr *eth, u32 port)
+static __always_inline int flow_forward6(nf_ctx *ctx, u8 *frame, const struct hook_wire *wire,
+					 u64 cpu, u64 name)
 {
-	struct ipv6hdr *ip = nf_l3(ctx, sizeof(*ip) + sizeof(struct udphdr));
-	u32 frame = hook_length(ctx);
-	struct hook_wire wire;
-	struct flow_key6 key;
+	struct action *action;
+	struct plain6 plain;
 	struct flow6 *flow;
-	u32 length;
-	u8 *l4;
 
-	if (!ip || ip->version != 6)
+	if (!plain_read6(ctx, frame, name, &plain))
 		return -1;
-	l4 = (u8 *)(ip + 1);
-	if (!flow_is_plain(ip->nexthdr, l4, (void *)(long)ctx->data_end))
+	flow = flow_set6(cpu, &plain);
+	if (!flow_is6(flow, &plain) && !flow_is6(++flow, &plain))
 		return -1;
-	__builtin_memcpy(key.src, &ip->saddr, 16);
-	__builtin_memcpy(key.dst, &ip->daddr, 16);
-	key.ports = *(u32 *)l4;
-	key.port = port;
-	key.protocol = ip->nexthdr;
-	flow = flow_find6(&key);
-	length = hook_extent(ctx, bpf_ntohs(ip->payload_len), sizeof(*ip));
-	if (length < sizeof(*ip) + flow_least(ip->nexthdr))
+	if (!flow_is_fresh(flow->made))
 		return -1;
-	hook_measure(ctx, &wire);
-	if (!flow || !flow_fresh(&flow->action, wire.largest) || !flow_is_to(&flow->action, eth))
+	action = action_at(flow->action);
+	if (wire->largest > action->mtu)
 		return -1;
-	if (frame != length + sizeof(*eth) && (frame > ETH_ZLEN || frame < length + sizeof(*eth)))
+	if (!action->hops)
+		return action_send(ctx, action, wire);
+	if (plain.hop_limit <= action->hops || !action_is_for(action, frame))
 		return -1;
-	if (flow->action.hops) {
-		if (ip->hop_limit <= flow->action.hops)
-			return -1;
-		ip->hop_limit -= flow->action.hops;
-		__builtin_memcpy(eth, flow->action.macs, sizeof(flow->action.macs));
-	}
-	return flow_send(ctx, &flow->action, &wire);
+	frame[PLAIN_IP + 7] = plain.hop_limit - action->hops;
+	action_macs(action, frame);
+	return action_send(ctx, action, wire);
 }
 
-/* Before parsing: what the program returns for a packet whose flow is known, or -1 if it has to walk. */
-static __always_inline int flow_forward(nf_ctx *ctx, u32 port)
+/* Before parsing: what the program returns for a packet of a known flow, or -1 if it has to walk. */
+static __always_inline int flow_forward(nf_ctx *ctx, u64 port)
 {
-	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
+	u64 cpu = bpf_get_smp_processor_id();
+	u64 name = PLAIN_NAME(action_now(), port);
+	u8 *frame = (void *)(long)ctx->data;
+	struct hook_wire wire;
 	__be16 ethertype;
 
-	if (!eth)
+	if (frame + PLAIN_BYTES > (u8 *)(long)ctx->data_end)
 		return -1;
-	ethertype = hook_ethertype(ctx, eth);
+	ethertype = hook_ethertype(ctx, (void *)frame);
+	hook_measure(ctx, &wire);
 	if (ethertype == bpf_htons(ETH_P_IP))
-		return flow_forward4(ctx, eth, port);
-	if (ethertype == bpf_htons(ETH_P_IPV6))
-		return flow_forward6(ctx, eth, port);
+		return flow_forward4(ctx, frame, &wire, cpu, name);
+	if (ethertype == bpf_htons(ETH_P_IPV6) &&
+	    frame + PLAIN_BYTES_IPV6 <= (u8 *)(long)ctx->data_end)
+		return flow_forward6(ctx, frame, &wire, cpu, name);
 	return -1;
 }
 
-/* Before the walk: what the cache must know of the packet as it came, and of the time. */
-static __always_inline void flow_begin(nf_ctx *ctx, struct nf_packet *pkt)
+/* Before the walk. */
+static __always_inline void flow_begin(struct nf_packet *pkt)
 {
-	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
-
-	pkt->epoch = flow_now();
+	pkt->epoch = action_now();
 	pkt->hops = 0;
 	pkt->mtu = 0xffff;
-	pkt->fleeting = !pkt->has_l4 || pkt->options || pkt->fragment != NF_FRAGMENT_NONE ||
-			(pkt->protocol != IPPROTO_TCP && pkt->protocol != IPPROTO_UDP) ||
-			(pkt->family == 6 &&
-			 pkt->l4_offset != sizeof(struct ethhdr) + sizeof(struct ipv6hdr));
-	if (eth)
-		__builtin_memcpy(pkt->to, eth->h_dest, ETH_ALEN);
+	pkt->fleeting = 0;
 #pragma unroll
 	for (int i = 0; i < NF_PATH_LENGTH; i++)
 		pkt->counted[i] = 0;
 }
 
-/* The number under which a path is counted; numbers are handed out by each CPU from its own range. */
-static __always_inline int flow_number(const struct flow_path *path, u32 *number)
+/* Whether an entry has room for what was edited: one end of the flow, and no more for IPv6. */
+static __always_inline int flow_holds(const struct nf_packet *pkt)
 {
-	struct flow_numbers *numbers;
-	u32 index = 0;
-	u64 *known, fresh;
+	u8 edits = pkt->edits & ~NF_EDIT_HOP;
 
-	known = nf_paths.lookup((struct flow_path *)path);
-	if (known) {
-		*number = *known;
-		return 1;
-	}
-	numbers = nf_numbers.lookup(&index);
-	if (!numbers || numbers->next >= FLOW_PATHS)
-		return 0;
-	fresh = bpf_get_smp_processor_id() * FLOW_PATHS + numbers->next;
-	if (nf_paths.insert((struct flow_path *)path, &fresh))
-		return 0;
-	numbers->next++;
-	*number = fresh;
-	return 1;
+	if (pkt->family == 6)
+		return !edits;
+	return !(edits & ~(NF_EDIT_SRC | NF_EDIT_SPORT)) ||
+	       !(edits & ~(NF_EDIT_DST | NF_EDIT_DPORT));
 }
 
-/* Note what the walk has done; `eth` is the header that it leaves. */
-static __always_inline void flow_act(struct flow_action *action, const struct nf_packet *pkt,
-				     const struct ethhdr *eth, u32 number)
+static __always_inline void flow_keep4(nf_ctx *ctx, const struct nf_packet *pkt, u8 *frame,
+				       const struct action_path *path)
 {
-	__builtin_memcpy(action->to, pkt->to, ETH_ALEN);
-	action->mtu = pkt->mtu;
-	__builtin_memcpy(action->macs, eth, sizeof(action->macs));
-	action->egress = pkt->egress;
-	action->path = number;
-	action->epoch = pkt->epoch;
-	action->made = bpf_jiffies64();
-	action->hops = pkt->hops;
-}
-
-static __always_inline void flow_keep4(const struct nf_packet *pkt, const struct ethhdr *eth,
-				       u32 port, u32 number)
-{
-	struct flow_key4 key;
+	u64 name = PLAIN_NAME(pkt->epoch, path->port);
+	u32 now = bpf_jiffies64();
+	struct plain4 plain;
 	struct flow4 *flow;
+	s64 place;
 
-	key.src = pkt->src[0];
-	key.dst = pkt->dst[0];
-	key.ports = pkt->sport | (u32)pkt->dport << 16;
-	key.port = port;
-	key.protocol = pkt->protocol;
-	key.used = 1;
-	flow = flow_place4(&key);
-	if (!flow)
+	if (!plain_read4(ctx, frame, name, &plain))
 		return;
-	flow->key = key;
-	flow_act(&flow->action, pkt, eth, number);
+	place = action_place(path);
+	if (place < 0)
+		return;
+	flow = flow_victim4(flow_set4(path->cpu, &plain), &plain, now);
+	flow->addresses = plain.addresses;
+	flow->name = plain.name;
+	flow->made = now;
+	flow->action = place;
+	flow->address = path->edits & NF_EDIT_SRC ? pkt->src[0] : pkt->dst[0];
+	flow->l4_port = path->edits & NF_EDIT_SPORT ? pkt->sport : pkt->dport;
 }
 
-static __always_inline void flow_keep6(const struct nf_packet *pkt, const struct ethhdr *eth,
-				       u32 port, u32 number)
+static __always_inline void flow_keep6(nf_ctx *ctx, const struct nf_packet *pkt, u8 *frame,
+				       const struct action_path *path)
 {
-	struct flow_key6 key;
+	u64 name = PLAIN_NAME(pkt->epoch, path->port);
+	u32 now = bpf_jiffies64();
+	struct plain6 plain;
 	struct flow6 *flow;
+	s64 place;
 
-	__builtin_memcpy(key.src, pkt->src, 16);
-	__builtin_memcpy(key.dst, pkt->dst, 16);
-	key.ports = pkt->sport | (u32)pkt->dport << 16;
-	key.port = port;
-	key.protocol = pkt->protocol;
-	key.used = 1;
-	flow = flow_place6(&key);
-	if (!flow)
+	if (!plain_read6(ctx, frame, name, &plain))
 		return;
-	flow->key = key;
-	flow_act(&flow->action, pkt, eth, number);
+	place = action_place(path);
+	if (place < 0)
+		return;
+	flow = flow_victim6(flow_set6(path->cpu, &plain), &plain, now);
+	__builtin_memcpy(flow->addresses, plain.addresses, sizeof(flow->addresses));
+	flow->name = plain.name;
+	flow->made = now;
+	flow->action = place;
 }
 
-/* After a walk that sends the packet on: the next one of its flow need not walk. */
+/*
+ * At the end of a walk that sends the packet on, while the frame is still as it came in: the next one
+ * of its flow need not walk.
+ */
 static __always_inline void flow_keep(nf_ctx *ctx, const struct nf_packet *pkt, u32 port)
 {
-	struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
-	struct flow_path path = {};
-	u32 number;
+	u8 *data_end = (void *)(long)ctx->data_end, *frame = (void *)(long)ctx->data;
+	struct action_path path = {};
 
-	if (pkt->fleeting || !eth)
+	if (pkt->fleeting || !flow_holds(pkt) || frame + PLAIN_BYTES > data_end)
 		return;
-	path.port = port;
-	path.egress = pkt->egress;
-#pragma unroll
-	for (int i = 0; i < NF_PATH_LENGTH; i++)
-		path.counted[i] = pkt->counted[i];
-	if (!flow_number(&path, &number))
-		return;
+	action_path(&path, pkt, frame, bpf_get_smp_processor_id(), port);
 	if (pkt->family == 4)
-		flow_keep4(pkt, eth, port, number);
-	else
-		flow_keep6(pkt, eth, port, number);
+		flow_keep4(ctx, pkt, frame, &path);
+	else if (pkt->family == 6 && frame + PLAIN_BYTES_IPV6 <= data_end)
+		flow_keep6(ctx, pkt, frame, &path);
 }
 
 #endif /* NFV_FLOW_H */

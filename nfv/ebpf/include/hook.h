@@ -20,9 +20,9 @@
 
 /* What goes over the wire for one frame. */
 struct hook_wire {
-	u32 frames;
-	u32 bytes;   /* of all of them */
-	u32 largest; /* of them, from the IP header on */
+	u64 frames;
+	u64 bytes;   /* of all of them */
+	u64 largest; /* of them, from the IP header on */
 };
 
 #ifdef NFV_TC

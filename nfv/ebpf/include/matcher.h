@@ -88,9 +88,9 @@ static __always_inline u64 self_ipv6(u64 slot, const u32 *address)
 static __always_inline u64 self_kind(u64 kinds, const struct nf_packet *pkt, u64 direction)
 {
 	u64 differs = (pkt->protocol ^ IPPROTO_TCP) | (pkt->has_l4 ^ 1);
-	u64 tcp, table, slot, *row;
+	u64 tcp, table, slot;
 
-	asm volatile("" : "+r"(differs));
+	NF_OPAQUE(differs);
 	tcp = (differs - 1) >> 63;
 	table = (direction * 2 + (pkt->family >> 1 & 1)) * MATCH_TABLES + pkt->has_l4 + tcp;
 	slot = pkt->protocol ^ ((pkt->protocol ^ pkt->tcp_flags) & -tcp);

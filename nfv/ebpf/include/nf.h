@@ -93,12 +93,24 @@ enum nf_fragment {
  * For ICMP and ICMPv6 dport is type * 256 + code in network order, sport 0, and echo_id the identifier
  * of an echo.
  *
+ * Functions edit it, not the frame: `edits` says what differs from the frame.
+ *
  * It lives in a per-CPU map, not on the stack: the verifier does not follow what is stored there, so
  * the paths of a long chain meet again instead of multiplying, and a program that is reached by a tail
  * call finds it as it was.
  */
 #define NF_PATH_LENGTH 16     /* functions that a walk can count */
 #define NF_COUNTED_WALK 65535 /* of a function that counts whole walks only, by their reason */
+
+/* What functions have changed of a packet: written into the frame once, when the walk ends. */
+enum nf_edit {
+	NF_EDIT_HOP = 1, /* ttl and macs */
+	NF_EDIT_SRC = 2,
+	NF_EDIT_DST = 4,
+	NF_EDIT_SPORT = 8,
+	NF_EDIT_DPORT = 16,
+	NF_EDIT_ECHO = 32, /* echo_id */
+};
 
 /* What the matcher has found of a packet's fields: here, as the verifier need not follow it. */
 struct nf_rows {
@@ -122,13 +134,14 @@ struct nf_packet {
 	u32 epoch; /* of the tables, when the walk began */
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */
 	struct nf_rows rows;
-	u16 counter;     /* place where the last function counted */
-	u16 mtu;         /* of the way so far */
-	u8 to[ETH_ALEN]; /* the packet came to this MAC address */
-	u8 hops;         /* routers passed */
-	u8 fleeting;     /* the next packet of the flow must walk too */
-	u16 ethertype;   /* host order; a VLAN tag is one, what follows it is not read */
-	u16 l4_offset;   /* of the transport header, from the start of the frame */
+	u16 counter;           /* place where the last function counted */
+	u16 mtu;               /* of the way so far */
+	u8 macs[2 * ETH_ALEN]; /* destination and source, if edited */
+	u8 edits;              /* enum nf_edit */
+	u8 hops;               /* routers passed */
+	u8 fleeting;           /* the next packet of the flow must walk too */
+	u16 ethertype;         /* host order; a VLAN tag is one, what follows it is not read */
+	u16 l4_offset;         /* of the transport header, from the start of the frame */
 	u16 sport;
 	u16 dport;
 	u16 echo_id;
@@ -153,6 +166,9 @@ struct nf_counter {
  * registers. Otherwise the compiler copies the code for every outcome, and the verifier walks them all.
  */
 #define NF_BARRIER(pkt) asm volatile("" : "+r"(pkt) : : "memory")
+
+/* Hide from the compiler how a value came about: it keeps it, and does not work it out once more. */
+#define NF_OPAQUE(value) asm volatile("" : "+r"(value))
 
 static __always_inline int nf_drop(struct nf_packet *pkt, u8 reason)
 {

@@ -152,6 +152,7 @@ static __always_inline void parse_begin(nf_ctx *ctx, struct nf_packet *pkt)
 	if (!HOOK_WHOLE)
 		hook_measure(ctx, &pkt->wire);
 	pkt->place = 0;
+	pkt->edits = 0;
 	pkt->sport = 0;
 	pkt->dport = 0;
 	pkt->echo_id = 0;

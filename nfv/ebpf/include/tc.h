@@ -62,7 +62,7 @@ static __always_inline void hook_open(nf_ctx *ctx)
 }
 
 /* Bytes of the frame, with its tag. */
-static __always_inline u32 hook_length(nf_ctx *ctx)
+static __always_inline u64 hook_length(nf_ctx *ctx)
 {
 	return ctx->vlan_present ? ctx->len + HOOK_TAG : ctx->len;
 }
@@ -176,6 +176,21 @@ static __always_inline int hook_push(nf_ctx *ctx, u32 length)
 static __always_inline int hook_pull(nf_ctx *ctx, u32 length)
 {
 	return -1;
+}
+
+/*
+ * Update a transport checksum by what its complement gains: from the pseudo-header, and from what else it
+ * covers. One that the kernel will complete covers the pseudo-header alone, and the kernel knows that. UDP
+ * may have none, written as 0, and 0 is written as 0xffff (RFC 768). Pointers into the frame are void then.
+ */
+static __always_inline void hook_checksum(nf_ctx *ctx, u32 offset, int is_udp, u32 pseudo, u32 gain)
+{
+	u64 flags = is_udp ? BPF_F_MARK_MANGLED_0 : 0;
+
+	if (pseudo)
+		bpf_l4_csum_replace(ctx, offset, 0, pseudo, flags | BPF_F_PSEUDO_HDR);
+	if (gain)
+		bpf_l4_csum_replace(ctx, offset, 0, gain, flags);
 }
 
 /*

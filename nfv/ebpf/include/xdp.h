@@ -5,6 +5,8 @@
 
 typedef struct xdp_md nf_ctx;
 
+#include "checksum.h"
+
 #define HOOK_DROP XDP_DROP
 #define HOOK_WHOLE 1
 
@@ -15,12 +17,12 @@ static __always_inline void hook_open(nf_ctx *ctx)
 {
 }
 
-static __always_inline u32 hook_length(nf_ctx *ctx)
+static __always_inline u64 hook_length(nf_ctx *ctx)
 {
 #ifdef NFV_FRAGS
 	return bpf_xdp_get_buff_len(ctx);
 #else
-	return ctx->data_end - ctx->data;
+	return (void *)(long)ctx->data_end - (void *)(long)ctx->data;
 #endif
 }
 
@@ -33,7 +35,7 @@ static __always_inline void hook_measure(nf_ctx *ctx, struct hook_wire *wire)
 
 static __always_inline __be16 hook_ethertype(nf_ctx *ctx, const struct ethhdr *eth)
 {
-	return eth->h_proto;
+	return *(const __be16 *)&eth->h_proto;
 }
 
 static __always_inline u32 hook_extent(nf_ctx *ctx, u32 stated, u32 header)
@@ -72,6 +74,16 @@ static __always_inline int hook_push(nf_ctx *ctx, u32 length)
 static __always_inline int hook_pull(nf_ctx *ctx, u32 length)
 {
 	return bpf_xdp_adjust_head(ctx, (int)length);
+}
+
+static __always_inline void hook_checksum(nf_ctx *ctx, u32 offset, int is_udp, u32 pseudo, u32 gain)
+{
+	u16 *checksum = (void *)(long)ctx->data + offset, sum;
+
+	if ((void *)(checksum + 1) > (void *)(long)ctx->data_end || (is_udp && !*checksum))
+		return;
+	sum = checksum_gain(*checksum, pseudo + gain);
+	*checksum = is_udp && !sum ? 0xffff : sum;
 }
 
 static __always_inline int hook_is_partial(nf_ctx *ctx, u32 offset)

@@ -1,7 +1,12 @@
 /* NF_LINK(0): program h1 */
-/* NF_LINK(1): interface r1:h1 */
-/* NF_LINK(2): port r1:h1 */
-/* NF_LINK(3): port h1 */
+/* NF_LINK(1): cpus h1 */
+/* NF_LINK(2): flow_bits h1 */
+/* NF_LINK(3): flow_shift h1 */
+/* NF_LINK(4): actions h1 */
+/* NF_LINK(5): flow_life h1 */
+/* NF_LINK(6): interface r1:h1 */
+/* NF_LINK(7): port r1:h1 */
+/* NF_LINK(8): port h1 */
 /* f0: r1 */
 #line 1 "entry.h"
 #line 1 "nf.h"
@@ -9,16 +14,18 @@
 #line 1 "tc.h"
 #line 30 "hook.h"
 #line 1 "xdp.h"
+#line 1 "checksum.h"
+#line 9 "xdp.h"
 #line 32 "hook.h"
 #line 7 "nf.h"
-#line 7 "entry.h"
+#line 1 "commit.h"
+#line 11 "commit.h"
+#line 8 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "checksum.h"
-#line 7 "checksum.h"
 #line 1 "lpm.h"
 #line 7 "lpm.h"
 #line 12 "functions/router.c"
@@ -36,10 +43,10 @@ int nfv_entry(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	verdict = f0_process(ctx, pkt, NF_LINK(1));
+	verdict = f0_process(ctx, pkt, NF_LINK(6));
 	f0_report(pkt);
 	if (verdict != NF_FORWARD) {
-		pkt->egress = NF_LINK(2);
+		pkt->egress = NF_LINK(7);
 		goto out;
 	}
 	if (pkt->tx & ENTRY_JUMP)

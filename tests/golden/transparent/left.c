@@ -1,7 +1,13 @@
 /* NF_LINK(0): program left */
-/* NF_LINK(1): port left */
-/* NF_LINK(2): function fw */
-/* NF_LINK(3): port right */
+/* NF_LINK(1): cpus left */
+/* NF_LINK(2): flow_bits left */
+/* NF_LINK(3): flow_shift left */
+/* NF_LINK(4): actions left */
+/* NF_LINK(5): flow_life left */
+/* NF_LINK(6): port left */
+/* NF_LINK(7): program left */
+/* NF_LINK(8): function fw */
+/* NF_LINK(9): port right */
 /* f0: fw */
 #line 1 "entry.h"
 #line 1 "nf.h"
@@ -9,15 +15,21 @@
 #line 1 "tc.h"
 #line 30 "hook.h"
 #line 1 "xdp.h"
+#line 1 "checksum.h"
+#line 9 "xdp.h"
 #line 32 "hook.h"
 #line 7 "nf.h"
-#line 7 "entry.h"
+#line 1 "commit.h"
+#line 11 "commit.h"
+#line 8 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
 #line 1 "flow.h"
-#line 1 "checksum.h"
-#line 7 "checksum.h"
-#line 17 "flow.h"
+#line 1 "action.h"
+#line 1 "plain.h"
+#line 10 "plain.h"
+#line 15 "action.h"
+#line 15 "flow.h"
 #define F0_STATELESS 0
 #define F0_WORDS 1
 #line 1 "report.h"
@@ -40,6 +52,15 @@
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {
+	int verdict = flow_forward(ctx, NF_LINK(6));
+
+	if (verdict >= 0)
+		return verdict;
+	return entry_walk(ctx, NF_LINK(7));
+}
+
+int nfv_walk(nf_ctx *ctx)
+{
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;
 	u32 index = 0;
@@ -48,26 +69,23 @@ int nfv_entry(nf_ctx *ctx)
 	if (!pkt)
 		return HOOK_DROP;
 	hook_open(ctx);
-	verdict = flow_forward(ctx, NF_LINK(1));
-	if (verdict >= 0)
-		return verdict;
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(ctx, pkt);
+	flow_begin(pkt);
 	verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);
 	if (verdict != NF_NEXT) {
 		f0_report(pkt);
 		pkt->place = 1;
 		goto out;
 	}
-	pkt->counted[0] = NF_LINK(2) << 16 | pkt->counter;
-	pkt->egress = NF_LINK(3);
+	pkt->counted[0] = NF_LINK(8) << 16 | pkt->counter;
+	pkt->egress = NF_LINK(9);
 	pkt->reason = NF_REASON_FORWARDED;
 	goto keep;
 	goto out;
 keep:
-	flow_keep(ctx, pkt, NF_LINK(1));
+	flow_keep(ctx, pkt, NF_LINK(6));
 out:
 	return entry_finish(ctx, pkt, verdict);
 }
@@ -96,7 +114,7 @@ int nfv_reject(nf_ctx *ctx)
 	verdict = nf_drop(pkt, NF_REASON_NONE);
 	goto out;
 	back0_end:
-	pkt->egress = NF_LINK(1);
+	pkt->egress = NF_LINK(6);
 	pkt->reason = NF_REASON_FORWARDED;
 	goto out;
 out:

@@ -1,0 +1,236 @@
+"""Name server (DNS): answers from its own zones, and knows the names of the whole topology.
+
+It stands in a chain as a bump in the wire, with addresses of its own, at which it answers whatever
+a host does: DNS over UDP and TCP, ARP and neighbour discovery, ping. Everything else passes.
+
+| | By |
+| --- | --- |
+| algorithm, names, messages | RFC 1034, 1035, 2181; case of the question kept |
+| wildcards, empty non-terminals | RFC 4592 |
+| aliases | CNAME, DNAME (RFC 6672), up to 16 in one answer, through all zones it has |
+| delegations | with glue, truncated where that does not fit (RFC 9471) |
+| negative answers | RFC 2308 |
+| EDNS | version 0, answers up to 1,232 bytes over UDP (RFC 6891, RFC 9715) |
+| TCP | pipelined, answers as they are ready (RFC 7766) |
+| QTYPE ANY | one record set (RFC 8482) |
+| unknown types | RFC 3597 |
+
+**Zones** are records in the topology file, or zone files (RFC 1035, section 5) below its directory,
+which may `$INCLUDE` others there. `validate` reads them, and says in which line of which file
+something is wrong. A zone of records gets a SOA and an NS record if it has none: its server is
+`ns.ZONE`, at the function's own addresses.
+
+**The directory** is a zone that the topology itself fills: `NAME.ZONE` for every host, for every
+router (all its addresses; `INTERFACE.NAME.ZONE` for one of them) and for every name server, and the
+reverse zones of their subnets. A zone of the same name in `zones` takes the place of a reverse one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated
+
+import dns.name
+import dns.rdatatype
+from dns.name import Name as DomainName
+from pydantic import Field, PlainValidator
+
+from nfv.chain.addressing import check_addresses, check_gateways
+from nfv.chain.fields import (
+    Address,
+    InterfaceAddress,
+    Mac,
+    Many,
+    Model,
+    OneOrMore,
+    refusal,
+    text_of,
+    text_schema,
+)
+from nfv.chain.report import Report
+from nfv.functions.base import Function, FunctionConfig
+from nfv.services.dns.zone import Zone
+from nfv.services.dns.zonecheck import Finding, check_zone
+from nfv.services.dns.zonefile import (
+    Place,
+    Record,
+    ZoneFileError,
+    parse_records,
+    read_records,
+)
+
+MAX_ADDRESSES = 4
+"""Of each of IPv4 and IPv6."""
+
+Ttl = Annotated[int, Field(strict=True, ge=0, le=0x7FFFFFFF, description="seconds")]
+
+
+def _parse_domain(value: object) -> str:
+    text = text_of(value, "a domain name")
+    try:
+        name = dns.name.from_text(text)
+    except (dns.exception.DNSException, UnicodeError) as error:
+        raise refusal(f"'{text}' is not a domain name: {error}") from None
+    if name == dns.name.root or name.is_wild():
+        raise refusal(f"'{text}' cannot be the name of a zone")
+    return name.canonicalize().to_text(omit_final_dot=True)
+
+
+def _parse_type(value: object) -> str:
+    text = text_of(value, "a record type").upper()
+    try:
+        dns.rdatatype.from_text(text)
+    except (dns.exception.DNSException, ValueError):
+        hint = "write MX, TXT, or TYPE65400 for one without a name"
+        raise refusal(f"'{text}' is not a record type", hint) from None
+    return text
+
+
+def _parse_line(value: object) -> str:
+    text = text_of(value, "text")
+    if "\n" in text or "\r" in text:
+        raise refusal("must be one line")
+    return text
+
+
+Domain = Annotated[
+    str,
+    PlainValidator(_parse_domain),
+    text_schema("a domain name", "lab.example", pattern=r"^[^.*\s]+(\.[^.\s]+)*\.?$"),
+]
+RecordType = Annotated[
+    str, PlainValidator(_parse_type), text_schema("type of the record", "A", "MX", "TXT")
+]
+Line = Annotated[str, PlainValidator(_parse_line), text_schema("one line")]
+
+
+class RecordConfig(Model):
+    """Resource records of one name and type, written as in a zone file."""
+
+    name: Line = Field("@", description="owner, relative to the zone; `@` is the zone itself")
+    type: RecordType
+    ttl: Ttl | None = Field(None, description="seconds; by default that of the zone")
+    data: OneOrMore[Line] = Field(
+        description="data of each record; names are relative to the zone unless a dot ends them",
+        examples=["192.0.2.1", ["10 mail", "20 mail.example.net."]],
+    )
+
+
+class ZoneConfig(Model):
+    """A zone: its records, or the file that has them."""
+
+    file: Line | None = Field(
+        None, description="zone file, relative to the topology file", examples=["example.org.zone"]
+    )
+    records: Many[RecordConfig] = Field((), description="the records")
+    ttl: Ttl = Field(3600, description="seconds, for records without a TTL")
+
+    def check(self, report: Report) -> None:
+        if self.file is not None and self.records:
+            report.error(("records",), "a zone has a file or records, not both", key=True)
+        elif self.file is None and not self.records:
+            report.error((), "the zone is empty", "add records, or a file")
+
+
+class DnsConfig(FunctionConfig):
+    """A name server: its addresses, and what it knows."""
+
+    ip: OneOrMore[InterfaceAddress] = Field(description="addresses that it answers at")
+    gateway: OneOrMore[Address] = Field((), description="default gateway, one for each family")
+    mac: Mac | None = Field(None, description="MAC address; by default derived from the names")
+    zone: Domain = Field("lab.example", description="the directory's zone")
+    zones: dict[Domain, ZoneConfig] = Field({}, description="zones by name")
+
+    def check(self, report: Report) -> None:
+        check_addresses(self.ip, report)
+        check_gateways(self.gateway, self.ip, report)
+        for version in (4, 6):
+            if sum(address.version == version for address in self.ip) > MAX_ADDRESSES:
+                report.error(("ip",), f"more than {MAX_ADDRESSES} IPv{version} addresses")
+        if self.zone in self.zones:
+            message = f"{self.zone} is the directory's zone"
+            report.error(("zones", self.zone), message, "give `zone:` another name", key=True)
+
+
+class Dns(Function[DnsConfig]):
+    """Answers questions about names."""
+
+    Config = DnsConfig
+    cacheable = True
+    counts = False
+    service = "nfv.services.dns.service"
+
+    @property
+    def addresses(self) -> tuple[InterfaceAddress, ...]:
+        return self.config.ip
+
+    def map_sizes(self) -> Mapping[str, int]:
+        return {"own": 1, "server": 1}
+
+    @cached_property
+    def zones(self) -> Mapping[DomainName, Zone]:
+        """The zones that were declared; only of a configuration with which nothing is wrong."""
+        found = {}
+        for name, zone in self.config.zones.items():
+            origin = dns.name.from_text(name)
+            records = _read(origin, zone, self)
+            found[origin] = Zone(origin, ((one.name, one.ttl, one.rdata) for one in records))
+        return found
+
+    def check(self, report: Report) -> None:
+        for name, zone in self.config.zones.items():
+            origin, at = dns.name.from_text(name), report.at("zones", name)
+            try:
+                records = _read(origin, zone, self)
+            except ZoneFileError as error:
+                self._report(Finding(error.place, error.message), zone, at)
+            except ValueError as error:
+                at.error(("file",), str(error))
+            else:
+                for finding in check_zone(origin, records):
+                    self._report(finding, zone, at)
+
+    def _report(self, finding: Finding, zone: ZoneConfig, report: Report) -> None:
+        """Say where something is wrong: in a zone file, or in the topology file."""
+        place = finding.place
+        if place is None:
+            report.error((), finding.message, finding.hint, key=True)
+        elif zone.file is not None:
+            lines = self.files.read(place.file).splitlines()
+            text = lines[place.line - 1] if place.line <= len(lines) else ""
+            report.elsewhere(place.file, place.line, finding.message, finding.hint, text)
+        else:
+            report.error(_path(place), finding.message, finding.hint)
+
+
+def _read(origin: DomainName, zone: ZoneConfig, function: Dns) -> list[Record]:
+    """The records of a zone. Raises `ZoneFileError`, and `ValueError` for its file itself."""
+    if zone.file is not None:
+        return read_records(zone.file, origin, function.files.read, zone.ttl)
+    found: list[Record] = []
+    for index, record in enumerate(zone.records):
+        ttl = zone.ttl if record.ttl is None else record.ttl
+        for number, data in enumerate(record.data):
+            text = f"{record.name} {ttl} IN {record.type} {data}\n"
+            found += parse_records(text, origin, f"{index}.{number}")
+    return [*_made(origin, found, zone.ttl, function), *found]
+
+
+def _path(place: Place) -> tuple[str | int, ...]:
+    """Where a record of the topology file stands in its zone."""
+    index, _, number = place.file.partition(".")
+    return ("records", int(index), "data", int(number))
+
+
+def _made(origin: DomainName, records: list[Record], ttl: int, function: Dns) -> list[Record]:
+    """The SOA and NS records that a zone of records lacks, with the address of the server."""
+    there = {record.rdata.rdtype for record in records if record.name == origin}
+    lines = []
+    if dns.rdatatype.SOA not in there:
+        lines.append(f"@ {ttl} IN SOA ns hostmaster 1 7200 3600 1209600 {min(ttl, 3600)}")
+    if dns.rdatatype.NS not in there:
+        lines.append(f"@ {ttl} IN NS ns")
+        for address in function.config.ip:
+            lines.append(f"ns {ttl} IN {'A' if address.version == 4 else 'AAAA'} {address.ip}")
+    return parse_records("\n".join(lines) + "\n", origin, "0.0")

@@ -1,0 +1,179 @@
+"""Queries from their bytes, and answers to theirs; whatever is malformed is refused or ignored.
+
+RFC 1035 section 4, EDNS (RFC 6891), one question a query (RFC 9619), sizes of RFC 9715.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import dns.edns
+import dns.exception
+import dns.flags
+import dns.message
+import dns.rdatatype
+import dns.renderer
+import dns.rrset
+from dns.flags import Flag
+from dns.name import Name
+from dns.rcode import Rcode
+from dns.rdataclass import RdataClass
+from dns.rdataset import Rdataset
+from dns.rdatatype import RdataType
+from dns.rdtypes.ANY.OPT import OPT
+
+MAX_UDP = 1232
+"""Bytes of an answer over UDP, and what we say that we take: no fragments (RFC 9715)."""
+
+_PLAIN_UDP = 512  # without EDNS
+_MAX_TCP = 65535
+_OPT_BYTES = 11  # without options
+_HEADER = struct.Struct("!HHHHHH")
+_OPCODE_MASK = 0x7800
+_COPIED = Flag.RD | Flag.CD  # of a query's flags, into the answer's
+
+_NO_QUESTION = frozenset({RdataType.OPT, RdataType.TSIG, RdataType.TKEY, RdataType(0)})
+_OBSOLETE = frozenset({RdataType.MAILA, RdataType.MAILB})
+
+Records = tuple[Name, Rdataset]
+"""A record set with its owner."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question that can be answered."""
+
+    id: int
+    flags: int
+    name: Name
+    type: RdataType
+    rdclass: RdataClass
+    limit: int  # bytes of the answer
+    has_edns: bool = False
+    wants_dnssec: bool = False  # the DO bit (RFC 3225)
+    is_stream: bool = False
+
+    @property
+    def wants_recursion(self) -> bool:
+        return bool(self.flags & Flag.RD)
+
+
+@dataclass
+class Reply:
+    """What to answer; `glue` must be there or the answer is truncated (RFC 9471)."""
+
+    rcode: Rcode = Rcode.NOERROR
+    flags: int = 0
+    answer: list[Records] = field(default_factory=list)
+    authority: list[Records] = field(default_factory=list)
+    glue: list[Records] = field(default_factory=list)
+    additional: list[Records] = field(default_factory=list)  # as far as there is room
+
+
+def read(wire: bytes, *, is_stream: bool = False) -> Query | bytes | None:
+    """The query in a message; or the answer to one that is wrong; or None: no answer."""
+    if len(wire) < _HEADER.size:
+        return None
+    ident, flags, *counts = _HEADER.unpack_from(wire)
+    if flags & Flag.QR:
+        return None
+    if flags & _OPCODE_MASK:
+        return _refuse(ident, flags, Rcode.NOTIMP)
+    if counts[0] != 1:
+        return _refuse(ident, flags, Rcode.FORMERR)
+    try:
+        message = dns.message.from_wire(wire, keyring=False)
+        question = message.question[0]
+        opt = message.opt
+    except Exception:  # the library raises all kinds for what is malformed
+        return _refuse(ident, flags, Rcode.FORMERR)
+    query = Query(
+        ident,
+        flags,
+        question.name,
+        question.rdtype,
+        question.rdclass,
+        _limit(message, is_stream),
+        opt is not None,
+        bool(message.ednsflags & dns.flags.DO),
+        is_stream,
+    )
+    rcode = _problem(query, message)
+    return query if rcode is None else render(query, Reply(rcode))
+
+
+def _limit(message: dns.message.Message, is_stream: bool) -> int:
+    if is_stream:
+        return _MAX_TCP
+    return min(max(_PLAIN_UDP, message.payload), MAX_UDP)
+
+
+def _problem(query: Query, message: dns.message.Message) -> Rcode | None:
+    """Why a query that could be read is not answered."""
+    if message.edns > 0:
+        return Rcode.BADVERS
+    if message.answer or (message.authority and query.type != RdataType.IXFR):
+        return Rcode.FORMERR
+    if query.type in _NO_QUESTION:
+        return Rcode.FORMERR
+    if query.type in _OBSOLETE:
+        return Rcode.NOTIMP
+    if query.rdclass != RdataClass.IN:
+        return Rcode.REFUSED
+    return None
+
+
+def _refuse(ident: int, flags: int, rcode: Rcode) -> bytes:
+    """An answer without a question, to what has none that could be read."""
+    kept = flags & (_OPCODE_MASK | Flag.RD)
+    return _HEADER.pack(ident, Flag.QR | kept | rcode, 0, 0, 0, 0)
+
+
+def render(query: Query, reply: Reply) -> bytes:
+    """The bytes of an answer, truncated where it is too long (RFC 2181, section 9)."""
+    flags = Flag.QR | reply.flags | (query.flags & _COPIED) | (reply.rcode & 0xF)
+    try:
+        renderer = _begin(query, flags)
+        _write(renderer, dns.renderer.ANSWER, reply.answer)
+        _write(renderer, dns.renderer.AUTHORITY, reply.authority)
+        _write(renderer, dns.renderer.ADDITIONAL, reply.glue)
+        _write_fitting(renderer, reply.additional)
+    except dns.exception.TooBig:
+        renderer = _begin(query, flags | Flag.TC)
+    if query.has_edns:
+        renderer.release_reserved()
+        renderer.add_opt(_opt(query, reply.rcode))
+    renderer.write_header()
+    return bytes(renderer.get_wire())
+
+
+def _begin(query: Query, flags: int) -> dns.renderer.Renderer:
+    renderer = dns.renderer.Renderer(query.id, flags, query.limit)
+    if query.has_edns:
+        renderer.reserve(_OPT_BYTES)
+    renderer.add_question(query.name, query.type, query.rdclass)
+    return renderer
+
+
+def _write(renderer: dns.renderer.Renderer, section: int, sets: Sequence[Records]) -> None:
+    for name, found in sets:
+        renderer.add_rdataset(section, name, found, want_shuffle=False)
+
+
+def _write_fitting(renderer: dns.renderer.Renderer, sets: Sequence[Records]) -> None:
+    """What may be left out (RFC 2181, section 9)."""
+    for found in sets:
+        try:
+            _write(renderer, dns.renderer.ADDITIONAL, [found])
+        except dns.exception.TooBig:
+            return
+
+
+def _opt(query: Query, rcode: Rcode) -> dns.rrset.RRset:
+    """Our EDNS record: version 0, the high bits of the code, DO as it came (RFC 3225)."""
+    flags = (rcode >> 4) << 24 | (dns.flags.DO if query.wants_dnssec else 0)
+    found = dns.rrset.RRset(dns.name.root, RdataClass(MAX_UDP), RdataType.OPT)
+    found.add(OPT(MAX_UDP, RdataType.OPT, ()), flags)
+    return found

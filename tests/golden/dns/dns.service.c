@@ -1,0 +1,65 @@
+/* NF_LINK(0): program dns:service */
+/* NF_LINK(1): interface gw:lan */
+/* NF_LINK(2): port gw:lan */
+/* NF_LINK(3): port lan */
+/* NF_LINK(4): port dns:service */
+/* f0: gw */
+#line 1 "entry.h"
+#line 1 "nf.h"
+#line 1 "hook.h"
+#line 1 "tc.h"
+#line 30 "hook.h"
+#line 1 "xdp.h"
+#line 32 "hook.h"
+#line 7 "nf.h"
+#line 7 "entry.h"
+#line 1 "parse.h"
+#line 7 "parse.h"
+#line 1 "service.h"
+#line 10 "service.h"
+#line 1 "report.h"
+#line 4 "report.h"
+#line 1 "functions/router.c"
+#line 1 "checksum.h"
+#line 7 "checksum.h"
+#line 1 "lpm.h"
+#line 7 "lpm.h"
+#line 12 "functions/router.c"
+#line 1 "chain"
+int nfv_entry(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	hook_open(ctx);
+	index = service_pull(ctx, pkt);
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	switch (index) {
+	case 0:
+		verdict = f0_process(ctx, pkt, NF_LINK(1));
+		f0_report(pkt);
+		if (verdict != NF_FORWARD) {
+			pkt->egress = NF_LINK(2);
+			goto out;
+		}
+		if (pkt->tx & ENTRY_JUMP)
+			return entry_jump(ctx, pkt);
+		pkt->egress = pkt->tx;
+		goto out;
+	case 1:
+		pkt->egress = NF_LINK(3);
+		pkt->reason = NF_REASON_FORWARDED;
+		goto out;
+	}
+	verdict = nf_drop(pkt, NF_REASON_NO_CHAIN);
+	goto out;
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+

@@ -1,0 +1,33 @@
+/* NF_LINK(0): program gw:wan */
+/* NF_LINK(1): port wan */
+/* NF_LINK(2): port gw:wan */
+#line 1 "entry.h"
+#line 1 "nf.h"
+#line 1 "hook.h"
+#line 1 "tc.h"
+#line 30 "hook.h"
+#line 1 "xdp.h"
+#line 32 "hook.h"
+#line 7 "nf.h"
+#line 7 "entry.h"
+#line 1 "parse.h"
+#line 7 "parse.h"
+#line 1 "chain"
+int nfv_entry(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	hook_open(ctx);
+	parse_begin(ctx, pkt);
+	pkt->egress = NF_LINK(1);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+

@@ -1,0 +1,186 @@
+"""The name server in a chain, asked by real clients."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.rcode
+import pytest
+from dns.rdatatype import RdataType
+
+from nfv.dataplane import netns, servicectl
+from tests.integration.helpers import traffic
+from tests.integration.helpers.lab import Lab, applied, example, kill, lab, nfvctl
+
+pytestmark = pytest.mark.root
+
+SERVERS = ["10.0.1.53", "2001:db8:1::53"]
+
+FILE_ZONE = """
+      file.example: {file: file.zone}
+"""
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Lab]:
+    with applied(example("dns"), "dns") as made:
+        yield made
+
+
+def _dig(net: Lab, node: str, question: str) -> list[str]:
+    """The data of an answer's records, in order."""
+    return sorted(net.run(node, f"dig +time=3 +tries=1 +short {question}").stdout.split())
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("node", ["lan", "wan"])
+@pytest.mark.parametrize("way", ["+notcp", "+tcp", "+noedns", "+nocookie"])
+def test_dig_on_either_side(net: Lab, node: str, server: str, way: str) -> None:
+    assert _dig(net, node, f"{way} @{server} web.example.org A") == ["192.0.2.80", "192.0.2.81"]
+
+
+def test_kdig_and_host(net: Lab) -> None:
+    answer = net.run("lan", "kdig @10.0.1.53 www.example.org A +retry=0").stdout
+    assert "status: NOERROR" in answer
+    assert "CNAME" in answer
+    assert answer.count("192.0.2.8") == 2
+    assert "192.0.2.25" in net.run("lan", "host mail.example.org 10.0.1.53").stdout
+
+
+def test_the_directory_knows_hosts_and_routers(net: Lab) -> None:
+    assert _dig(net, "lan", "@10.0.1.53 wan.lab.example AAAA") == ["2001:db8:2::10"]
+    assert _dig(net, "lan", "@10.0.1.53 gw.lab.example") == ["10.0.1.1", "192.0.2.1"]
+    assert _dig(net, "lan", "@10.0.1.53 wan.gw.lab.example") == ["192.0.2.1"]
+    assert _dig(net, "lan", "@10.0.1.53 dns.lab.example") == ["10.0.1.53"]
+    assert _dig(net, "wan", "@10.0.1.53 -x 10.0.1.10") == ["lan.lab.example."]
+    assert _dig(net, "wan", "@10.0.1.53 -x 2001:db8:2::10") == ["wan.lab.example."]
+
+
+def test_programs_resolve_names(net: Lab) -> None:
+    """By the C library, with the resolver's configuration of the namespace (`ip netns exec`)."""
+    there = Path("/etc/netns") / net.netns("lan")
+    there.mkdir(parents=True)
+    try:
+        (there / "resolv.conf").write_text("nameserver 10.0.1.53\nsearch lab.example\n")
+        command = ["ip", "netns", "exec", net.netns("lan"), "getent", "ahosts", "wan"]
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    finally:
+        (there / "resolv.conf").unlink()
+        there.rmdir()
+    assert {line.split()[0] for line in found.splitlines()} == {"192.0.2.10", "2001:db8:2::10"}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_it_is_a_host(net: Lab, server: str) -> None:
+    net.run("lan", f"ping -c1 -W3 {server}")
+    net.run("wan", f"ping -c1 -W3 -s 4000 {server}")
+    assert traffic.outcome(net.netns("lan"), server, 53) == "accepted"
+    assert traffic.outcome(net.netns("lan"), server, 54) == "refused"
+
+
+def test_everything_else_passes(net: Lab) -> None:
+    net.run("lan", "ping -c1 -W3 192.0.2.10")
+    data = os.urandom(1 << 20)
+    near, far = traffic.transfer(net.netns("lan"), net.netns("wan"), "192.0.2.10", 5353, data)
+    near.close()
+    far.close()
+
+
+def _kill_service(net: Lab) -> None:
+    """End the service's process, and return when there is another."""
+    process = servicectl.ask(net.name, "dns", "status")["pid"]
+    assert isinstance(process, int)
+    kill(process)
+    assert servicectl.ask(net.name, "dns", "status")["pid"] != process
+
+
+def _ask(place: str, server: str, wire: bytes) -> bytes:
+    with netns.entered(place):
+        asked = socket.socket(traffic.family(server), socket.SOCK_DGRAM)
+    with asked:
+        asked.settimeout(traffic.PATIENCE)
+        asked.connect((server, 53))
+        asked.send(wire)
+        return asked.recv(65535)
+
+
+def test_queries_are_pipelined(net: Lab) -> None:
+    """RFC 7766: several queries at once on one connection, the second one in pieces."""
+    names = ["web.example.org", "mail.example.org", "nobody.example.org", "big.users.example.org"]
+    queries = [dns.message.make_query(name, RdataType.A) for name in names]
+    wire = b"".join(struct.pack("!H", len(one.to_wire())) + one.to_wire() for one in queries)
+    connection = traffic.connect(net.netns("lan"), "10.0.1.53", 53)
+    with connection, connection.makefile("rb") as stream:
+        connection.sendall(wire[:50])
+        connection.sendall(wire[50:])
+        answers = {}
+        for _ in queries:
+            (length,) = struct.unpack("!H", stream.read(2))
+            answer = dns.message.from_wire(stream.read(length))
+            answers[answer.id] = answer
+    for query in queries:
+        assert query.is_response(answers[query.id])
+
+
+def test_what_is_malformed_harms_nobody(net: Lab) -> None:
+    place = net.netns("lan")
+    before = servicectl.ask(net.name, "dns", "status")
+    with netns.entered(place):
+        flood = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with flood:
+        for size in range(400):
+            flood.sendto(os.urandom(size), ("10.0.1.53", 53))
+            flood.sendto(
+                struct.pack("!6H", 1, 0, 1, 0, 0, 0) + b"\xc0\x0c" * size, ("10.0.1.53", 53)
+            )
+    connection = traffic.connect(place, "10.0.1.53", 53)
+    connection.sendall(b"\0\1\0")
+    connection.close()
+    answer = dns.message.from_wire(_ask(place, "10.0.1.53", struct.pack("!6H", 7, 0, 1, 0, 0, 0)))
+    assert (answer.id, answer.rcode()) == (7, dns.rcode.FORMERR)
+    assert _dig(net, "lan", "@10.0.1.53 mail.example.org") == ["192.0.2.25"]
+    assert servicectl.ask(net.name, "dns", "status")["pid"] == before["pid"]
+
+
+def test_a_killed_service_comes_back(net: Lab) -> None:
+    _kill_service(net)
+    assert _dig(net, "lan", "@10.0.1.53 mail.example.org") == ["192.0.2.25"]
+
+
+def test_zones_change_while_clients_ask() -> None:
+    """No query is lost, and each sees the zone as it was before or as it is."""
+    with lab(example("dns"), "dns") as made:
+        made.apply()
+        place = made.netns("lan")
+        query = dns.message.make_query("mail.example.org", RdataType.A).to_wire()
+        for number in range(26, 29):
+            made.edit(f"data: 192.0.2.{number - 1}}}", f"data: 192.0.2.{number}}}")
+            made.apply()
+            answer = dns.message.from_wire(_ask(place, "10.0.1.53", query))
+            assert answer.answer[0][0].to_text() == f"192.0.2.{number}"
+        assert made.lines() == []
+
+
+def test_a_zone_file_that_changes_is_read_again(tmp_path: Path) -> None:
+    text = example("dns").replace("zones:\n", "zones:" + FILE_ZONE, 1)
+    with lab(text, "dns") as made:
+        file, zone = tmp_path / "lab.yaml", tmp_path / "file.zone"
+        file.write_text(made.text)
+        zone.write_text("@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n$INCLUDE hosts\n")
+        (tmp_path / "hosts").write_text("www A 192.0.2.7\n")
+        assert nfvctl("apply", str(file)).returncode == 0
+        assert _dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.7"]
+        assert "No changes" in nfvctl("apply", str(file)).stdout
+        (tmp_path / "hosts").write_text("www A 192.0.2.8\n")
+        assert nfvctl("apply", str(file)).returncode == 0
+        assert _dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.8"]
+        (tmp_path / "hosts").unlink()  # what was applied is what counts
+        _kill_service(made)
+        assert _dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.8"]
