@@ -1,18 +1,21 @@
-"""First match among ordered patterns: bit vectors over equivalence classes, aggregated.
+"""First match among ordered patterns: bit vectors over equivalence classes, in groups.
 
 Every pattern is a bit. Each field of a packet leads to a row, the set of patterns that its value
 can match; the patterns that match the packet are the AND of the rows (Lakshman and Stiliadis,
-SIGCOMM 1998). Values that the same patterns match share a row. In front of a row of several words
-stands its aggregate, with a bit for each word that is not zero, so that only words are looked at
-which all fields have (Baboescu and Varghese, SIGCOMM 2001).
+SIGCOMM 1998). Values that the same patterns match share a row. So new fields are new rows, and what
+a lookup does depends on the number of patterns alone, by its size class:
 
-That these are few depends on which pattern is which bit: patterns with the same or neighbouring
-source prefixes stand together, and among these those with neighbouring destinations. So the order of
-bits is not that of the list: `places` says for each bit its place in the list. The lowest bit of a
-word stands for the first of its patterns, and the first of all words' is the match.
+- Up to 1,024 patterns a row is 1, 4 or 16 words, in the order of the list. The first word that the
+  AND leaves a bit in has the match.
+- Up to 10,240 a row says first which groups of 4 words are not zero (aggregated bit vectors;
+  Baboescu and Varghese, SIGCOMM 2001), and the others are not looked at. That few are left depends
+  on which pattern is which bit: those with the same or neighbouring source prefixes stand together,
+  and among these those with neighbouring destinations. So the order of the list holds in a group
+  only, and the least of all groups' first is the match. Equal chunks of rows are stored once.
 
-The result is an image that matcher.h reads in place: a head, tables of rows by protocol and by TCP
-flags, the places of bits, rows, and the nodes of tries (nfv.ebpf.prefixes). Rows are nodes as well.
+The result is an image that matcher.h reads in place: a head, the place in the list of each bit,
+rows, and tries (nfv.ebpf.tries) and tables that lead to them. It grows with the number of different
+conditions, times the number of patterns at worst, never with their combinations.
 """
 
 from __future__ import annotations
@@ -27,23 +30,21 @@ from numpy.typing import NDArray
 
 from nfv.chain.pattern import Pattern
 from nfv.ebpf import vectors
-from nfv.ebpf.tries import Image, ipv4_trie, ipv6_trie, port_trie
+from nfv.ebpf.tries import LINE, Image, ipv4_trie, ipv6_trie, port_trie
 from nfv.ebpf.vectors import WORD, Rows
 
-HEAD = struct.Struct("=9I28x")  # struct match_head
-LINE = 64  # bytes of a cache line
+HEAD = struct.Struct("=9I28x")  # struct match_head, and the rest of its cache line
 NO_PLACE = 0xFFFFFFFF
-_PLAIN = 16
 GROUP = 4  # words that a bit of an aggregate stands for
 CHUNK = 16  # words that stand together
 
+_PLAIN = 16
 _DE_BRUIJN = 0x03F79D71B4CB0A89
-_ENDS = ("src", "dst")
 
 
 @dataclass(frozen=True)
 class SizeClass:
-    """The form of rows: a word, or aggregates and the places of chunks of words."""
+    """How many words a row has, and so its form."""
 
     words: int
 
@@ -80,19 +81,19 @@ def build(patterns: Sequence[Pattern], base: int = 0) -> bytes:
     image = Image(base + HEAD.size)
     places = image.append(_places(order), LINE)
     rows = _RowWriter(image, size_class(len(order)))
-    numbers, kinds = vectors.kind_rows(ordered)
-    tables = image.append(rows.write(kinds)[numbers].tobytes())
     roots = []
     for version, trie in ((4, ipv4_trie), (6, ipv6_trie)):
-        for end in _ENDS:
-            prefixes, sets = vectors.address_rows([getattr(p, end) for p in ordered], version)
-            results = dict(zip(prefixes, rows.write(sets).tolist(), strict=True))
-            roots.append(trie(image, results))
-    for end in ("sports", "dports"):
-        starts, sets = vectors.port_rows([getattr(p, end) for p in ordered])
+        for conditions in ([p.src for p in ordered], [p.dst for p in ordered]):
+            numbers, sets = vectors.address_rows(conditions, version)
+            results = rows.write(sets).tolist()
+            roots.append(trie(image, {prefix: results[i] for prefix, i in numbers.items()}))
+    for ranges in ([p.sports for p in ordered], [p.dports for p in ordered]):
+        starts, sets = vectors.port_rows(ranges)
         roots.append(port_trie(image, starts, rows.write(sets).tolist()))
+    slots, sets = vectors.kind_rows(ordered)
+    kinds = image.append(rows.write(sets)[slots].tobytes())
     beside = image.append(b"", LINE)
-    return HEAD.pack(*roots, tables, places, beside) + bytes(image)
+    return HEAD.pack(*roots, kinds, places, beside) + bytes(image)
 
 
 def _order(patterns: Sequence[Pattern]) -> list[int]:
@@ -100,7 +101,8 @@ def _order(patterns: Sequence[Pattern]) -> list[int]:
     if size_class(len(patterns)).plain:
         return list(range(len(patterns)))
     order = sorted(range(len(patterns)), key=lambda i: _cluster(patterns[i]))
-    return [i for at in range(0, len(order), GROUP * WORD) for i in sorted(order[at : at + GROUP * WORD])]
+    size = GROUP * WORD
+    return [i for at in range(0, len(order), size) for i in sorted(order[at : at + size])]
 
 
 def _cluster(pattern: Pattern) -> tuple[object, ...]:
@@ -119,23 +121,23 @@ def _prefix(network: IPv4Network | IPv6Network) -> tuple[int, int, int]:
     return network.version, int(network.network_address), network.prefixlen
 
 
-def _bit_at() -> NDArray[np.intp]:
-    """The number of the bit whose entry stands at each place of 64; see self_entry."""
+def _bits_by_entry() -> NDArray[np.intp]:
+    """The number of the bit whose entry stands at each place of 64; see self_entry in matcher.h."""
     found = np.zeros(WORD, np.intp)
     for bit in range(WORD):
         found[((_DE_BRUIJN << bit) & (1 << 64) - 1) >> 58] = bit
     return found
 
 
-_BIT_AT = _bit_at()
-_ENTRY_OF = np.argsort(_BIT_AT)
+_BIT_OF = _bits_by_entry()
+_ENTRY_OF = np.argsort(_BIT_OF)
 
 
 def _places(order: Sequence[int]) -> bytes:
     """The place in the list of each bit, words of 64 in the order of entries."""
     places = np.full(vectors.words(len(order)) * WORD, NO_PLACE, np.uint32)
     places[: len(order)] = order
-    return places.reshape(-1, WORD)[:, _BIT_AT].tobytes()
+    return places.reshape(-1, WORD)[:, _BIT_OF].tobytes()
 
 
 class _RowWriter:
@@ -149,24 +151,29 @@ class _RowWriter:
 
     def write(self, rows: Rows) -> NDArray[np.uint32]:
         """Places of rows."""
-        return np.array([self._row(row) for row in rows], np.uint32)
+        whole = np.zeros((len(rows), self._size.words), np.uint64)
+        whole[:, : rows.shape[1]] = rows
+        keys = [row.tobytes() for row in whole]
+        fresh = {key: i for i, key in enumerate(keys) if key not in self._rows}
+        forms = list(fresh) if self._size.plain else self._packed(whole[list(fresh.values())])
+        for key, form in zip(fresh, forms, strict=True):
+            self._rows[key] = self._image.append(form, 8)
+        return np.array([self._rows[key] for key in keys], np.uint32)
 
-    def _row(self, row: NDArray[np.uint64]) -> int:
-        key = row.tobytes()
-        if key not in self._rows:
-            data = key.ljust(8 * self._size.words, b"\0") if self._size.plain else self._packed(row)
-            self._rows[key] = self._image.append(data, 8)
-        return self._rows[key]
-
-    def _packed(self, row: NDArray[np.uint64]) -> bytes:
-        """Aggregates, and the places of chunks."""
-        words = np.zeros(self._size.words, np.uint64)
-        words[: len(row)] = row
-        groups = np.zeros(WORD, bool)
-        groups[: self._size.words // GROUP] = words.reshape(-1, GROUP).any(axis=1)
-        aggregate = np.packbits(groups[_ENTRY_OF], bitorder="little")
-        places = [self._chunk(chunk.tobytes()) for chunk in words.reshape(-1, CHUNK)]
-        return aggregate.tobytes() + struct.pack(f"={len(places)}I", *places)
+    def _packed(self, rows: Rows) -> list[bytes]:
+        """Of each row which groups are not zero, and the places of chunks: struct self_row."""
+        words = self._size.words
+        groups = np.zeros((len(rows), WORD), bool)
+        groups[:, : words // GROUP] = rows.reshape(len(rows), words // GROUP, GROUP).any(axis=2)
+        bits = np.packbits(groups[:, _ENTRY_OF], axis=1, bitorder="little")
+        used = rows.reshape(len(rows), words // CHUNK, CHUNK)
+        zero = self._chunk(bytes(8 * CHUNK))
+        chunks = np.full(used.shape[:2], zero, np.uint32)
+        for row, chunk in np.argwhere(used.any(axis=2)).tolist():
+            chunks[row, chunk] = self._chunk(used[row, chunk].tobytes())
+        return [
+            group.tobytes() + places.tobytes() for group, places in zip(bits, chunks, strict=True)
+        ]
 
     def _chunk(self, chunk: bytes) -> int:
         if chunk not in self._chunks:

@@ -9,12 +9,10 @@ from typing import Protocol
 
 from nfv.chain.pattern import Pattern
 from nfv.ebpf import matcher
-from nfv.ebpf.matcher import LINE, MAX_PATTERNS
 from nfv.ebpf.object import Layout
 from nfv.ebpf.sources import constant
+from nfv.ebpf.tries import LINE
 from nfv.errors import InputError
-
-__all__ = ["DATAGRAMS", "MAX_PATTERNS", "Maps", "matcher_defines", "matcher_sizes", "publish", "turned"]
 
 DATAGRAMS = 4096
 """Fragmented datagrams whose first fragment is remembered, of each function or classifier."""
@@ -41,7 +39,7 @@ class Maps(Protocol):
 
 
 def matcher_defines(patterns: Sequence[Pattern], beside: int = 0) -> Mapping[str, int]:
-    """The size classes of matcher.h that patterns need, with `beside` bytes each beside the matcher.
+    """The size classes of matcher.h that patterns need; `beside` are bytes for each of them.
 
     Raises InputError if there is none for so many.
     """
@@ -56,17 +54,16 @@ def matcher_sizes(patterns: Sequence[Pattern], beside: int = 0) -> Mapping[str, 
     return {"matcher": (_table(tuple(patterns), beside) + _ROOM) // _WORD}
 
 
-def publish(maps: Maps, patterns: Sequence[Pattern], beside: Sequence[bytes] = ()) -> None:
-    """Write an image into the half of the map that is not read; then name it, in one store.
+def publish(memory: memoryview, patterns: Sequence[Pattern], beside: Sequence[bytes] = ()) -> None:
+    """Write an image into the half of the matcher's map that is not read; then name it.
 
     `beside` has an element for what decides when no pattern matches, and one for each pattern.
     """
-    memory = maps.memory("matcher")
     first, second = _places(len(memory) - _ROOM)
     place = second if int.from_bytes(memory[:4], "little") == first else first
     image = _image(tuple(patterns), place) + b"".join(beside)
     memory[place : place + len(image)] = image
-    memory[:4] = place.to_bytes(4, "little")
+    memory[:4].cast("I")[0] = place
 
 
 def _places(table: int) -> tuple[int, int]:
@@ -76,6 +73,8 @@ def _places(table: int) -> tuple[int, int]:
 
 def _table(patterns: tuple[Pattern, ...], beside: int) -> int:
     """How many bytes of the map are read."""
+    if len(patterns) > matcher.MAX_PATTERNS:
+        raise InputError(f"{len(patterns)} classifiers, the most is {matcher.MAX_PATTERNS}")
     size = len(_image(patterns, LINE)) + beside * (len(patterns) + 1)
     for table in _TABLES:
         if size <= table // 2 - LINE:

@@ -6,11 +6,11 @@ A lookup follows *slots*: a slot is the place, in bytes, of what comes next. Wha
 - Of keys of 2 or 4 bytes, ports and IPv4 addresses, every lookup takes one step a byte, so that
   no branch depends on the key. A slot with SELECT leads to 256 slots, by the next byte; one without
   to a single slot, which stands for 256 equal ones.
-- IPv6 addresses would take too many. A slot with NODE leads to a struct match_node: a prefix that
-  stands for the whole chain down to where prefixes part, or to a lone prefix; where keys go that are
-  not in it; and 256 slots for the others, by the byte of the key that bits 1 to 4 of the slot name,
-  or one. So a lookup takes a few steps, and the image grows with the number of prefixes, not with
-  their length.
+- IPv6 addresses would take too many. A slot with NODE leads to a struct match_node, a multiple of 64
+  bytes: a prefix that stands for the whole chain down to where prefixes part, or to a lone prefix;
+  where keys go that are not in it; and for the others 256 slots, by the byte of the key that bits 1
+  to 4 of the slot name, or one. So a lookup takes a few steps, and the image grows with the number of
+  prefixes, not with their length.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 SLOTS = 256
 SELECT = 1
 NODE = 1 << 31
+LINE = 64  # bytes of a cache line
 
 _NODE = struct.Struct("=16s16sI")  # struct match_node before its slots: key, mask, other
-_LINE = 64  # bytes of a cache line; nodes begin at multiples of it
 _BYTE = 8
 
 Prefix = tuple[int, int]
@@ -140,7 +140,7 @@ def _node(image: Image, key: int, length: int, other: int, slots: Sequence[int])
     """A slot to a node for keys that begin with `length` bits of `key`."""
     mask = (1 << length) - 1 << (128 - length)
     header = _NODE.pack((key & mask).to_bytes(16, "big"), mask.to_bytes(16, "big"), other)
-    return image.append(header + struct.pack(f"={len(slots)}I", *slots), _LINE) | NODE
+    return image.append(header + struct.pack(f"={len(slots)}I", *slots), LINE) | NODE
 
 
 def _entered(

@@ -1,13 +1,13 @@
 """Sets of patterns as rows of bits, by the values of each field that packets and patterns have.
 
-A row is a vector of words of 64 bits; pattern i is bit i % 64 of word i // 64. Each function returns
-a matrix of rows, some of them equal, and what leads to them.
+A row is a vector of words of 64 bits; pattern i is bit i % 64 of word i // 64. Each function
+returns a matrix of rows, and what leads to them by their number.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import TypeAlias
 
@@ -27,7 +27,6 @@ PORTS = 1 << 16
 Rows: TypeAlias = "NDArray[np.uint64]"
 """Rows by words."""
 
-
 _HAS_PORTS = np.isin(np.arange(SLOTS), list(PORT_PROTOCOLS))
 
 KINDS = 12
@@ -42,40 +41,40 @@ def words(patterns: int) -> int:
 
 def address_rows(
     conditions: Sequence[Sequence[IPv4Network | IPv6Network]], version: int
-) -> tuple[list[Prefix], Rows]:
-    """Prefixes of one family in order, with a row each: its own and those of all around it.
+) -> tuple[dict[Prefix, int], Rows]:
+    """The number of the row of each prefix of one family: those of it and of all around it.
 
-    The first is the prefix of length 0. A pattern without condition is in all rows.
+    That of length 0 is always there. A pattern without condition is in all rows.
     """
-    numbers: defaultdict[Prefix, int] = defaultdict(lambda: len(numbers))
-    found = [numbers[0, 0]][:0]
-    members = []
+    own: defaultdict[Prefix, list[int]] = defaultdict(list)
+    own[0, 0] = [pattern for pattern, networks in enumerate(conditions) if not networks]
     for pattern, networks in enumerate(conditions):
-        if not networks:
-            found.append(0)
-            members.append(pattern)
         for network in networks:
             if network.version == version:
-                found.append(numbers[int(network.network_address), network.prefixlen])
-                members.append(pattern)
-    rows = np.zeros((len(numbers), words(len(conditions))), np.uint64)
-    _add(rows, found, members)
+                own[int(network.network_address), network.prefixlen].append(pattern)
     width = 32 if version == 4 else 128
-    order = sorted(numbers)
-    around: list[tuple[int, int]] = []  # last address and row of the prefixes that enclose this one
-    for prefix in order:
+    rows = [np.zeros(words(len(conditions)), np.uint64)]
+    numbers: dict[Prefix, int] = {}
+    known: dict[tuple[int, ...], int] = {}
+    around = [(1 << width, 0)]  # last address and row of the prefixes that enclose this one
+    for prefix in sorted(own):
         key, length = prefix
-        while around and around[-1][0] < key:
+        while around[-1][0] < key:
             around.pop()
-        number = numbers[prefix]
-        if around:
-            rows[number] |= rows[around[-1][1]]
+        outer, members = around[-1][1], own[prefix]
+        number = known.setdefault((outer, *members), len(rows))
+        if number == len(rows):
+            row = rows[outer].copy()
+            for pattern in members:
+                row[pattern // WORD] |= np.uint64(1 << pattern % WORD)
+            rows.append(row)
         around.append((key + (1 << (width - length)) - 1, number))
-    return order, rows[[numbers[prefix] for prefix in order]]
+        numbers[prefix] = number
+    return numbers, np.array(rows)
 
 
 def port_rows(conditions: Sequence[Sequence[Range]]) -> tuple[list[int], Rows]:
-    """Lowest ports of stretches that the same patterns match, in order, with a row each."""
+    """Lowest ports of stretches that the same patterns match, in order; rows are in theirs."""
     edges, members = [0], [-1]
     for pattern, ranges in enumerate(conditions):
         for low, high in _disjoint(ranges or [(0, PORTS - 1)]):
@@ -83,7 +82,8 @@ def port_rows(conditions: Sequence[Sequence[Range]]) -> tuple[list[int], Rows]:
             members += (pattern, pattern)
     starts, at = np.unique(np.array(edges), return_inverse=True)
     rows = np.zeros((len(starts), words(len(conditions))), np.uint64)
-    _toggle(rows, at[1:], members[1:])
+    word, bit = _bits(members[1:])
+    np.bitwise_xor.at(rows, (at[1:], word), bit)
     rows = np.bitwise_xor.accumulate(rows, axis=0)
     inside = int(np.searchsorted(starts, PORTS))
     return starts[:inside].tolist(), rows[:inside]
@@ -126,7 +126,9 @@ def _admitted(pattern: Pattern) -> NDArray[np.bool_]:
         for direction in Direction
         for family in (4, 6)
     ]
-    return (np.array(here, bool)[:, None, None] & np.stack((without, with_ports, flags))).ravel()
+    transports = np.stack((without, with_ports, flags))
+    admitted: NDArray[np.bool_] = np.array(here)[:, None, None] & transports
+    return admitted.ravel()
 
 
 def _disjoint(ranges: Sequence[Range]) -> Sequence[Range]:
@@ -142,17 +144,7 @@ def _disjoint(ranges: Sequence[Range]) -> Sequence[Range]:
     return merged
 
 
-def _bits(patterns: Iterable[int]) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+def _bits(patterns: Sequence[int]) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
     """Word and bit of each."""
-    numbers = np.fromiter(patterns, np.intp)
+    numbers = np.array(patterns, np.intp)
     return numbers // WORD, np.uint64(1) << (numbers % WORD).astype(np.uint64)
-
-
-def _add(rows: Rows, at: Sequence[int], patterns: Iterable[int]) -> None:
-    word, bit = _bits(patterns)
-    np.bitwise_or.at(rows, (np.array(at, np.intp), word), bit)
-
-
-def _toggle(rows: Rows, at: NDArray[np.intp], patterns: Iterable[int]) -> None:
-    word, bit = _bits(patterns)
-    np.bitwise_xor.at(rows, (at, word), bit)

@@ -140,7 +140,7 @@ class Firewall(Function[FirewallConfig]):
             _RULE.pack(_ACTIONS[actions[index + 1]], counters[name])
             for name, index in names.items()
         ]
-        tables.publish(maps, self.patterns, elements)
+        tables.publish(maps.memory("matcher"), self.patterns, elements)
 
     @cached_property
     def patterns(self) -> tuple[Pattern, ...]:

@@ -86,7 +86,7 @@ class Bench:
         for place, unit in path.units.items():
             if "c0" in unit.instances:
                 maps = self._maps_in(path.names.port(place))
-                tables.publish(maps, classifier_patterns(unit.walks))
+                tables.publish(maps.memory("matcher"), classifier_patterns(unit.walks))
         self.routers = {
             name: RouterTables(self.topology, self.wiring, name, self.function_maps(name))
             for name, function in self.topology.vnfs.items()

@@ -38,6 +38,28 @@ def first_match(patterns: Sequence[Pattern], packet: Packet) -> int | None:
     return next((i for i, pattern in enumerate(patterns) if _matches(pattern, packet)), None)
 
 
+class Linear:
+    """What `first_match` does, for many packets: of patterns with one value of each condition."""
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        self._patterns = patterns
+        self._dst = [_interval(pattern.dst) for pattern in patterns]
+
+    def first_match(self, packet: Packet) -> int | None:
+        """Return the index of the first pattern that the packet matches."""
+        for index, (low, high) in enumerate(self._dst):
+            if low <= packet.dst <= high and _matches(self._patterns[index], packet):
+                return index
+        return None
+
+
+def _interval(networks: Sequence[IPv4Network | IPv6Network]) -> tuple[int, int]:
+    if not networks:
+        return 0, (1 << 128) - 1
+    (network,) = networks
+    return int(network.network_address), int(network.broadcast_address)
+
+
 def lookup(image: bytes, patterns: int, packet: Packet, base: int = 0) -> int | None:
     """Return the index of the first pattern that the packet matches, read from the image alone.
 

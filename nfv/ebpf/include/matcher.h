@@ -177,17 +177,17 @@ static __always_inline u32 self_first(const struct match_head *head, struct nf_r
 {
 	u64 groups = self_groups(rows->src) & self_groups(rows->dst) & self_groups(rows->kind) &
 		     self_groups(rows->sport) & self_groups(rows->dport);
-	u32 first = MATCH_NONE;
 
+	rows->first = MATCH_NONE;
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < SELF_WORDS / MATCH_GROUP && groups; i++) {
 		u32 found = self_of_group(head, rows, self_entry(groups));
 
 		groups &= groups - 1;
-		if (found < first)
-			first = found;
+		if (found < rows->first)
+			rows->first = found;
 	}
-	return first;
+	return rows->first;
 }
 
 #endif

@@ -119,6 +119,7 @@ struct nf_rows {
 	u32 kind;
 	u32 sport;
 	u32 dport;
+	u32 first;
 };
 
 struct nf_packet {
