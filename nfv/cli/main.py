@@ -16,6 +16,7 @@ VERBS = {
     "Declare": ("validate", "render", "schema"),
     "Change": ("plan", "apply", "destroy"),
     "Observe": ("ls", "inspect", "stats", "exec"),
+    "Test bench": ("replay",),
     "This machine": ("doctor", "completion"),
 }
 """Verbs by the section of the help that lists them; each is imported when it is needed."""

@@ -50,6 +50,7 @@ from nfv.chain.fields import (
 )
 from nfv.chain.report import Report
 from nfv.functions.base import Function, FunctionConfig
+from nfv.services.dns import fastpath
 from nfv.services.dns.zone import Zone
 from nfv.services.dns.zonecheck import Finding, check_zone
 from nfv.services.dns.zonefile import (
@@ -157,6 +158,7 @@ class Dns(Function[DnsConfig]):
     """Answers questions about names."""
 
     Config = DnsConfig
+    answers = True
     cacheable = True
     counts = False
     service = "nfv.services.dns.service"
@@ -166,7 +168,8 @@ class Dns(Function[DnsConfig]):
         return self.config.ip
 
     def map_sizes(self) -> Mapping[str, int]:
-        return {"own": 1, "server": 1}
+        records = sum(len(zone.nodes) for zone in self.zones.values())
+        return {"own": 1, "server": 1, "answers": fastpath.capacity(4 * records), "queries": 1}
 
     @cached_property
     def zones(self) -> Mapping[DomainName, Zone]:

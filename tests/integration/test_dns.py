@@ -129,6 +129,20 @@ def test_queries_are_pipelined(net: Lab) -> None:
         assert query.is_response(answers[query.id])
 
 
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(
+    "question", ["web.example.org A", "mail.example.org AAAA", "u.example.org"]
+)
+def test_what_was_answered_is_answered_on_the_fast_path(
+    net: Lab, server: str, question: str
+) -> None:
+    first = _dig(net, "lan", f"@{server} {question}")
+    before = servicectl.ask(net.name, "dns", "status")["service"]
+    assert _dig(net, "lan", f"@{server} {question}") == first
+    after = servicectl.ask(net.name, "dns", "status")["service"]
+    assert before["queries"] == after["queries"]  # type: ignore[index]
+
+
 def test_what_is_malformed_harms_nobody(net: Lab) -> None:
     place = net.netns("lan")
     before = servicectl.ask(net.name, "dns", "status")

@@ -204,11 +204,14 @@ def test_a_reader_that_goes_away_is_told_nothing() -> None:
     assert process.wait() == ExitCode.FAILED
 
 
-@pytest.mark.parametrize("verb", ["plan", "apply", "inspect", "stats", "exec", "destroy", "ls"])
+@pytest.mark.parametrize(
+    "verb", ["plan", "apply", "inspect", "stats", "exec", "destroy", "ls", "replay"]
+)
 def test_who_is_not_root_is_told_what_to_type(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = {"exec": ["exec", "x", "lan", "true"], "ls": ["ls"]}.get(verb, [verb, "x"])
+    words = {"exec": ["x", "lan", "true"], "ls": [], "replay": ["x", "lan=y"]}
+    arguments = [verb, *words.get(verb, ["x"])]
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(sys, "argv", ["/usr/bin/nfvctl", *arguments])
     run = Run(capsys, *arguments)

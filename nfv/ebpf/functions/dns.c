@@ -1,33 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Name server: what is sent to its own addresses is for its service, everything else passes.
+ * Name server: queries whose answers are known are answered here, what else is sent to its addresses
+ * is for its service, and everything else passes.
  *
  * A frame is the server's if it comes to its MAC address, or asks a group for one of its addresses
  * (ARP, RFC 826; neighbour solicitation, RFC 4861).
  */
 #include "nf.h"
 #include "own.h"
-
-/* Written by the service; all zero as long as there is none, and then nothing is the server's. */
-struct self_server {
-	u8 mac[ETH_ALEN];
-	u16 reserved;
-};
-
-BPF_F_TABLE("array", u32, struct self_server, self_server, 1, BPF_F_MMAPABLE);
+#include "answers.h"
+#include "commit.h"
 
 /* Frames for this station: 1 unicast, 2 broadcast or multicast, 0 neither. */
-static __always_inline int self_station(nf_ctx *ctx, const struct self_server *server)
+static __always_inline int self_station(nf_ctx *ctx, const struct nf_packet *pkt,
+					const struct self_server *server)
 {
 	const struct ethhdr *eth = nf_at(ctx, 0, sizeof(*eth));
 	const u16 *to, *own = (const u16 *)server->mac;
 
 	if (!eth || !(own[0] | own[1] | own[2]))
 		return 0;
-	to = (const u16 *)eth->h_dest;
+	to = (const u16 *)(pkt->edits & NF_EDIT_HOP ? pkt->macs : eth->h_dest);
 	if (to[0] == own[0] && to[1] == own[1] && to[2] == own[2])
 		return 1;
-	return eth->h_dest[0] & 1 ? 2 : 0;
+	return *to & 1 ? 2 : 0;
 }
 
 /* `way` is the direction along the chain (enum nf_direction), which makes no difference. */
@@ -35,12 +31,18 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 {
 	u32 index = 0;
 	struct self_server *server = self_server.lookup(&index);
-	int station = server ? self_station(ctx, server) : 0;
+	int station = server ? self_station(ctx, pkt, server) : 0;
 
 	if (!station)
 		return NF_NEXT;
-	if (station == 1 && pkt->family && self_is_own(pkt))
-		return nf_serve(pkt, NF_REASON_SERVICE);
+	if (station == 1 && pkt->family && self_is_own(pkt)) {
+		int verdict;
+
+		commit_packet(ctx, pkt);
+		verdict = self_answer(ctx, pkt, server);
+
+		return verdict == NF_NEXT ? nf_serve(pkt, NF_REASON_SERVICE) : verdict;
+	}
 	if (self_is_asked(ctx, pkt))
 		return nf_serve(pkt, NF_REASON_SERVICE);
 	return NF_NEXT;

@@ -7,6 +7,7 @@
 #define NFV_SERVICE_H
 
 #include "nf.h"
+#include "commit.h"
 
 /*
  * nfv/services/frames.py has the same. A frame written to the tap goes on where its header says: at
@@ -20,12 +21,13 @@ struct service_header {
 	u32 reserved;
 };
 
-/* Hand the packet over to the service behind a port. */
+/* Hand the packet, as functions have edited it, over to the service behind a port. */
 static __always_inline int service_push(nf_ctx *ctx, struct nf_packet *pkt, u32 stage, u32 ingress,
 					u32 port)
 {
 	struct service_header *header;
 
+	commit_packet(ctx, pkt);
 	if (hook_push(ctx, sizeof(*header)))
 		return nf_drop(pkt, NF_REASON_NONE);
 	header = nf_at(ctx, 0, sizeof(*header));

@@ -161,6 +161,15 @@ static __always_inline int hook_trim(nf_ctx *ctx, u32 length)
 	return bpf_skb_change_tail(ctx, length, 0);
 }
 
+/*
+ * Make the frame longer by so many bytes. Returns how far all that is in it has to be moved to the front,
+ * or -1 if that cannot be.
+ */
+static __always_inline int hook_lengthen(nf_ctx *ctx, u32 length)
+{
+	return bpf_skb_change_tail(ctx, ctx->len + length, 0) ? -1 : 0;
+}
+
 /* Make room for so many bytes before the network header; what is in front is then undefined. */
 static __always_inline int hook_insert(nf_ctx *ctx, u32 length)
 {

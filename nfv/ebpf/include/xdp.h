@@ -61,6 +61,12 @@ static __always_inline int hook_trim(nf_ctx *ctx, u32 length)
 	return bpf_xdp_adjust_tail(ctx, (int)length - (int)before);
 }
 
+/* There is always room in front of a frame, but behind it only by chance. */
+static __always_inline int hook_lengthen(nf_ctx *ctx, u32 length)
+{
+	return bpf_xdp_adjust_head(ctx, -(int)length) ? -1 : (int)length;
+}
+
 static __always_inline int hook_insert(nf_ctx *ctx, u32 length)
 {
 	return bpf_xdp_adjust_head(ctx, -(int)length);

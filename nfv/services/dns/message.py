@@ -29,7 +29,9 @@ MAX_UDP = 1232
 
 _PLAIN_UDP = 512  # without EDNS
 _MAX_TCP = 65535
-_OPT_BYTES = 11  # without options
+OPT_BYTES = 11
+"""Of an OPT record without options."""
+
 _HEADER = struct.Struct("!HHHHHH")
 _OPCODE_MASK = 0x7800
 _COPIED = Flag.RD | Flag.CD  # of a query's flags, into the answer's
@@ -152,7 +154,7 @@ def render(query: Query, reply: Reply) -> bytes:
 def _begin(query: Query, flags: int) -> dns.renderer.Renderer:
     renderer = dns.renderer.Renderer(query.id, flags, query.limit)
     if query.has_edns:
-        renderer.reserve(_OPT_BYTES)
+        renderer.reserve(OPT_BYTES)
     renderer.add_question(query.name, query.type, query.rdclass)
     return renderer
 

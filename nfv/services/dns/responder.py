@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dns.rcode import Rcode
 
 from nfv.services.dns import message
@@ -10,12 +12,17 @@ from nfv.services.dns.authority import Authority
 _MAX_KNOWN = 16384
 _ID_SIZE = 2
 
+Keep = Callable[[message.Query, bytes], None]
+"""Takes a query and its answer."""
+
 
 class Responder:
     """Answers queries; what was asked before in the same words is answered in the same."""
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: Authority, keep: Keep) -> None:
+        """`keep` is told of every answer to a datagram that can be given again."""
         self._authority = authority
+        self._keep = keep
         self._known: dict[bytes, bytes] = {}  # query over UDP to its answer, without their ids
 
     def respond(self, wire: bytes, *, is_stream: bool = False) -> bytes | None:
@@ -38,4 +45,9 @@ class Responder:
         if not isinstance(query, message.Query):
             return query
         reply = self._authority.answer(query)
-        return message.render(query, reply or message.Reply(Rcode.REFUSED))
+        if reply is None:
+            return message.render(query, message.Reply(Rcode.REFUSED))
+        answer = message.render(query, reply)
+        if not is_stream:
+            self._keep(query, answer)
+        return answer

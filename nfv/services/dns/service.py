@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from collections.abc import Sequence
-from ipaddress import IPv6Address
 
 import dns.name
 
@@ -14,22 +12,18 @@ from nfv.chain import names
 from nfv.chain.graph import SERVICE, entries
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
-from nfv.dataplane.bpf import Map
 from nfv.dataplane.wiring import HEADER_SIZE, service_mtu
-from nfv.ebpf import sources
 from nfv.errors import KernelError
 from nfv.functions.dns import Dns
 from nfv.services.base import Answer, Place, Service
 from nfv.services.dns import directory
 from nfv.services.dns.authority import Authority
 from nfv.services.dns.listener import Listener
+from nfv.services.dns.maps import FastPath
 from nfv.services.dns.responder import Responder
 from nfv.services.dns.zone import Zone
 from nfv.services.frames import Frame, answers_at
 from nfv.services.stack import Stack
-
-_OWN = sources.constant("own.h", "SELF_OWN")
-_SERVER = struct.Struct("=6s2x")  # struct self_server of dns.c
 
 
 class DnsService(Service):
@@ -40,7 +34,8 @@ class DnsService(Service):
         self._stack: Stack | None = None
         self._mac = ""
         self._listeners: dict[str, Listener] = {}
-        self._responder = Responder(Authority([]))
+        self._fast: FastPath | None = None
+        self._responder: Responder | None = None
         self._queries = 0
 
     def configure(self, topology: Topology) -> None:
@@ -48,9 +43,12 @@ class DnsService(Service):
         assert isinstance(function, Dns)
         authority = Authority(_zones(topology, function))
         self._set_up_stack(topology, function)
-        self._responder = Responder(authority)
+        former, self._fast = self._fast, FastPath(self._place, function, self._mac)
+        if former is not None:
+            former.close()
+        self._responder = Responder(authority, self._fast.keep)
+        self._fast.prepare(authority)
         self._listen([str(address.ip) for address in function.addresses])
-        self._tell_fast_path(function)
 
     def receive(self, frames: Sequence[Frame]) -> None:
         if self._stack is not None:
@@ -58,11 +56,14 @@ class DnsService(Service):
                 self._stack.deliver(answers_at(frame.stage), frame.data)
 
     def status(self) -> Answer:
-        return {"queries": self._queries}
+        prepared = self._fast.prepared if self._fast else None
+        return {"queries": self._queries, "prepared": prepared}
 
     async def close(self) -> None:
         for listener in self._listeners.values():
             listener.close()
+        if self._fast is not None:
+            self._fast.close()
         if self._stack is not None:
             self._drop_stack()
 
@@ -99,14 +100,9 @@ class DnsService(Service):
                 self._listeners[address] = listener
 
     def _respond(self, wire: bytes, _client: str, is_stream: bool) -> bytes | None:
+        assert self._responder is not None
         self._queries += 1
         return self._responder.respond(wire, is_stream=is_stream)
-
-    def _tell_fast_path(self, function: Dns) -> None:
-        """Have what is for the function's addresses handed over."""
-        mac = bytes.fromhex(self._mac.replace(":", ""))
-        _write(self._place, "own", _own(function, mac))
-        _write(self._place, "server", _SERVER.pack(mac))
 
 
 def start(place: Place) -> DnsService:
@@ -121,26 +117,3 @@ def _zones(topology: Topology, function: Dns) -> list[Zone]:
     server = dns.name.from_text(function.name, zone)
     made = directory.zones(directory.hosts(topology, zone), zone, server, int(time.time()))
     return [*declared.values(), *(one for one in made if one.origin not in declared)]
-
-
-def _own(function: Dns, mac: bytes) -> bytes:
-    """struct self_own of own.h: the function's addresses, and its link-local one (RFC 4291)."""
-    ipv4 = [one.ip.packed for one in function.addresses if one.version == 4]
-    ipv6 = [one.ip.packed for one in function.addresses if one.version == 6]
-    ipv6.append(_link_local(mac).packed)
-    return b"".join(ipv4).ljust(4 * _OWN, b"\0") + b"".join(ipv6).ljust(16 * _OWN, b"\0")
-
-
-def _link_local(mac: bytes) -> IPv6Address:
-    """RFC 4291, appendix A."""
-    identifier = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
-    return IPv6Address(b"\xfe\x80" + bytes(6) + identifier)
-
-
-def _write(place: Place, name: str, value: bytes) -> None:
-    """Set the only element of one of the function's maps."""
-    found = Map.open(place.maps / name)
-    try:
-        found[0] = value
-    finally:
-        found.close()

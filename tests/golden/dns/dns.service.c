@@ -1,8 +1,13 @@
 /* NF_LINK(0): program dns:service */
-/* NF_LINK(1): interface gw:lan */
-/* NF_LINK(2): port gw:lan */
-/* NF_LINK(3): port lan */
-/* NF_LINK(4): port dns:service */
+/* NF_LINK(1): cpus dns:service */
+/* NF_LINK(2): flow_bits dns:service */
+/* NF_LINK(3): flow_shift dns:service */
+/* NF_LINK(4): actions dns:service */
+/* NF_LINK(5): flow_life dns:service */
+/* NF_LINK(6): interface gw:lan */
+/* NF_LINK(7): port gw:lan */
+/* NF_LINK(8): port lan */
+/* NF_LINK(9): port dns:service */
 /* f0: gw */
 #line 1 "entry.h"
 #line 1 "nf.h"
@@ -10,18 +15,20 @@
 #line 1 "tc.h"
 #line 30 "hook.h"
 #line 1 "xdp.h"
+#line 1 "checksum.h"
+#line 9 "xdp.h"
 #line 32 "hook.h"
 #line 7 "nf.h"
-#line 7 "entry.h"
+#line 1 "commit.h"
+#line 11 "commit.h"
+#line 8 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
 #line 1 "service.h"
-#line 10 "service.h"
+#line 11 "service.h"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "checksum.h"
-#line 7 "checksum.h"
 #line 1 "lpm.h"
 #line 7 "lpm.h"
 #line 12 "functions/router.c"
@@ -42,10 +49,10 @@ int nfv_entry(nf_ctx *ctx)
 		goto out;
 	switch (index) {
 	case 0:
-		verdict = f0_process(ctx, pkt, NF_LINK(1));
+		verdict = f0_process(ctx, pkt, NF_LINK(6));
 		f0_report(pkt);
 		if (verdict != NF_FORWARD) {
-			pkt->egress = NF_LINK(2);
+			pkt->egress = NF_LINK(7);
 			goto out;
 		}
 		if (pkt->tx & ENTRY_JUMP)
@@ -53,7 +60,7 @@ int nfv_entry(nf_ctx *ctx)
 		pkt->egress = pkt->tx;
 		goto out;
 	case 1:
-		pkt->egress = NF_LINK(3);
+		pkt->egress = NF_LINK(8);
 		pkt->reason = NF_REASON_FORWARDED;
 		goto out;
 	}

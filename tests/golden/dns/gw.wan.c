@@ -1,15 +1,24 @@
 /* NF_LINK(0): program gw:wan */
-/* NF_LINK(1): port wan */
-/* NF_LINK(2): port gw:wan */
+/* NF_LINK(1): cpus gw:wan */
+/* NF_LINK(2): flow_bits gw:wan */
+/* NF_LINK(3): flow_shift gw:wan */
+/* NF_LINK(4): actions gw:wan */
+/* NF_LINK(5): flow_life gw:wan */
+/* NF_LINK(6): port wan */
+/* NF_LINK(7): port gw:wan */
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"
 #line 1 "tc.h"
 #line 30 "hook.h"
 #line 1 "xdp.h"
+#line 1 "checksum.h"
+#line 9 "xdp.h"
 #line 32 "hook.h"
 #line 7 "nf.h"
-#line 7 "entry.h"
+#line 1 "commit.h"
+#line 11 "commit.h"
+#line 8 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
 #line 1 "chain"
@@ -24,7 +33,7 @@ int nfv_entry(nf_ctx *ctx)
 		return HOOK_DROP;
 	hook_open(ctx);
 	parse_begin(ctx, pkt);
-	pkt->egress = NF_LINK(1);
+	pkt->egress = NF_LINK(6);
 	pkt->reason = NF_REASON_FORWARDED;
 	goto out;
 out:

@@ -1,12 +1,18 @@
 /* NF_LINK(0): program wan */
-/* NF_LINK(1): port wan */
-/* NF_LINK(2): interface gw:wan */
-/* NF_LINK(3): port gw:wan */
-/* NF_LINK(4): function gw */
-/* NF_LINK(5): stage dns:service */
-/* NF_LINK(6): port dns:service */
-/* NF_LINK(7): port lan */
-/* NF_LINK(8): port gw:lan */
+/* NF_LINK(1): cpus wan */
+/* NF_LINK(2): flow_bits wan */
+/* NF_LINK(3): flow_shift wan */
+/* NF_LINK(4): actions wan */
+/* NF_LINK(5): flow_life wan */
+/* NF_LINK(6): port wan */
+/* NF_LINK(7): program wan */
+/* NF_LINK(8): interface gw:wan */
+/* NF_LINK(9): port gw:wan */
+/* NF_LINK(10): function gw */
+/* NF_LINK(11): stage dns:service */
+/* NF_LINK(12): port dns:service */
+/* NF_LINK(13): port lan */
+/* NF_LINK(14): port gw:lan */
 /* f0: gw */
 /* f1: dns */
 #line 1 "entry.h"
@@ -15,17 +21,23 @@
 #line 1 "tc.h"
 #line 30 "hook.h"
 #line 1 "xdp.h"
+#line 1 "checksum.h"
+#line 9 "xdp.h"
 #line 32 "hook.h"
 #line 7 "nf.h"
-#line 7 "entry.h"
+#line 1 "commit.h"
+#line 11 "commit.h"
+#line 8 "entry.h"
 #line 1 "parse.h"
 #line 7 "parse.h"
 #line 1 "flow.h"
-#line 1 "checksum.h"
-#line 7 "checksum.h"
-#line 17 "flow.h"
+#line 1 "action.h"
+#line 1 "plain.h"
+#line 10 "plain.h"
+#line 15 "action.h"
+#line 15 "flow.h"
 #line 1 "service.h"
-#line 10 "service.h"
+#line 11 "service.h"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
@@ -37,9 +49,20 @@
 #line 1 "functions/dns.c"
 #line 1 "own.h"
 #line 7 "own.h"
-#line 10 "functions/dns.c"
+#line 1 "answers.h"
+#line 12 "answers.h"
+#line 13 "functions/dns.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
+{
+	int verdict = flow_forward(ctx, NF_LINK(6));
+
+	if (verdict >= 0)
+		return verdict;
+	return entry_walk(ctx, NF_LINK(7));
+}
+
+int nfv_walk(nf_ctx *ctx)
 {
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;
@@ -49,30 +72,28 @@ int nfv_entry(nf_ctx *ctx)
 	if (!pkt)
 		return HOOK_DROP;
 	hook_open(ctx);
-	verdict = flow_forward(ctx, NF_LINK(1));
-	if (verdict >= 0)
-		return verdict;
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(ctx, pkt);
-	verdict = f0_process(ctx, pkt, NF_LINK(2));
+	flow_begin(pkt);
+	verdict = f0_process(ctx, pkt, NF_LINK(8));
 	f0_report(pkt);
 	if (verdict != NF_FORWARD) {
-		pkt->egress = NF_LINK(3);
+		pkt->egress = NF_LINK(9);
 		goto out;
 	}
-	pkt->counted[0] = NF_LINK(4) << 16 | pkt->counter;
-	if (pkt->egress == NF_LINK(8)) {
+	pkt->counted[0] = NF_LINK(10) << 16 | pkt->counter;
+	if (pkt->egress == NF_LINK(14)) {
 		pkt->reason = 0;
 		verdict = f1_process(ctx, pkt, NF_DIR_REVERSE);
 		if (verdict != NF_NEXT) {
 			f1_report(pkt);
+			pkt->place = 1;
 			if (verdict == NF_SERVE)
-				verdict = service_push(ctx, pkt, NF_LINK(5), NF_LINK(1), NF_LINK(6));
+				verdict = service_push(ctx, pkt, NF_LINK(11), NF_LINK(6), NF_LINK(12));
 			goto out;
 		}
-		pkt->egress = NF_LINK(7);
+		pkt->egress = NF_LINK(13);
 		pkt->reason = NF_REASON_FORWARDED;
 		goto keep;
 	}
@@ -82,7 +103,35 @@ int nfv_entry(nf_ctx *ctx)
 	goto keep;
 	goto out;
 keep:
-	flow_keep(ctx, pkt, NF_LINK(1));
+	flow_keep(ctx, pkt, NF_LINK(6));
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
+int nfv_reject(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	index = pkt->place;
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	pkt->place = index;
+	switch (pkt->place) {
+	case 1:
+		goto back1_end;
+	}
+	verdict = nf_drop(pkt, NF_REASON_NONE);
+	goto out;
+	back1_end:
+	pkt->egress = NF_LINK(14);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
 out:
 	return entry_finish(ctx, pkt, verdict);
 }

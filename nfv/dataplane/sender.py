@@ -1,0 +1,127 @@
+"""The process that sends what an injector holds: alone on a CPU, and undisturbed by Python."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+from nfv.dataplane.injector import Injector
+from nfv.errors import KernelError, NfvError
+
+DENSE = 20_000
+"""Packets a second from which the kernel waits for them, as a call for each would take too long."""
+
+_EARLY = 150_000  # nanoseconds before a frame is due, from which the program waits for it
+_UNFILLED = 0.001  # seconds to wait for frames that are not written yet, or for the beginning
+_LOOK = 0.01  # seconds between two looks at whether it has begun
+_MOST_RUNS = (1 << 32) - 1
+_MOST_LIVE = 64  # frames that the kernel works on at once
+_BATCH_TIME = 10_000  # nanoseconds that a batch may take, as its frames leave together
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Sender:
+    """A child that sends; `rate` is what is to be sent a second, None for top speed.
+
+    `number` tells senders that run at the same time apart: each has a CPU, as far as there are.
+    """
+
+    def __init__(self, injector: Injector, rate: float | None, number: int) -> None:
+        self._injector = injector
+        reading, writing = os.pipe()
+        parent = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(reading)
+            _be_child(injector, rate, writing, parent, number)
+        os.close(writing)
+        self._words = reading
+
+    def ready(self) -> None:
+        """Return when it waits for the beginning. Raises `KernelError` if it fails."""
+        while not self._injector.cursor["running"]:
+            self._check(_LOOK)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether all has been sent within so many seconds. Raises `KernelError` if it fails."""
+        if not self._done:
+            self._check(seconds)
+        return self._done
+
+    def _check(self, seconds: float) -> None:
+        """See for so long whether the child says why it cannot go on."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._words, selectors.EVENT_READ)
+            if selector.select(seconds):
+                words = os.read(self._words, 4096).decode(errors="replace")
+                if not self._done:
+                    raise KernelError(words or "the process that sends was killed")
+
+    @property
+    def _done(self) -> bool:
+        return self._injector.cursor["sent"] >= self._injector.cursor["limit"]
+
+    def stop(self) -> None:
+        """End the child."""
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.close(self._words)
+
+
+def _be_child(
+    injector: Injector, rate: float | None, words: int, parent: int, number: int
+) -> NoReturn:
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent:  # it may have died meanwhile
+            _undisturbed(number)
+            with injector.sending() as run:
+                _send(injector, rate, run)
+        code = 0
+    except NfvError as error:
+        os.write(words, error.message.encode())
+    finally:
+        os._exit(code)
+
+
+def _undisturbed(number: int) -> None:
+    """Stay on one CPU, before all processes without real-time priority if there is another CPU."""
+    cpus = sorted(os.sched_getaffinity(0), reverse=True)
+    os.sched_setaffinity(0, {cpus[number % len(cpus)]})
+    if number + 1 < len(cpus):
+        with suppress(PermissionError):  # in a container
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+
+def _send(injector: Injector, rate: float | None, run: Callable[[int, int], None]) -> None:
+    if rate is not None and rate < DENSE:
+        _step(injector, run)
+        return
+    batch = _MOST_LIVE if rate is None else int(rate * _BATCH_TIME / 1e9)
+    while True:  # until killed
+        run(_MOST_RUNS, max(1, min(batch, _MOST_LIVE)))
+
+
+def _step(injector: Injector, run: Callable[[int, int], None]) -> None:
+    """Send frame by frame, and sleep between them."""
+    cursor = injector.cursor
+    cursor["running"] = 1
+    while cursor["sent"] < cursor["limit"]:
+        due = injector.next_due()
+        if due is None:
+            time.sleep(_UNFILLED)
+            continue
+        early = due - _EARLY - time.monotonic_ns()
+        if early > 0:
+            time.sleep(early / 1e9)
+        run(1, 1)

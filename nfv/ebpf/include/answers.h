@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Answers of a name server, ready to be put behind the question that they belong to.
+ *
+ * A place holds what follows the question in one answer. Compression pointers (RFC 1035, section 4.1.4)
+ * count from the start of the message, so it fits every query with a question of the same length, and
+ * as owners point to the question they are written as that is. The service writes a place while
+ * programs read it: the fingerprint is 0 meanwhile, and looked at again when the answer is complete.
+ */
+#include "nf.h"
+#include "checksum.h"
+
+#define SELF_NAME 96   /* bytes of a name, with the lengths of its labels */
+#define SELF_LABELS 36 /* more than the 34 of an IPv6 address in ip6.arpa */
+#define SELF_DATA 128  /* bytes of an answer behind its question */
+#define SELF_PROBES 4  /* places that an answer may be in, one after the other */
+
+#define SELF_KEPT 192 /* bytes of a query's frame up to the end of its question, and more */
+#define SELF_WORD 8   /* a name is read so many bytes at a time */
+#define SELF_KIND 4   /* bytes of type and class, behind the name */
+#define SELF_OPT 11   /* bytes of an OPT record without options (RFC 6891, section 6.1.2) */
+#define SELF_OPT_TYPE 41
+#define SELF_COOKIE 10    /* option of RFC 7873 */
+#define SELF_PAYLOAD 1232 /* bytes that we take over UDP (RFC 9715) */
+#define SELF_PORT 53
+
+/* RFC 1035, section 4.1.1; RFC 6840 for AD and CD. */
+#define SELF_RESPONSE 0x8000
+#define SELF_RD 0x0100
+#define SELF_AD 0x0020
+#define SELF_CD 0x0010
+#define SELF_DO 0x80 /* in the first byte of the OPT record's flags */
+
+/* Odd multipliers of the two hashes, with bits all over (nfv/services/dns/fastpath.py). */
+#define SELF_MIX_PLACE 0x9e3779b97f4a7c15ull
+#define SELF_MIX_PRINT 0xc2b2ae3d27d4eb4full
+
+#define SELF_BYTES 0x0101010101010101ull
+
+struct self_message {
+	u16 id, flags, questions, counts[3]; /* of answer, authority, additional */
+};
+
+struct self_opt {
+	u8 root;
+	u8 type[2], payload[2];
+	u8 rcode, version, flags[2];
+	u8 length[2];
+} __attribute__((packed));
+
+struct self_option {
+	u16 code, length;
+} __attribute__((packed));
+
+/* Written by the service; all zero as long as there is none, and then nothing is the server's. */
+struct self_server {
+	u8 mac[ETH_ALEN];
+	u16 reserved;
+	u32 epoch; /* of the zones; answers of another one are void */
+	u32 mask;  /* of places */
+	u64 seeds[2];
+};
+
+struct self_answer {
+	u64 print;
+	u32 epoch;
+	u32 sum; /* of the data, as it adds to the checksum of the message */
+	u16 length, flags, counts[3];
+	u16 lasting; /* only another that lasts may take the place */
+	u16 reserved[2];
+	u8 data[SELF_DATA];
+};
+
+/* What was found out about a query; lengths in bytes. */
+struct self_query {
+	u64 place, print; /* hashes of the question */
+	u32 sum;          /* of the question */
+	u32 name;         /* length */
+	u32 rest;         /* behind the question */
+	u16 flags;
+	u8 has_opt;
+	u8 wants_dnssec;
+};
+
+BPF_F_TABLE("array", u32, struct self_server, self_server, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct self_answer, self_answers, 1, BPF_F_MMAPABLE);
+BPF_TABLE("percpu_array", u32, struct self_query, self_queries, 1);
+
+/* A to Z become a to z, all eight at once; lengths of labels are below. */
+static __always_inline u64 self_lower(u64 word)
+{
+	u64 low = word & (SELF_BYTES * 0x7f);
+	u64 from_a = low + SELF_BYTES * (0x80 - 'A'), above_z = low + SELF_BYTES * (0x7f - 'Z');
+	u64 upper = (from_a ^ above_z) & ~word & (SELF_BYTES * 0x80);
+
+	return word | upper >> 2;
+}
+
+static __always_inline u64 self_mix(u64 hash, u64 word, u64 factor)
+{
+	hash = (hash ^ word) * factor;
+	return hash ^ hash >> 32;
+}
+
+static __always_inline void self_take(struct self_query *query, u64 word)
+{
+	query->place = self_mix(query->place, word, SELF_MIX_PLACE);
+	query->print = self_mix(query->print, word, SELF_MIX_PRINT);
+}
+
+/* What a 32-bit sum adds to a checksum, for data that begins at an odd byte if `odd`. */
+static __always_inline u32 self_turn(u64 sum, u32 odd)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return odd & 1 ? (sum & 0xff) << 8 | sum >> 8 : sum;
+}
+
+/* The length of the name at an offset; 0 if it is compressed, too long, or cut short. */
+static __always_inline u32 self_measure(nf_ctx *ctx, u32 at)
+{
+	u32 length = 0;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < SELF_LABELS; i++) {
+		u8 *label = nf_at(ctx, at + length, 1);
+
+		if (!label || *label > 63)
+			return 0;
+		if (!*label)
+			return length + 1;
+		length += *label + 1;
+		if (length >= SELF_NAME)
+			return 0;
+	}
+	return 0;
+}
+
+/* Hash and sum of the question; 0 if it is not one that is looked up. */
+static __always_inline int self_read_question(nf_ctx *ctx, struct self_query *query, u32 at,
+					      const struct self_server *server)
+{
+	u32 length = self_measure(ctx, at), *kind;
+	u64 sum = 0, *word;
+
+	if (length < SELF_WORD)
+		return 0;
+	query->name = length;
+	query->place = server->seeds[0] ^ length;
+	query->print = server->seeds[1] ^ length;
+#pragma clang loop unroll(disable)
+	for (u32 done = 0; done < SELF_NAME; done += SELF_WORD) {
+		if (done + SELF_WORD > length)
+			break;
+		word = nf_at(ctx, at + done, SELF_WORD);
+		if (!word)
+			return 0;
+		sum += (u32)*word + (*word >> 32);
+		self_take(query, self_lower(*word));
+	}
+	if (length % SELF_WORD) { /* the last eight bytes, some of them for the second time */
+		word = nf_at(ctx, at + length - SELF_WORD, SELF_WORD);
+		if (!word)
+			return 0;
+		self_take(query, self_lower(*word));
+		sum += (u32)(*word >> (SELF_WORD - length % SELF_WORD) * 8);
+		sum += *word >> (SELF_WORD - length % SELF_WORD) * 8 >> 32;
+	}
+	kind = nf_at(ctx, at + length, SELF_KIND);
+	if (!kind)
+		return 0;
+	self_take(query, *kind);
+	query->sum = self_turn(sum, 0) + self_turn(*kind, length);
+	return 1;
+}
+
+/* Whether what follows the question is nothing, or an OPT record that changes nothing. */
+static __always_inline int self_read_opt(nf_ctx *ctx, struct self_query *query, u32 at)
+{
+	struct self_opt *opt = nf_at(ctx, at, sizeof(*opt));
+	struct self_option *option;
+	u32 length;
+
+	query->wants_dnssec = 0;
+	if (!query->has_opt)
+		return !query->rest;
+	if (!opt || query->rest < sizeof(*opt))
+		return 0;
+	if (opt->root || opt->type[0] || opt->type[1] != SELF_OPT_TYPE || opt->version)
+		return 0;
+	length = opt->length[0] << 8 | opt->length[1];
+	if (length != query->rest - sizeof(*opt))
+		return 0;
+	query->wants_dnssec = opt->flags[0] & SELF_DO;
+	if (!length)
+		return 1;
+	option = nf_at(ctx, at + sizeof(*opt), sizeof(*option));
+	if (!option || option->code != bpf_htons(SELF_COOKIE))
+		return 0;
+	return length == 8 + sizeof(*option) && option->length == bpf_htons(8);
+}
+
+/* What the query asks, if it is one that can be looked up; `at` is where the message begins. */
+static __always_inline int self_read(nf_ctx *ctx, const struct nf_packet *pkt,
+				     struct self_query *query, u32 at,
+				     const struct self_server *server)
+{
+	struct udphdr *udp = nf_at(ctx, pkt->l4_offset, sizeof(*udp) + sizeof(struct self_message));
+	struct self_message *message = (void *)(udp + 1);
+	u32 length = pkt->packet_length + sizeof(struct ethhdr) - pkt->l4_offset;
+	const u16 ignored = bpf_htons(SELF_RD | SELF_AD | SELF_CD);
+
+	if (!udp || bpf_ntohs(udp->len) != length)
+		return 0;
+	if (message->flags & ~ignored || message->questions != bpf_htons(1))
+		return 0;
+	if (message->counts[0] || message->counts[1] || message->counts[2] & ~bpf_htons(1))
+		return 0;
+	query->flags = message->flags & bpf_htons(SELF_RD | SELF_CD);
+	query->has_opt = !!message->counts[2];
+	at += sizeof(*message);
+	if (!self_read_question(ctx, query, at, server))
+		return 0;
+	at += query->name + SELF_KIND;
+	length += pkt->l4_offset;
+	if (at > length)
+		return 0;
+	query->rest = length - at;
+	return self_read_opt(ctx, query, at);
+}
+
+/* The place of the answer, or NULL. */
+static __always_inline struct self_answer *self_find(const struct self_query *query,
+						     const struct self_server *server)
+{
+	u32 index = query->place >> 32;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < SELF_PROBES; i++) {
+		u32 place = (index + i) & server->mask;
+		struct self_answer *answer = self_answers.lookup(&place);
+
+		if (!answer)
+			return 0;
+		if (answer->print == query->print && answer->epoch == server->epoch)
+			return answer;
+	}
+	return 0;
+}
+
+/* Move the first `keep` bytes of a frame, at least a word, to the front by `shift`; 0 if they are not. */
+static __always_inline int self_move(nf_ctx *ctx, u32 shift, u32 keep)
+{
+	u64 *from = nf_at(ctx, shift + keep - SELF_WORD, SELF_WORD), *to, last;
+
+	if (!from)
+		return 0;
+	last = *from; /* what is moved before may overwrite it */
+#pragma clang loop unroll(disable)
+	for (u32 done = 0; done < SELF_KEPT; done += SELF_WORD) {
+		if (done + SELF_WORD > keep)
+			break;
+		from = nf_at(ctx, shift + done, SELF_WORD);
+		to = nf_at(ctx, done, SELF_WORD);
+		if (!from || !to)
+			return 0;
+		*to = *from;
+	}
+	to = nf_at(ctx, keep - SELF_WORD, SELF_WORD);
+	if (!to)
+		return 0;
+	*to = last;
+	return 1;
+}
+
+/* Make the frame as long as its answer; -1 if it is as it was, 0 if it is lost. */
+static __always_inline int self_resize(nf_ctx *ctx, const struct nf_packet *pkt, u32 length,
+				       u32 keep)
+{
+	u32 before = pkt->frame_length;
+	int shift;
+
+	if (length <= before)
+		return hook_trim(ctx, length) ? -1 : 1;
+	shift = hook_lengthen(ctx, length - before);
+	if (shift <= 0)
+		return shift ? -1 : 1;
+	return self_move(ctx, shift, keep);
+}
+
+/* Put the answer's data behind the question; 0 if the frame has no room. */
+static __always_inline int self_copy(nf_ctx *ctx, u32 at, const struct self_answer *answer)
+{
+	u32 length = answer->length, done = 0;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < SELF_DATA / SELF_WORD; i++) {
+		u64 *word = nf_at(ctx, at + i * SELF_WORD, SELF_WORD);
+
+		if ((i + 1) * SELF_WORD > length)
+			break;
+		if (!word)
+			return 0;
+		*word = *(u64 *)(answer->data + i * SELF_WORD);
+		done = (i + 1) * SELF_WORD;
+	}
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < SELF_WORD - 1; i++) {
+		u8 *byte = nf_at(ctx, at + done, 1);
+
+		if (done >= length || done >= SELF_DATA)
+			break;
+		if (!byte)
+			return 0;
+		*byte = answer->data[done];
+		done++;
+	}
+	return done == length;
+}
+
+/* Our OPT record: version 0, no options, DO as it came (RFC 3225). */
+static __always_inline int self_write_opt(nf_ctx *ctx, u32 at, u8 wants_dnssec)
+{
+	struct self_opt *opt = nf_at(ctx, at, sizeof(*opt));
+
+	if (!opt)
+		return 0;
+	__builtin_memset(opt, 0, sizeof(*opt));
+	opt->type[1] = SELF_OPT_TYPE;
+	opt->payload[0] = SELF_PAYLOAD >> 8;
+	opt->payload[1] = SELF_PAYLOAD & 0xff;
+	opt->flags[0] = wants_dnssec;
+	return 1;
+}
+
+/* What that record adds to a sum, if it begins at an even byte. */
+static __always_inline u32 self_sum_opt(u8 wants_dnssec)
+{
+	return SELF_OPT_TYPE + (SELF_PAYLOAD >> 8 << 8) + (SELF_PAYLOAD & 0xff) +
+	       ((u32)wants_dnssec << 8);
+}
+
+/* Turn the link and network headers round; the sum of the pseudo-header without its length. */
+static __always_inline u64 self_return4(struct ethhdr *eth, u32 length)
+{
+	struct iphdr *ip = (void *)(eth + 1);
+	u32 source = ip->saddr;
+
+	ip->saddr = ip->daddr;
+	ip->daddr = source;
+	ip->tot_len = bpf_htons(length + sizeof(*ip));
+	ip->id = 0;
+	ip->frag_off = bpf_htons(0x4000); /* don't fragment: then no id is needed (RFC 6864) */
+	ip->ttl = 64;
+	ip->check = 0;
+	ip->check = checksum_fold(checksum_ipv4(ip));
+	return (u64)ip->saddr + ip->daddr;
+}
+
+static __always_inline u64 self_return6(struct ethhdr *eth, u32 length)
+{
+	struct ipv6hdr *ip = (void *)(eth + 1);
+	u32 *source = (u32 *)&ip->saddr, *target = (u32 *)&ip->daddr;
+	u64 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		u32 word = source[i];
+
+		source[i] = target[i];
+		target[i] = word;
+		sum += (u64)source[i] + target[i];
+	}
+	ip->payload_len = bpf_htons(length);
+	ip->hop_limit = 64;
+	return sum;
+}
+
+static __always_inline void self_swap_macs(struct ethhdr *eth)
+{
+	u16 *to = (u16 *)eth->h_dest, *from = (u16 *)eth->h_source;
+
+#pragma unroll
+	for (int i = 0; i < 3; i++) {
+		u16 half = to[i];
+
+		to[i] = from[i];
+		from[i] = half;
+	}
+}
+
+/* The headers of the answer, with all checksums; `sum` is what follows the message's header. */
+static __always_inline int self_write_headers(nf_ctx *ctx, const struct nf_packet *pkt,
+					      const struct self_query *query,
+					      const struct self_answer *answer, u32 length, u64 sum)
+{
+	u32 at = pkt->l4_offset;
+	int partial = hook_is_partial(ctx, at + 6);
+	struct udphdr *udp = nf_at(ctx, at, sizeof(*udp) + sizeof(struct self_message));
+	struct self_message *message = (void *)(udp + 1);
+	struct ethhdr *eth;
+	u64 pseudo;
+	u16 port;
+
+	if (!udp)
+		return 0;
+	message->flags = answer->flags | query->flags;
+	message->counts[0] = answer->counts[0];
+	message->counts[1] = answer->counts[1];
+	message->counts[2] = answer->counts[2] + bpf_htons(query->has_opt);
+	port = udp->source;
+	udp->source = udp->dest;
+	udp->dest = port;
+	udp->len = bpf_htons(length);
+	sum += (u32)udp->source + udp->dest + udp->len;
+	sum += (u32)message->id + message->flags + message->questions;
+	sum += (u32)message->counts[0] + message->counts[1] + message->counts[2];
+	eth = nf_at(ctx, 0, sizeof(*eth) + sizeof(struct ipv6hdr));
+	if (!eth)
+		return 0;
+	self_swap_macs(eth);
+	pseudo = pkt->family == 4 ? self_return4(eth, length) : self_return6(eth, length);
+	pseudo += bpf_htons(IPPROTO_UDP) + bpf_htons(length);
+	udp = nf_at(ctx, at, sizeof(*udp));
+	if (!udp)
+		return 0;
+	if (partial) {
+		udp->check = self_turn(pseudo, 0);
+		return 1;
+	}
+	udp->check = ~self_turn(pseudo + sum, 0);
+	if (!udp->check)
+		udp->check = 0xffff;
+	return 1;
+}
+
+/* Make the frame the answer to its query. NF_NEXT if it is as it was. */
+static __always_inline int self_build(nf_ctx *ctx, struct nf_packet *pkt,
+				      const struct self_query *query,
+				      const struct self_answer *answer, u32 at)
+{
+	u32 data = answer->length, begin = sizeof(struct self_message) + query->name + SELF_KIND;
+	u32 length = begin + data + (query->has_opt ? SELF_OPT : 0);
+	u64 sum = (u64)query->sum + answer->sum;
+	int resized;
+
+	if (data > SELF_DATA)
+		return NF_NEXT;
+	resized = self_resize(ctx, pkt, at + length, at + begin);
+	if (resized < 0)
+		return NF_NEXT;
+	if (!resized)
+		return nf_drop(pkt, NF_REASON_NONE);
+	if (!self_copy(ctx, at + begin, answer))
+		return nf_drop(pkt, NF_REASON_NONE);
+	if (query->has_opt) {
+		if (!self_write_opt(ctx, at + begin + data, query->wants_dnssec))
+			return nf_drop(pkt, NF_REASON_NONE);
+		sum += self_turn(self_sum_opt(query->wants_dnssec), query->name + data);
+	}
+	length += sizeof(struct udphdr);
+	if (!self_write_headers(ctx, pkt, query, answer, length, sum))
+		return nf_drop(pkt, NF_REASON_NONE);
+	/* The service was writing the place meanwhile: who asked will ask again. */
+	if (*(volatile u64 *)&answer->print != query->print)
+		return nf_drop(pkt, NF_REASON_NONE);
+	return nf_answer(pkt, NF_REASON_ANSWERED);
+}
+
+/* Answer a query whose answer is known; NF_NEXT if it is not, or the packet is no plain query. */
+static __always_inline int self_answer(nf_ctx *ctx, struct nf_packet *pkt,
+				       const struct self_server *server)
+{
+	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	u32 at = pkt->l4_offset + sizeof(struct udphdr), index = 0;
+	struct self_query *query = self_queries.lookup(&index);
+	struct self_answer *answer;
+	struct iphdr *ip;
+
+	if (pkt->protocol != IPPROTO_UDP || pkt->dport != bpf_htons(SELF_PORT) || !pkt->has_l4 ||
+	    pkt->fragment != NF_FRAGMENT_NONE || !query)
+		return NF_NEXT;
+	if (pkt->l4_offset != sizeof(struct ethhdr) + header)
+		return NF_NEXT;
+	ip = nf_l3(ctx, sizeof(*ip));
+	if (!ip)
+		return NF_NEXT;
+	if (pkt->family == 4 && checksum_fold(checksum_ipv4(ip)))
+		return nf_drop(pkt, NF_REASON_CHECKSUM);
+	if (!self_read(ctx, pkt, query, at, server))
+		return NF_NEXT;
+	answer = self_find(query, server);
+	if (!answer)
+		return NF_NEXT;
+	return self_build(ctx, pkt, query, answer, at);
+}

@@ -1,0 +1,169 @@
+"""The answers that the fast path gives by itself: struct self_answer of answers.h.
+
+Whatever was answered over UDP and is short enough is put there, ready to be sent to the next who
+asks the same. It is a cache and never the truth: when the zones change, there is another epoch, and
+all answers are void at once.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from mmap import mmap
+
+from dns.name import Name
+from dns.rdatatype import RdataType
+
+from nfv.ebpf import sources
+from nfv.services.dns.message import OPT_BYTES, Query
+
+_HEADER = "answers.h"
+MAX_NAME = sources.constant(_HEADER, "SELF_NAME")
+MAX_LABELS = sources.constant(_HEADER, "SELF_LABELS")
+MAX_DATA = sources.constant(_HEADER, "SELF_DATA")
+PROBES = sources.constant(_HEADER, "SELF_PROBES")
+
+_WORD = 8
+_KIND_SIZE = 4  # type and class
+_MESSAGE = struct.Struct("!6H")
+_MIX_PLACE = 0x9E3779B97F4A7C15
+_MIX_PRINT = 0xC2B2AE3D27D4EB4F
+_MASK64 = (1 << 64) - 1
+_MASK32 = (1 << 32) - 1
+
+_KEPT_FLAGS = 0xFFFF & ~0x0110  # all but RD and CD, which are the query's
+_TRUNCATED = 0x0200
+
+_PRINT = struct.Struct("=Q")
+_OWNER = struct.Struct("=QI14xH")  # print, epoch and whether it lasts
+_ANSWER = struct.Struct(f"=QIIH2s6sH4x{MAX_DATA}s")
+_SERVER = struct.Struct("=6s2xIIQQ")
+
+
+Memory = memoryview | mmap
+"""The bytes of an array map, shared with the programs that read it."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An answer without its question; the numbers as they stand in the message."""
+
+    flags: int
+    counts: bytes  # of the answer, authority and additional sections
+    data: bytes
+    begins_odd: bool  # the data begins at an odd byte of the message
+
+
+def prepare(query: Query, answer: bytes) -> Prepared | None:
+    """What can be kept of an answer; None if the fast path cannot give it."""
+    name = query.name.to_wire()
+    assert name is not None
+    if not _WORD <= len(name) <= MAX_NAME or len(query.name) > MAX_LABELS:
+        return None
+    begin = _MESSAGE.size + len(name) + _KIND_SIZE
+    end = len(answer) - (OPT_BYTES if query.has_edns else 0)
+    _id, flags, _questions, found, authority, additional = _MESSAGE.unpack_from(answer)
+    if flags & _TRUNCATED or end - begin > MAX_DATA:
+        return None
+    counts = struct.pack("!3H", found, authority, additional - query.has_edns)
+    return Prepared(flags & _KEPT_FLAGS, counts, answer[begin:end], bool(begin & 1))
+
+
+class Answers:
+    """The table of answers, in memory shared with the programs that read it."""
+
+    def __init__(self, memory: Memory, server: Memory, mac: bytes, seeds: tuple[int, int]) -> None:
+        """Begins empty: with another epoch than whatever is there.
+
+        `memory` is that of the map of answers, whose size is a power of two; `server` that of
+        struct self_server. `seeds` must be unknown to those who ask.
+        """
+        self._memory = memory
+        self._server = server
+        self._mac = mac
+        self._seeds = seeds
+        self._mask = len(memory) // _ANSWER.size - 1
+        self._epoch = _SERVER.unpack_from(server)[1]
+        self._victim = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Void all answers, in one store."""
+        self._epoch = (self._epoch + 1) & _MASK32 or 1
+        head = _SERVER.pack(self._mac, self._epoch, self._mask, *self._seeds)
+        self._server[: len(head)] = head
+
+    def put(self, query: Query, prepared: Prepared, *, lasting: bool = False) -> None:
+        """Have the fast path give an answer from here on.
+
+        Answers to names that do not exist are without number: what is to last keeps its place.
+        """
+        place, fingerprint = self._hashes(query.name, query.type, query.rdclass)
+        chosen = self._choose(place, fingerprint, lasting)
+        if chosen is None:
+            return
+        at = chosen * _ANSWER.size
+        _PRINT.pack_into(self._memory, at, 0)
+        _ANSWER.pack_into(
+            self._memory,
+            at,
+            0,
+            self._epoch,
+            _sum(prepared.data, prepared.begins_odd),
+            len(prepared.data),
+            struct.pack("!H", prepared.flags),
+            prepared.counts,
+            lasting,
+            prepared.data,
+        )
+        _PRINT.pack_into(self._memory, at, fingerprint)
+
+    def _choose(self, place: int, fingerprint: int, lasting: bool) -> int | None:
+        """The place for an answer: its own, a void one, or in turn one that does not last."""
+        void, others = [], []
+        for probe in range(PROBES):
+            candidate = (place + probe) & self._mask
+            there, epoch, lasts = _OWNER.unpack_from(self._memory, candidate * _ANSWER.size)
+            is_void = not there or epoch != self._epoch
+            if there == fingerprint:
+                return None if lasts and not is_void and not lasting else candidate
+            if is_void:
+                void.append(candidate)
+            elif not lasts:
+                others.append(candidate)
+        if void:
+            return void[0]
+        self._victim += 1
+        return others[self._victim % len(others)] if others else None
+
+    def _hashes(self, name: Name, rdtype: RdataType, rdclass: int) -> tuple[int, int]:
+        """Place and fingerprint of a question, as self_read_question finds them."""
+        wire = name.canonicalize().to_wire()
+        assert wire is not None
+        words = [wire[at : at + _WORD] for at in range(0, len(wire) - _WORD + 1, _WORD)]
+        if len(wire) % _WORD:
+            words.append(wire[-_WORD:])
+        words.append(struct.pack("!HH", rdtype, rdclass))
+        place, fingerprint = (seed ^ len(wire) for seed in self._seeds)
+        for word in words:
+            number = int.from_bytes(word, "little")
+            place = _mix(place, number, _MIX_PLACE)
+            fingerprint = _mix(fingerprint, number, _MIX_PRINT)
+        return place >> 32, fingerprint
+
+
+def _mix(value: int, word: int, factor: int) -> int:
+    value = (value ^ word) * factor & _MASK64
+    return value ^ value >> 32
+
+
+def _sum(data: bytes, is_odd: bool) -> int:
+    """What data adds to a checksum (RFC 1071), in the byte order of this machine."""
+    padded = (b"\0" if is_odd else b"") + data
+    padded += b"\0" * (len(padded) & 1)
+    return sum(struct.unpack(f"={len(padded) // 2}H", padded))
+
+
+def capacity(answers: int) -> int:
+    """Places for so many answers: a power of two, half of it free."""
+    return max(1 << 14, 1 << (2 * answers - 1).bit_length())

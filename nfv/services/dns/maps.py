@@ -1,0 +1,69 @@
+"""The maps of a function `dns`, as its service writes them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from ipaddress import IPv6Address
+
+from nfv.dataplane.bpf import Map
+from nfv.ebpf import sources
+from nfv.functions.dns import Dns
+from nfv.services.base import Place
+from nfv.services.dns import fastpath
+from nfv.services.dns.authority import Authority
+from nfv.services.dns.fastpath import Answers
+from nfv.services.dns.message import Query
+from nfv.services.dns.prepare import prepare_all
+
+_OWN = sources.constant("own.h", "SELF_OWN")
+
+
+class FastPath:
+    """What the function's programs know: its addresses, and answers."""
+
+    def __init__(self, place: Place, function: Dns, mac: str) -> None:
+        """Void all answers there are; from here on, what is for the function is handed over."""
+        station = bytes.fromhex(mac.replace(":", ""))
+        self.prepared: int | None = None  # answers of the zones that were put there; None: not yet
+        self._task: asyncio.Task[None] | None = None
+        self._maps = {name: Map.open(place.maps / name) for name in ("own", "server", "answers")}
+        self._memory = {name: self._maps[name].memory() for name in ("server", "answers")}
+        self._maps["own"][0] = _own(function, station)
+        seeds = secrets.randbits(64), secrets.randbits(64)
+        self._answers = Answers(self._memory["answers"], self._memory["server"], station, seeds)
+
+    def keep(self, query: Query, answer: bytes) -> None:
+        """Give an answer again to whoever asks the same, as long as there is room for it."""
+        prepared = fastpath.prepare(query, answer)
+        if prepared is not None:
+            self._answers.put(query, prepared)
+
+    def prepare(self, authority: Authority) -> None:
+        """Put the answers of all zones there, beside other work."""
+        self._task = asyncio.get_running_loop().create_task(self._prepare(authority))
+
+    async def _prepare(self, authority: Authority) -> None:
+        self.prepared = await prepare_all(authority, self._answers)
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        for memory in self._memory.values():
+            memory.close()
+        for found in self._maps.values():
+            found.close()
+
+
+def _own(function: Dns, mac: bytes) -> bytes:
+    """struct self_own of own.h: the function's addresses, and its link-local one (RFC 4291)."""
+    ipv4 = [one.ip.packed for one in function.addresses if one.version == 4]
+    ipv6 = [one.ip.packed for one in function.addresses if one.version == 6]
+    ipv6.append(_link_local(mac).packed)
+    return b"".join(ipv4).ljust(4 * _OWN, b"\0") + b"".join(ipv6).ljust(16 * _OWN, b"\0")
+
+
+def _link_local(mac: bytes) -> IPv6Address:
+    """RFC 4291, appendix A."""
+    identifier = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
+    return IPv6Address(b"\xfe\x80" + bytes(6) + identifier)

@@ -1,0 +1,1 @@
+"""Captured traffic: files of frames, what is changed in them, and when each is due. Pure."""

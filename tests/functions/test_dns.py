@@ -1,0 +1,319 @@
+"""Queries answered on the fast path: byte by byte what the service answers."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import ip_address
+from typing import Any
+
+import dns.edns
+import dns.message
+import pytest
+from dns.name import from_text
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6ND_NS, IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Raw
+
+from nfv.dataplane.bpf import Map
+from nfv.services.dns import message
+from nfv.services.dns.authority import Authority
+from nfv.services.dns.fastpath import Answers, prepare
+from nfv.services.dns.zonefile import parse_records
+from tests.functions.bench import Bench, Outcome
+from tests.services.zonemaking import make_zone
+
+pytestmark = pytest.mark.root
+
+TOPOLOGY = """
+name: bench-dns
+saps:
+  lan: {kind: host, ip: [10.0.0.10/24, 2001:db8::10/64]}
+  wan: {kind: host, ip: [10.0.0.11/24, 2001:db8::11/64]}
+vnfs:
+  fw: {type: firewall, default: accept, stateless: true}
+  dns: {type: dns, ip: [10.0.0.53/24, 2001:db8::53/64]}
+chains:
+  only: {path: [lan, fw, dns, wan]}
+"""
+
+MAC = "02:00:00:00:00:53"
+CLIENTS = {4: "10.0.0.10", 6: "2001:db8::10"}
+SERVERS = {4: "10.0.0.53", 6: "2001:db8::53"}
+
+ZONE = """$TTL 300
+@ SOA ns hostmaster 1 2 3 4 60
+@ NS ns
+ns A 192.0.2.53
+www A 192.0.2.80
+www A 192.0.2.81
+www AAAA 2001:db8::80
+alias CNAME www
+txt TXT "odd"
+txt4 TXT "even"
+*.wild A 192.0.2.99
+sub NS ns.sub
+ns.sub A 192.0.2.54
+big TXT "{big}"
+{deep} A 192.0.2.1
+""".format(big="x" * 130, deep=".".join("a" * 34))
+
+ORIGIN = from_text("example.org")
+AUTHORITY = Authority([make_zone(ORIGIN, parse_records(ZONE, ORIGIN, "zone"))])
+NAMES = ["www", "alias", "txt", "txt4", "x.wild", "h.sub", "nobody", "x", "ns", ".".join("a" * 33)]
+
+
+@pytest.fixture(scope="module")
+def bench() -> Any:
+    made = Bench(TOPOLOGY)
+    _write_own(made.map_of("dns", "own"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def answers(bench: Bench) -> Answers:
+    maps = bench.function_maps("dns")
+    mac = bytes.fromhex(MAC.replace(":", ""))
+    return Answers(maps.memory("answers"), maps.memory("server"), mac, (0x1234567890ABCDEF, 77))
+
+
+def _write_own(own: Map) -> None:
+    own[0] = ip_address(SERVERS[4]).packed.ljust(32, b"\0") + ip_address(SERVERS[6]).packed.ljust(
+        128, b"\0"
+    )
+
+
+def _frame(version: int, payload: bytes) -> Any:
+    kind = IP if version == 4 else IPv6
+    head = Ether(src="02:00:00:00:00:10", dst=MAC) / kind(
+        src=CLIENTS[version], dst=SERVERS[version]
+    )
+    return head / UDP(sport=40000, dport=53) / Raw(payload)
+
+
+def _service(wire: bytes) -> bytes:
+    """What the service answers."""
+    query = message.read(wire)
+    assert isinstance(query, message.Query)
+    reply = AUTHORITY.answer(query)
+    assert reply is not None
+    return message.render(query, reply)
+
+
+def _teach(answers: Answers, wire: bytes) -> bool:
+    query = message.read(wire)
+    assert isinstance(query, message.Query)
+    found = prepare(query, _service(wire))
+    if found is not None:
+        answers.put(query, found)
+    return found is not None
+
+
+def _served(outcome: Outcome) -> bool:
+    return (outcome.egress, outcome.reason) == ("dns:service", "service")
+
+
+def _expected(frame: Any, payload: bytes) -> bytes:
+    """The frame turned round with another payload; lengths and checksums by Scapy."""
+    version = 4 if IP in frame else 6
+    head: Any
+    if version == 4:
+        head = IP(src=frame[IP].dst, dst=frame[IP].src, id=0, flags="DF", ttl=64)
+    else:
+        head = IPv6(src=frame[IPv6].dst, dst=frame[IPv6].src, hlim=64)
+    made = Ether(src=frame.dst, dst=frame.src) / head / UDP(sport=53, dport=frame[UDP].sport)
+    return bytes(made / Raw(payload))
+
+
+def _query(name: str, rdtype: str = "A", **options: Any) -> bytes:
+    made = dns.message.make_query(f"{name}.example.org", rdtype, **options)
+    return made.to_wire()
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("edns", [{}, {"use_edns": 0}, {"use_edns": 0, "want_dnssec": True}])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_answer_is_that_of_the_service(
+    bench: Bench, answers: Answers, name: str, edns: dict[str, Any], version: int
+) -> None:
+    answers.forget()
+    for rdtype in ("A", "AAAA", "TXT"):
+        wire = _query(name, rdtype, **edns)
+        frame = _frame(version, wire)
+        assert _served(bench.run("lan", frame))
+        assert _teach(answers, _query(name.upper(), rdtype))
+        outcome = bench.run("lan", frame)
+        assert outcome.egress == "lan"
+        assert outcome.frame == _expected(frame, _service(wire))
+        assert outcome.counted["reason", "dns", "answered"] == (1, len(frame))
+        assert outcome.counted["received", "lan", "answered"] == (1, len(frame))
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_name_in_any_case(bench: Bench, answers: Answers, data: st.DataObject) -> None:
+    """Names of all lengths, with all bytes in their labels."""
+    labels = data.draw(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=4))
+    name = dns.name.Name((*labels, *ORIGIN.labels))
+    wire = dns.message.make_query(name, data.draw(st.sampled_from(["A", "TYPE65", "TYPE97"])))
+    query = wire.to_wire()
+    kept = _teach(answers, query)
+    other = bytes(
+        byte ^ 0x20 if chr(byte).isalpha() and byte < 128 and data.draw(st.booleans()) else byte
+        for byte in query[12:-4]
+    )
+    asked = query[:12] + other + query[-4:]
+    if message.read(asked) is None or not isinstance(message.read(asked), message.Query):
+        return  # the length of a label was taken for a letter
+    frame = _frame(4, asked)
+    outcome = bench.run("lan", frame)
+    if kept and other.lower() == query[12:-4].lower():
+        assert outcome.frame == _expected(frame, _service(asked))
+    else:
+        assert _served(outcome) or outcome.frame == _expected(frame, _service(asked))
+
+
+def _raw(*counts: int, flags: int = 0x0100, body: bytes = b"") -> bytes:
+    return struct.pack("!6H", 7, flags, *counts) + body
+
+
+QUESTION = b"\3www\7example\3org\0\0\1\0\1"
+OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\0" * 11,
+        _raw(1, 0, 0, 0),
+        _raw(1, 0, 0, 0, body=QUESTION[:-1]),
+        _raw(1, 0, 0, 0, body=QUESTION + b"\0"),
+        _raw(2, 0, 0, 0, body=QUESTION * 2),
+        _raw(1, 1, 0, 0, body=QUESTION),
+        _raw(1, 0, 0, 1, body=QUESTION),
+        _raw(1, 0, 0, 1, body=QUESTION + OPT[:-1]),
+        _raw(1, 0, 0, 1, body=QUESTION + OPT + b"\0"),
+        _raw(1, 0, 0, 2, body=QUESTION + OPT * 2),
+        _raw(1, 0, 0, 1, body=QUESTION + OPT[:6] + b"\1" + OPT[7:]),  # version 1
+        _raw(1, 0, 0, 1, body=QUESTION + OPT[:-1] + b"\4" + b"\0\x08\0\0"),
+        _raw(1, 0, 0, 1, body=QUESTION + OPT[:-1] + b"\5" + b"\0\x0a\0\1x"),
+        _raw(1, 0, 0, 0, flags=0x8100, body=QUESTION),
+        _raw(1, 0, 0, 0, flags=0x2900, body=QUESTION),
+        _raw(1, 0, 0, 0, body=b"\xc0\x0c" + QUESTION[-4:]),
+        _raw(1, 0, 0, 0, body=b"\3www\7example\3org\xc0\x0c\0\1\0\1"),
+        _raw(1, 0, 0, 0, body=b"\x40ww\7example\3org\0\0\1\0\1"),
+        _raw(1, 0, 0, 0, body=b"\1x" * 40 + b"\0\0\1\0\1"),
+        _raw(1, 0, 0, 0, body=b"\3www\7example\3org\0\0\1\0\3"),
+    ],
+    ids=range(21),
+)
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_is_no_plain_query_is_for_the_service(
+    bench: Bench, answers: Answers, payload: bytes, version: int
+) -> None:
+    assert _teach(answers, _query("www"))
+    frame = _frame(version, payload)
+    outcome = bench.run("lan", frame)
+    assert _served(outcome)
+    assert outcome.frame[16:] == bytes(frame)
+
+
+def test_cookies_are_let_be(bench: Bench, answers: Answers) -> None:
+    options = [dns.edns.GenericOption("COOKIE", b"12345678")]
+    wire = _query("www", use_edns=0, options=options)
+    assert _teach(answers, wire)
+    frame = _frame(4, wire)
+    assert bench.run("lan", frame).frame == _expected(frame, _service(wire))
+
+
+def test_a_query_from_beyond(bench: Bench, answers: Answers) -> None:
+    """Against the path, where no function stands between."""
+    wire = _query("www")
+    assert _teach(answers, wire)
+    frame = _frame(4, wire)
+    outcome = bench.run("wan", frame)
+    assert (outcome.egress, outcome.frame) == ("wan", _expected(frame, _service(wire)))
+
+
+def test_another_epoch_makes_answers_void(bench: Bench, answers: Answers) -> None:
+    wire = _query("www")
+    assert _teach(answers, wire)
+    answers.forget()
+    assert _served(bench.run("lan", _frame(4, wire)))
+
+
+def test_a_place_that_is_written_answers_nothing(bench: Bench, answers: Answers) -> None:
+    wire = _query("www")
+    answers.forget()
+    assert _teach(answers, wire)
+    memory = bench.function_maps("dns").memory("answers")
+    size = len(memory) // bench.map_of("dns", "answers").max_entries
+    for at in range(0, len(memory), size):
+        memory[at : at + 8] = bytes(8)
+    assert _served(bench.run("lan", _frame(4, wire)))
+
+
+def test_a_broken_header_is_dropped(bench: Bench, answers: Answers) -> None:
+    wire = _query("www")
+    assert _teach(answers, wire)
+    frame = _frame(4, wire)
+    frame[IP].chksum = 1
+    outcome = bench.run("lan", frame)
+    assert (outcome.egress, outcome.reason) == (None, "checksum")
+
+
+def _lan(packet: Any, to: str = MAC) -> Any:
+    return Ether(src="02:00:00:00:00:10", dst=to) / packet
+
+
+@pytest.mark.usefixtures("answers")
+@pytest.mark.parametrize(
+    "frame",
+    [
+        _lan(ARP(psrc=CLIENTS[4], pdst=SERVERS[4]), "ff:ff:ff:ff:ff:ff"),
+        _lan(ARP(op=2, psrc=CLIENTS[4], pdst=SERVERS[4])),
+        _lan(
+            IPv6(src=CLIENTS[6], dst="ff02::1:ff00:53", hlim=255) / ICMPv6ND_NS(tgt=SERVERS[6]),
+            "33:33:ff:00:00:53",
+        ),
+        _lan(IP(src=CLIENTS[4], dst=SERVERS[4]) / ICMP()),
+        _lan(IP(src=CLIENTS[4], dst=SERVERS[4]) / TCP(dport=53)),
+        _lan(IP(src=CLIENTS[4], dst=SERVERS[4]) / UDP(dport=54)),
+        _lan(IP(src=CLIENTS[4], dst=SERVERS[4], flags="MF") / UDP(dport=53) / Raw(b"x" * 64)),
+        _lan(IP(src=CLIENTS[4], dst=SERVERS[4], frag=8) / Raw(b"x" * 64)),
+        _lan(IPv6(src=CLIENTS[6], dst=SERVERS[6]) / IPv6ExtHdrDestOpt() / UDP(dport=53)),
+    ],
+    ids=range(9),
+)
+def test_what_else_is_sent_to_it_is_for_the_service(bench: Bench, frame: Any) -> None:
+    outcome = bench.run("lan", frame)
+    assert _served(outcome)
+    assert outcome.frame[16:] == bytes(frame)
+
+
+@pytest.mark.usefixtures("answers")
+@pytest.mark.parametrize(
+    "frame",
+    [
+        _lan(ARP(psrc=CLIENTS[4], pdst="10.0.0.11"), "ff:ff:ff:ff:ff:ff"),
+        _lan(
+            IPv6(src=CLIENTS[6], dst="ff02::1:ff00:11", hlim=255) / ICMPv6ND_NS(tgt="2001:db8::11"),
+            "33:33:ff:00:00:11",
+        ),
+        _lan(IP(src=CLIENTS[4], dst="10.0.0.11") / UDP(dport=53) / Raw(_query("www"))),
+        _lan(
+            IP(src=CLIENTS[4], dst=SERVERS[4]) / UDP(dport=53) / Raw(_query("www")),
+            "02:00:00:00:00:99",
+        ),
+    ],
+    ids=range(4),
+)
+def test_everything_else_passes(bench: Bench, frame: Any) -> None:
+    outcome = bench.run("lan", frame)
+    assert (outcome.egress, outcome.frame) == ("wan", bytes(frame))
