@@ -1,8 +1,8 @@
 """What finding a packet's rule costs, by the number of rules: `python -m benchmarks.rules`.
 
 The matcher runs alone, by BPF_PROG_TEST_RUN, over packets that are each in one of the rules: evenly
-chosen, so that packets differ in every field and the tables are read all over. Nanoseconds are net of
-the same program without the matcher; the second lowest of several runs counts, as other programs
+chosen, so that packets differ in every field and the tables are read all over. Nanoseconds are net
+of the same program without the matcher; the second lowest of several runs counts, as other programs
 disturb.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import rulesets
 from benchmarks.rulesets import Header
-from nfv.chain.pattern import Direction, Pattern
+from nfv.chain.pattern import Pattern
 from nfv.dataplane import bpf, headers
 from nfv.dataplane.bpf import Map
 from nfv.ebpf import matcher, sources, tables

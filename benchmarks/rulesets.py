@@ -1,9 +1,9 @@
-"""Rule sets like those that ClassBench makes (Taylor and Turner, INFOCOM 2005), and packets for them.
+"""Rule sets like those that ClassBench makes (Taylor and Turner, INFOCOM 2005), and packets.
 
 Three kinds, after the seeds that ClassBench has: of access lists (acl), of firewalls (fw) and of
-Linux's former ipchains (ipc). They differ in how many rules leave an address open, how long prefixes
-are, and how ports are given. Addresses lie in few networks, as those of a site do. The shares are set
-by hand, not taken from seeds.
+Linux's former ipchains (ipc). They differ in how many rules leave an address open, how long
+prefixes are, and how ports are given. Addresses lie in few networks, as those of a site do. The
+shares are set by hand, not taken from seeds.
 """
 
 from __future__ import annotations

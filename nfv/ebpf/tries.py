@@ -6,11 +6,11 @@ A lookup follows *slots*: a slot is the place, in bytes, of what comes next. Wha
 - Of keys of 2 or 4 bytes, ports and IPv4 addresses, every lookup takes one step a byte, so that
   no branch depends on the key. A slot with SELECT leads to 256 slots, by the next byte; one without
   to a single slot, which stands for 256 equal ones.
-- IPv6 addresses would take too many. A slot with NODE leads to a struct match_node, a multiple of 64
-  bytes: a prefix that stands for the whole chain down to where prefixes part, or to a lone prefix;
+- IPv6 addresses would take too many. A slot with NODE leads to a struct match_node, at a multiple
+  of 64: a prefix that stands for the whole chain down to where prefixes part, or to a lone prefix;
   where keys go that are not in it; and for the others 256 slots, by the byte of the key that bits 1
-  to 4 of the slot name, or one. So a lookup takes a few steps, and the image grows with the number of
-  prefixes, not with their length.
+  to 4 of the slot name, or one. So a lookup takes a few steps, and the image grows with the number
+  of prefixes, not with their length.
 """
 
 from __future__ import annotations

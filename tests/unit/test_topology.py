@@ -313,9 +313,9 @@ def test_patterns_of_rules() -> None:
     firewall = loads(f"{MINIMAL}vnfs: {{fw: {{type: firewall, rules: {rules}}}}}").vnfs["fw"]
     assert isinstance(firewall, Firewall)
     prefixes = ("10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32")
-    assert firewall.patterns == [
-        Pattern(src=tuple(map(ip_network, prefixes)), directions=(Direction.REVERSE,))
-    ]
+    assert firewall.patterns == (
+        Pattern(src=tuple(map(ip_network, prefixes)), directions=(Direction.REVERSE,)),
+    )
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,15 @@ static __always_inline u64 self_ipv4(u64 slot, const u32 *address)
 	return slot;
 }
 
+/* All ones if `bits` is not 0, without a branch. */
+static __always_inline u64 self_any(u64 bits)
+{
+	u64 negative = -bits;
+
+	NF_OPAQUE(negative);
+	return -((bits | negative) >> 63);
+}
+
 static __always_inline u64 self_ipv6(u64 slot, const u32 *address)
 {
 	const u8 *bytes = (const u8 *)address;
@@ -74,12 +83,11 @@ static __always_inline u64 self_ipv6(u64 slot, const u32 *address)
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < MATCH_STEPS && slot & MATCH_NODE; i++) {
 		struct match_node *node = self_at(slot, MATCH_NODE_SIZE);
+		u64 outside = self_any(((high ^ node->key[0]) & node->mask[0]) |
+				       ((low ^ node->key[1]) & node->mask[1]));
+		u64 inside = node->slots[bytes[slot >> 1 & 15] & -(slot & MATCH_SELECT)];
 
-		if (((high ^ node->key[0]) & node->mask[0]) |
-		    ((low ^ node->key[1]) & node->mask[1]))
-			slot = node->other;
-		else
-			slot = node->slots[bytes[slot >> 1 & 15] & -(slot & MATCH_SELECT)];
+		slot = inside ^ ((inside ^ node->other) & outside);
 	}
 	return slot;
 }
