@@ -1,8 +1,8 @@
 BIN := .venv/bin
 C_FILES := find nfv benchmarks -name '*.[ch]'
-SHELL_FILES := .ci/run benchmarks/run $(filter-out %.py %__pycache__,$(wildcard scripts/*))
+SHELL_FILES := .ci/run benchmarks/run $(filter-out %.py %__pycache__,$(wildcard scripts/*)) nfv/dataplane/udhcpc.sh
 
-.PHONY: quickstart setup test bench check format
+.PHONY: quickstart setup test bench bench-full check format
 
 quickstart:
 	scripts/quickstart
@@ -15,6 +15,9 @@ test:
 
 bench: setup
 	benchmarks/run
+
+bench-full: setup
+	benchmarks/run --full --write
 
 check: setup
 	$(BIN)/ruff check .

@@ -2,113 +2,108 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
-import statistics
 import sys
-from contextlib import ExitStack
+import time
 from datetime import datetime, timezone
-from pathlib import Path as File
+from pathlib import Path
 from typing import IO
 
 import click
 
-from benchmarks import bulk, paths, rates, report
-from benchmarks.frames import Protocol, Traffic
-from benchmarks.live import Loader
-from benchmarks.paths import Path
+from benchmarks import plots, report
+from benchmarks.extras import Extra, extras
+from benchmarks.figures import Figure
+from benchmarks.results import Results, Run, as_json
+from benchmarks.runs import Effort, Result, run
+from benchmarks.sweeps import Sweep, sweeps
 from nfv.errors import ExitCode, NfvError
 
-DOCUMENT = paths.HERE.parent / "docs" / "performance.md"
-MAX_FLOWS = 10_000
-
-BARE, CHAIN = "bare XDP redirect", "quickstart chain"
-LINUX, NFTABLES = "Linux forwarding", "Linux with nftables"
+DOCS = Path(__file__).parent.parent / "docs"
+DOCUMENT = DOCS / "performance.md"
+DATA = DOCS / "performance.json"
+PLOTS = DOCS / "plots"
 
 
 @click.command()
+@click.option("--full", is_flag=True, help="All points of all sweeps, not only the outer ones.")
+@click.option("--only", multiple=True, help="Only this sweep or measurement; may be repeated.")
 @click.option(
-    "--rounds", type=click.IntRange(1), default=10, show_default=True, help="Samples of each."
+    "--rounds", type=click.IntRange(2), default=10, show_default=True, help="Samples of each."
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.01, 0.5),
+    type=click.FloatRange(0.01, 0.4),
     default=0.1,
     show_default=True,
-    help="Length of one sample; a round has one of each path and kind of traffic.",
+    help="Length of one sample; a round has one of each way and traffic.",
 )
-@click.option(
-    "--flows",
-    type=click.IntRange(1, MAX_FLOWS),
-    multiple=True,
-    default=(1, 64, 1024),
-    show_default=True,
-    help="Flows sent in turn; may be repeated. TCP and IPv6 are measured with the middle one.",
-)
-@click.option("--json", "json_file", type=click.File("w", lazy=True), help="Write every sample.")
-@click.option("--write", is_flag=True, help="Write the tables into docs/performance.md.")
+@click.option("--json", "json_file", type=click.File("w"), help="Write every sample.")
+@click.option("--write", is_flag=True, help="Write docs/performance.md, its data and pictures.")
 def main(
-    rounds: int, seconds: float, flows: tuple[int, ...], json_file: IO[str] | None, write: bool
+    full: bool,
+    only: tuple[str, ...],
+    rounds: int,
+    seconds: float,
+    json_file: IO[str] | None,
+    write: bool,
 ) -> None:
-    """Compare a service chain with a bare XDP redirect and with Linux, in one run."""
-    run = _describe(rounds, seconds)
-    with ExitStack() as stack:
-        loader = stack.enter_context(Loader())
-        ways = _build(stack, loader)
-        samples = rates.measure(loader, ways, _traffics(flows), rounds, seconds, _progress)
-        throughputs = bulk.measure(ways[CHAIN], ways[LINUX], _progress)
-    results = report.Results(run, BARE, CHAIN, (LINUX, NFTABLES), samples, throughputs)
-    text = report.as_markdown(results)
-    click.echo(text)
+    """Compare service chains with a bare XDP redirect and with Linux, in one run."""
+    begun = time.monotonic()
+    effort = Effort(rounds, seconds, max(os.sched_getaffinity(0)))
+    chosen, more = _choose(only)
+    found: list[Result | Figure] = []
+    omitted: dict[str, str] = {}
+    for sweep in chosen:
+        found += run(sweep, not full, effort, _progress)
+    for extra in more:
+        try:
+            found += extra.measure(full, effort, _progress)
+        except NfvError as error:
+            _progress(f"not run: {extra.name}: {error.message}")
+            omitted[extra.name] = error.message
+    run_ = _describe(effort, (time.monotonic() - begun) / 60)
+    rates = [each for each in found if isinstance(each, Result)]
+    figures = [each for each in found if isinstance(each, Figure)]
+    results = Results(run_, chosen, rates, figures, omitted)
+    click.echo(report.as_markdown(results))
     if write:
+        drawn = plots.draw(results, PLOTS)
+        text = report.as_markdown(results, drawn)
         DOCUMENT.write_text(report.replace_between_markers(DOCUMENT.read_text(), text))
+        DATA.write_text(as_json(results))
     if json_file:
-        json.dump(report.as_json(results), json_file, indent=1)
+        json_file.write(as_json(results))
 
 
-def _build(stack: ExitStack, loader: Loader) -> dict[str, Path]:
-    """The paths to compare, each for as long as the stack is open."""
-    builders = {
-        BARE: paths.bare_redirect(loader, "bench-bare"),
-        CHAIN: paths.chain(paths.topology("bench", "fw", "gw")),
-        "chain of its router": paths.chain(paths.topology("bench-router", "gw")),
-        "chain of its firewall": paths.chain(paths.topology("bench-firewall", "fw")),
-        "chain of no function": paths.chain(paths.topology("bench-empty")),
-        LINUX: paths.linux("bench-linux"),
-        NFTABLES: paths.linux("bench-nftables", paths.NFTABLES),
-    }
-    found = {}
-    for name, builder in builders.items():
-        _progress(f"setting up: {name}")
-        found[name] = stack.enter_context(builder)
-    return found
+def _choose(only: tuple[str, ...]) -> tuple[list[Sweep], list[Extra]]:
+    """The sweeps and other measurements of these names; all if none is given."""
+    known = [sweep.name for sweep in sweeps()] + [extra.name for extra in extras()]
+    for name in only:
+        if name not in known:
+            raise click.BadParameter(f"there are {', '.join(known)}", param_hint="--only")
+    return (
+        [sweep for sweep in sweeps() if not only or sweep.name in only],
+        [extra for extra in extras() if not only or extra.name in only],
+    )
 
 
-def _traffics(flows: tuple[int, ...]) -> list[Traffic]:
-    counts = sorted(set(flows))
-    middle = statistics.median_low(counts)
-    return [
-        *(Traffic(Protocol.UDP, 4, count) for count in counts),
-        Traffic(Protocol.TCP, 4, middle),
-        Traffic(Protocol.UDP, 6, middle),
-    ]
-
-
-def _describe(rounds: int, seconds: float) -> report.Run:
-    return report.Run(
+def _describe(effort: Effort, minutes: float) -> Run:
+    return Run(
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         machine=f"{_cpu_model()}, {os.cpu_count()} CPUs",
         kernel=platform.release(),
         command=shlex.join(["benchmarks/run", *sys.argv[1:]]),
-        rounds=rounds,
-        seconds=seconds,
+        rounds=effort.rounds,
+        seconds=effort.seconds,
+        minutes=minutes,
     )
 
 
 def _cpu_model() -> str:
-    for line in File("/proc/cpuinfo").read_text().splitlines():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name":
             return value.strip()

@@ -1,37 +1,50 @@
-"""TCP bulk throughput between the hosts of a path, by iperf3."""
+"""TCP bulk throughput between the hosts of a way, by iperf3."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
+from benchmarks.figures import Figure
 from benchmarks.frames import PORT
-from benchmarks.paths import Path
+from benchmarks.live import Loader
+from benchmarks.runs import Progress
+from benchmarks.ways import Builder
+from benchmarks.wired import Path
 from nfv.dataplane import ethtool, netns
 from nfv.dataplane.devices import FAR_FEATURES
-from nfv.errors import KernelError
+from nfv.errors import KernelError, NfvError
+
+TABLE = "tcp"
+COLUMN = "one connection"
+NO_OFFLOADS = "Linux, offloads off"
+AT_XDP = "ours, hosts at XDP"
 
 _IPV4 = 4
-_ROUNDS = 3
-_SECONDS = 2
 
 
-def measure(chain: Path, linux: Path, progress: Callable[[str], None]) -> dict[str, list[float]]:
-    """Throughputs by way in bits per second, one a round."""
-    found: dict[str, list[float]] = {
-        (plain := "Linux forwarding"): [],
-        (bare := "Linux forwarding, offloads off as beside a chain"): [],
-        (ours := "quickstart chain"): [],
-    }
-    for number in range(1, _ROUNDS + 1):
-        progress(f"TCP bulk, round {number} of {_ROUNDS}")
-        found[plain].append(throughput(linux, _SECONDS))
-        with without_offloads(linux):
-            found[bare].append(throughput(linux, _SECONDS))
-        found[ours].append(throughput(chain, _SECONDS))
-    return found
+def measure(
+    ways: Mapping[str, Builder], rounds: int, seconds: int, progress: Progress
+) -> Iterator[Figure]:
+    """Throughputs of the ways, which take turns, in Gbit/s."""
+    with ExitStack() as stack:
+        loader = stack.enter_context(Loader())
+        paths = {}
+        for number, (way, builder) in enumerate(ways.items()):
+            progress(f"TCP: setting up {way}")
+            try:
+                paths[way] = stack.enter_context(builder(loader, f"bench-{number}"))
+            except NfvError as error:
+                progress(f"TCP: not run: {way}: {error.message}")
+        found: dict[str, list[float]] = {way: [] for way in paths}
+        for number in range(rounds):
+            progress(f"TCP: round {number + 1} of {rounds}")
+            for way, path in paths.items():
+                found[way].append(throughput(path, seconds) / 1e9)
+    for way, values in found.items():
+        yield Figure(TABLE, way, COLUMN, "Gbit/s", tuple(values))
 
 
 def throughput(path: Path, seconds: int) -> float:
@@ -51,20 +64,18 @@ def throughput(path: Path, seconds: int) -> float:
     return float(report["end"]["sum_received"]["bits_per_second"])
 
 
-@contextmanager
-def without_offloads(path: Path) -> Iterator[None]:
-    """Give the hosts' devices the features that they have beside a chain."""
-    hosts = (path.near, path.far)
-    before = []
-    for host in hosts:
-        with netns.entered(host.netns):
-            before.append(ethtool.set_features(host.name, FAR_FEATURES))
-    try:
-        yield
-    finally:
-        for host, features in zip(hosts, before, strict=True):
-            with netns.entered(host.netns):
-                ethtool.restore_features(host.name, features)
+def without_offloads(builder: Builder) -> Builder:
+    """The way, its hosts' devices with the features that they have where XDP reads their frames."""
+
+    @contextmanager
+    def build(loader: Loader, name: str) -> Iterator[Path]:
+        with builder(loader, name) as path:
+            for host in (path.near, path.far):
+                with netns.entered(host.netns):
+                    ethtool.set_features(host.name, FAR_FEATURES)
+            yield path
+
+    return build
 
 
 @contextmanager

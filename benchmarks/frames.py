@@ -1,22 +1,28 @@
-"""The frames of the benchmarks: flows between two hosts, as both hosts send them. Pure."""
+"""The frames of the benchmarks, as templates in which the flow is left open. Pure."""
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntFlag
 
 PORT = 5201
-"""Destination port of all flows; the quickstart firewall accepts it for TCP and UDP."""
+"""Port of the far hosts in all flows; the firewalls accept it for TCP and UDP."""
 
-_FIRST_SOURCE_PORT = 20000
+NEAR_PORT = 20000
+"""Port of the near host in IPv6 flows, which differ in the far address."""
+
+SHORTEST = 60
+"""Bytes of the shortest Ethernet frame, without its check sequence."""
+
+IMIX = (60, 60, 60, 60, 60, 60, 60, 590, 590, 590, 590, 1514)
+"""Frame sizes in bytes, as in the "simple IMIX", without the check sequence."""
+
 _TTL = 64
-_ETH_P = {4: 0x0800, 6: 0x86DD}
-_PAYLOAD = {4: 18, 6: 0}  # bytes in a UDP datagram, so that no frame needs padding
-_MIN_FRAME = 60  # bytes of the shortest Ethernet frame without its check sequence
 _WINDOW = 65535
+_ETHERNET = 14
+_TEMPLATE_HEAD = 80  # head of struct template
 
 
 class Protocol(Enum):
@@ -33,9 +39,15 @@ class _Tcp(IntFlag):
     ACK = 0x10
 
 
+_L3_HEADER = {4: 20, 6: 40}
+_L4_HEADER = {Protocol.TCP: 20, Protocol.UDP: 8}
+_L4_CHECK = {Protocol.TCP: 16, Protocol.UDP: 6}
+_ETH_P = {4: 0x0800, 6: 0x86DD}
+
+
 @dataclass(frozen=True)
 class Endpoint:
-    """What a host's frames say of it. Addresses by IP version."""
+    """What a host's frames say of it: addresses by IP version."""
 
     mac: str
     next_hop_mac: str
@@ -43,107 +55,151 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Traffic:
-    """Flows of one kind that are sent in turn, packet by packet."""
+class Kind:
+    """What all frames of a traffic have in common."""
 
-    protocol: Protocol
-    version: int  # of IP
-    flows: int
+    protocol: Protocol = Protocol.UDP
+    version: int = 4  # of IP
+    sizes: tuple[int, ...] = (SHORTEST,)  # of frames in bytes; a flow's template is one of them
 
     @property
-    def name(self) -> str:
-        """Such as "UDP, IPv4, 64 flows"."""
-        kind = "TCP ACK" if self.protocol is Protocol.TCP else "UDP"
-        return f"{kind}, IPv{self.version}, {self.flows} flow{'s' if self.flows > 1 else ''}"
+    def head(self) -> int:
+        """Bytes of all headers of a frame, or of the whole frame if it is not longer than 60."""
+        headers = _ETHERNET + _L3_HEADER[self.version] + _L4_HEADER[self.protocol]
+        return max(headers, SHORTEST)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where in a frame the flow is said, in bytes; 0 for what is not there."""
+
+    address: int
+    port: int
+    l3_check: int
+    l4_check: int
+
+
+@dataclass(frozen=True)
+class Template:
+    """A frame's headers but for the flow and the checksums, whose places are 0.
+
+    The sums are those of the words that a checksum covers, as they lie in memory.
+    """
+
+    head: bytes
+    l3_sum: int
+    l4_sum: int
+    length: int
+
+    def pack(self) -> bytes:
+        """struct template of programs/generator.c."""
+        values = self.l3_sum, self.l4_sum, self.length, 0
+        return struct.pack("=4I", *values) + self.head.ljust(_TEMPLATE_HEAD, b"\0")
 
 
 @dataclass(frozen=True)
 class Leg:
-    """One frame of each flow, all sent by the same host."""
+    """What one of the hosts sends, once in every flow."""
 
-    forward: bool  # from the near host to the far one
-    frames: tuple[bytes, ...]
+    forward: bool  # from the near host
+    templates: tuple[Template, ...]
+    layout: Layout
 
 
-def conversation(traffic: Traffic, near: Endpoint, far: Endpoint) -> list[Leg]:
-    """What both hosts send, in order, until the flows are established; the last leg is measured."""
-    ports = range(_FIRST_SOURCE_PORT, _FIRST_SOURCE_PORT + traffic.flows)
+def conversation(kind: Kind, near: Endpoint, far: Endpoint, seen_as: str | None) -> list[Leg]:
+    """What the hosts send, in order, until flows are established; the last leg is measured.
 
-    def leg(forward: bool, segment: Callable[[int, int], bytes]) -> Leg:
-        def frame(port: int) -> bytes:
-            pair = (port, PORT) if forward else (PORT, port)
-            ends = (near, far) if forward else (far, near)
-            return _frame(*ends, traffic, segment(*pair))
-
-        return Leg(forward, tuple(frame(port) for port in ports))
-
-    if traffic.protocol is Protocol.UDP:
-        datagram = _udp(_PAYLOAD[traffic.version])
-        return [leg(True, datagram), leg(False, datagram), leg(True, datagram)]
+    `seen_as` is the near host's IPv4 address for the far one, if it is translated.
+    """
+    if kind.protocol is Protocol.UDP:
+        steps = [(True, _Tcp(0)), (False, _Tcp(0)), (True, _Tcp(0))]
+    else:
+        steps = [(True, _Tcp.SYN), (False, _Tcp.SYN | _Tcp.ACK), (True, _Tcp.ACK)]
+    own = near.addresses[kind.version]
+    seen = seen_as if seen_as and kind.version == 4 else own
     return [
-        leg(True, _tcp(_Tcp.SYN, 0, 0)),
-        leg(False, _tcp(_Tcp.SYN | _Tcp.ACK, 0, 1)),
-        leg(True, _tcp(_Tcp.ACK, 1, 1)),
+        Leg(
+            forward,
+            tuple(
+                _template(
+                    kind,
+                    near if forward else far,
+                    own if forward else seen,
+                    forward,
+                    flags,
+                    size,
+                )
+                for size in dict.fromkeys(kind.sizes)
+            ),
+            layout(kind, forward),
+        )
+        for forward, flags in steps
     ]
 
 
-def _udp(payload: int) -> Callable[[int, int], bytes]:
-    def segment(source_port: int, destination_port: int) -> bytes:
-        length = 8 + payload
-        return struct.pack("!4H", source_port, destination_port, length, 0).ljust(length, b"\0")
-
-    return segment
-
-
-def _tcp(flags: int, sequence: int, acknowledged: int) -> Callable[[int, int], bytes]:
-    def segment(source_port: int, destination_port: int) -> bytes:
-        ports = struct.pack("!2H", source_port, destination_port)
-        return ports + struct.pack("!IIBBH4x", sequence, acknowledged, 5 << 4, flags, _WINDOW)
-
-    return segment
+def layout(kind: Kind, forward: bool) -> Layout:
+    """The far host's address and the near host's port, seen from either side."""
+    l4 = _ETHERNET + _L3_HEADER[kind.version]
+    check = l4 + _L4_CHECK[kind.protocol]
+    if kind.version == 6:
+        return Layout(38 if forward else 22, 0, 0, check)
+    return Layout(30 if forward else 26, l4 if forward else l4 + 2, 24, check)
 
 
-def _frame(source: Endpoint, destination: Endpoint, traffic: Traffic, segment: bytes) -> bytes:
-    version = traffic.version
-    packet = _packet(
-        source.addresses[version],
-        destination.addresses[version],
-        traffic,
-        segment,
-    )
-    macs = bytes.fromhex((source.next_hop_mac + source.mac).replace(":", ""))
-    return (macs + struct.pack("!H", _ETH_P[version]) + packet).ljust(_MIN_FRAME, b"\0")
+def stamp_at(kind: Kind) -> int:
+    """Where the payload begins, in bytes."""
+    return _ETHERNET + _L3_HEADER[kind.version] + _L4_HEADER[kind.protocol]
 
 
-def _packet(source: str, destination: str, traffic: Traffic, segment: bytes) -> bytes:
-    family = socket.AF_INET if traffic.version == 4 else socket.AF_INET6
-    addresses = socket.inet_pton(family, source) + socket.inet_pton(family, destination)
-    protocol = traffic.protocol.value
-    pseudo = addresses + struct.pack("!II", len(segment), protocol)
-    place = 6 if traffic.protocol is Protocol.UDP else 16
-    segment = _with_checksum(segment, place, pseudo)
-    if traffic.version == 6:
-        return struct.pack("!IHBB", 6 << 28, len(segment), protocol, _TTL) + addresses + segment
-    length = 20 + len(segment)
-    header = struct.pack("!BBHIBBH", 0x45, 0, length, 0, _TTL, protocol, 0) + addresses
-    return _with_checksum(header, 10, b"") + segment
+def _template(
+    kind: Kind, sender: Endpoint, address: str, forward: bool, flags: _Tcp, size: int
+) -> Template:
+    """A frame of `size` bytes, or the shortest that holds its headers."""
+    ports = (0, PORT) if forward else (PORT, 0)
+    if kind.version == 6:
+        ports = (NEAR_PORT, PORT) if forward else (PORT, NEAR_PORT)
+    size = max(size, kind.head)
+    l4_length = size - _ETHERNET - _L3_HEADER[kind.version]
+    if kind.protocol is Protocol.UDP:
+        transport = struct.pack("!4H", *ports, l4_length, 0)
+    else:
+        l4_length = _L4_HEADER[kind.protocol]
+        sequence, acknowledged = _numbers(flags)
+        transport = struct.pack("!2H", *ports)
+        transport += struct.pack("!IIBBH4x", sequence, acknowledged, 5 << 4, flags, _WINDOW)
+    addresses = _addresses(kind.version, address, forward)
+    network = _network(kind, addresses, l4_length)
+    pseudo = addresses + struct.pack("!II", l4_length, kind.protocol.value)
+    macs = bytes.fromhex((sender.next_hop_mac + sender.mac).replace(":", ""))
+    frame = macs + struct.pack("!H", _ETH_P[kind.version]) + network + transport
+    l3_sum = _sum(network) if kind.version == 4 else 0
+    return Template(frame.ljust(kind.head, b"\0"), l3_sum, _sum(pseudo + transport), size)
 
 
-def _with_checksum(data: bytes, place: int, pseudo: bytes) -> bytes:
-    """Set the Internet checksum over a header and its pseudo-header; 0 is sent as all ones."""
-    value = checksum(pseudo + data) or 0xFFFF
-    return data[:place] + struct.pack("!H", value) + data[place + 2 :]
+def _numbers(flags: _Tcp) -> tuple[int, int]:
+    """Sequence and acknowledgement numbers of a handshake that begins at 0 on both sides."""
+    return {
+        _Tcp.SYN: (0, 0),
+        _Tcp.SYN | _Tcp.ACK: (0, 1),
+        _Tcp.ACK: (1, 1),
+    }[flags]
 
 
-def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071) of an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
+def _addresses(version: int, near: str, forward: bool) -> bytes:
+    """Source and destination; what the flow says is 0."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    fixed = socket.inet_pton(family, near)
+    far = bytes(4) if version == 4 else bytes(15) + b"\1"
+    return fixed + far if forward else far + fixed
 
 
-def same_size(frames: Sequence[bytes]) -> int:
-    """The length that all the frames have, in bytes."""
-    (length,) = {len(frame) for frame in frames}
-    return length
+def _network(kind: Kind, addresses: bytes, l4_length: int) -> bytes:
+    protocol = kind.protocol.value
+    if kind.version == 6:
+        return struct.pack("!IHBB", 6 << 28, l4_length, protocol, _TTL) + addresses
+    return struct.pack("!BBHIBBH", 0x45, 0, 20 + l4_length, 0, _TTL, protocol, 0) + addresses
+
+
+def _sum(data: bytes) -> int:
+    """The sum of 16-bit words in the machine's order: checksums do not depend on it (RFC 1071)."""
+    return sum(struct.unpack(f"={len(data) // 2}H", data))

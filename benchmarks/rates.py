@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from benchmarks.frames import Traffic, conversation
-from benchmarks.live import Loader, Sender, Sink, attach
-from benchmarks.paths import Path
+from benchmarks.frames import Kind, conversation
+from benchmarks.live import Loader, Sender, Sink, Tally, attach
+from benchmarks.wired import Path
+from nfv.dataplane.bpf import Map
 from nfv.dataplane.refusal import refused
 from nfv.errors import KernelError
 
-_WARM_UP = 20_000  # frames
+_PROBE = 20_000  # frames that tell how quick a path is
+_SHORTEST_WARM_UP, _LONGEST_WARM_UP = 0.02, 0.5  # seconds
 _ESTABLISH_SECONDS = 10.0
 _RETRY_SECONDS = 0.05
-_SLICES = 3
-"""Parts of a sample, between which the other paths have their turns: what slows the machine down
-for a second, slows all paths down."""
-_PAUSE_SHARE = 0.15
-"""Of the time of a slice, left to other processes after it; a real-time thread that takes more than
-95 % of a CPU is made to wait in the middle of a slice (sched_rt_runtime_us)."""
+_TRIES = 5
+_PAUSE_SHARE = 0.2
+"""Of the time of a sample, left to other processes after it. A real-time thread that takes more
+than 95 % of a CPU is made to wait in the middle of a sample (sched_rt_runtime_us)."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The frames of a kind that are sent, and where senders read of which flow each is.
+
+    `once` has each flow once, `drawn` as they are measured. `established` flows have been answered
+    before.
+    """
+
+    kind: Kind
+    flows: int
+    once: Map
+    drawn: Map
+    established: bool = True
 
 
 @dataclass(frozen=True)
@@ -34,18 +49,10 @@ class Sample:
     timed: int
     seconds: float
 
-    def __add__(self, other: Sample) -> Sample:
-        return Sample(
-            self.sent + other.sent,
-            self.arrived + other.arrived,
-            self.timed + other.timed,
-            self.seconds + other.seconds,
-        )
-
     @property
     def rate(self) -> float:
         """Packets that arrived, per second."""
-        return self.timed / self.seconds
+        return self.timed / self.seconds if self.seconds else 0.0
 
     @property
     def loss(self) -> float:
@@ -54,83 +61,94 @@ class Sample:
 
 
 class Lane:
-    """A path, what sends on both of its ends, and what counts there."""
+    """A path with traffic on it: what sends there, and what counts."""
 
-    def __init__(self, loader: Loader, sink: Sink, name: str, path: Path) -> None:
+    def __init__(self, loader: Loader, sink: Sink, path: Path, feed: Feed) -> None:
+        self.feed = feed
         self._loader = loader
         self._sink = sink
-        self._name = name
         self._path = path
+        self.sender = self._establish()
+        self.rate = self.sample(_PROBE).rate
 
-    def establish(self, traffic: Traffic) -> Sender:
+    def sample(self, count: int) -> Sample:
+        """Send `count` frames and see what arrives.
+
+        A packet that a process of the machine sends out of the same device has another CPU take the
+        frames that lie there, too: such samples are taken again. `KernelError` if all are.
+        """
+        for _ in range(_TRIES):
+            found = self._send(self.sender, count)
+            if len(found) < 2:
+                return _sample(count, found)
+        raise KernelError("packets arrive on several CPUs, though one sends them")
+
+    def warm_up(self) -> None:
+        """Send until caches and tables are as they are when it goes on like that."""
+        seconds = 2 * self.feed.flows / self.rate
+        self.sender.send(
+            int(self.rate * min(max(seconds, _SHORTEST_WARM_UP), _LONGEST_WARM_UP)) + 1
+        )
+
+    def _establish(self) -> Sender:
         """Have both hosts send what establishes the flows; return the sender to measure with.
 
         Repeats until all frames arrive, as those that Linux resolves an address for may not.
         """
-        legs = conversation(traffic, self._path.near_end, self._path.far_end)
-        senders = []
+        path, feed = self._path, self.feed
+        legs = conversation(feed.kind, path.near_end, path.far_end, path.seen_as)
+        loader = self._loader
+        last = Sender(loader, path.near, feed.kind, legs[-1], feed.drawn)
+        if not feed.established:
+            return last
+        senders = [
+            Sender(loader, path.near if leg.forward else path.far, feed.kind, leg, feed.once)
+            for leg in legs
+        ]
+        if not path.answers:
+            senders = senders[-1:]
         deadline = time.monotonic() + _ESTABLISH_SECONDS
-        for leg in legs:
-            device = self._path.near if leg.forward else self._path.far
-            senders.append(Sender(self._loader, device, leg.frames))
         while True:
-            samples = [self.sample(sender, traffic.flows) for sender in senders]
+            flows = self.feed.flows
+            samples = [_sample(flows, self._send(sender, flows)) for sender in senders]
             if not any(sample.loss for sample in samples):
-                return senders[-1]
+                return last
             if time.monotonic() > deadline:
-                raise KernelError(f"{traffic.name}: packets do not arrive by {self._name}")
+                raise KernelError(f"{samples[-1].loss:.1%} of the packets do not arrive")
             time.sleep(_RETRY_SECONDS)
 
-    def sample(self, sender: Sender, count: int) -> Sample:
-        """Send `count` frames and see what arrives."""
+    def _send(self, sender: Sender, count: int) -> list[Tally]:
+        """What arrives of `count` frames, by CPU."""
         self._sink.reset()
         start = time.perf_counter()
         sender.send(count)
         time.sleep((time.perf_counter() - start) * _PAUSE_SHARE)
-        tally = self._sink.read()
-        return Sample(count, tally.packets, tally.timed, tally.seconds)
+        return [tally for tally in self._sink.read() if tally.packets]
+
+
+def _sample(count: int, found: Sequence[Tally]) -> Sample:
+    """The sample of frames that arrived on one CPU; of more, it is not known how long they took."""
+    arrived = sum(tally.packets for tally in found)
+    timed = found[0] if len(found) == 1 else Tally(0, 0, 0.0)
+    return Sample(count, arrived, timed.timed, timed.seconds)
 
 
 def measure(
-    loader: Loader,
-    paths: Mapping[str, Path],
-    traffics: Sequence[Traffic],
-    rounds: int,
-    seconds: float,
-    progress: Callable[[str], None],
-) -> dict[tuple[str, Traffic], list[Sample]]:
-    """Samples of about `seconds` by path and traffic, one a round, in slices taken in turn.
-
-    Raises `KernelError` if a path does not carry the packets.
-    """
-    sink = Sink(loader)
-    with _attached(loader, sink, paths.values()), _undisturbed():
-        lanes = {name: Lane(loader, sink, name, path) for name, path in paths.items()}
-        places = [(name, traffic) for traffic in traffics for name in lanes]
-        senders = {}
-        counts = {}
-        for name, traffic in places:
-            progress(f"warm-up: {traffic.name}, {name}")
-            senders[name, traffic] = lanes[name].establish(traffic)
-            warm = lanes[name].sample(senders[name, traffic], _WARM_UP)
-            counts[name, traffic] = max(1, int(warm.rate * seconds / _SLICES))
-        samples: dict[tuple[str, Traffic], list[Sample]] = {place: [] for place in places}
-        for number in range(1, rounds + 1):
-            progress(f"round {number} of {rounds}")
-            for traffic in traffics:
-                for slice_ in range(_SLICES):
-                    for name, lane in lanes.items():
-                        place = name, traffic
-                        part = lane.sample(senders[place], counts[place])
-                        if slice_ == 0:
-                            samples[place].append(part)
-                        else:
-                            samples[place][-1] += part
-        return samples
+    lanes: Sequence[Lane], rounds: int, seconds: float, progress: Callable[[str], None]
+) -> list[list[Sample]]:
+    """Samples of about `seconds`, one a round, of each lane; the lanes take turns."""
+    samples: list[list[Sample]] = [[] for _ in lanes]
+    for number in range(rounds):
+        progress(f"round {number + 1} of {rounds}")
+        turns = list(zip(lanes, samples, strict=True))
+        for lane, found in turns[:: 1 if number % 2 else -1]:
+            lane.warm_up()
+            found.append(lane.sample(max(1, int(lane.rate * seconds))))
+    return samples
 
 
 @contextmanager
-def _attached(loader: Loader, sink: Sink, paths: Iterable[Path]) -> Iterator[None]:
+def attached(loader: Loader, sink: Sink, paths: Iterable[Path]) -> Iterator[None]:
     """The sink on the hosts, and on plain devices a program that lets them take live frames."""
     accept = loader.load("pass")
     with ExitStack() as stack:
@@ -143,16 +161,16 @@ def _attached(loader: Loader, sink: Sink, paths: Iterable[Path]) -> Iterator[Non
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Stay on one CPU, before all processes that have no real-time priority."""
-    cpus = os.sched_getaffinity(0)
+def undisturbed(cpu: int | None = None) -> Iterator[None]:
+    """Stay on one CPU, the last by default, before all processes without real-time priority."""
+    before = os.sched_getaffinity(0)
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     except OSError as error:
         raise refused("get real-time priority", error) from error
-    os.sched_setaffinity(0, {max(cpus)})
+    os.sched_setaffinity(0, {max(before) if cpu is None else cpu})
     try:
         yield
     finally:
-        os.sched_setaffinity(0, cpus)
+        os.sched_setaffinity(0, before)
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

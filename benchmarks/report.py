@@ -1,101 +1,49 @@
-"""The results as data and as Markdown. Pure."""
+"""The results as Markdown. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from benchmarks.frames import Traffic
-from benchmarks.rates import Sample
-from benchmarks.spread import Spread, ratio, spread
+from benchmarks import bulk, cores, costs, latency
+from benchmarks.figures import Spread, spread
+from benchmarks.goals import goals
+from benchmarks.results import Results
+from benchmarks.runs import Result
+from benchmarks.sweeps import Sweep
 
 BEGIN, END = "<!-- results: written by benchmarks/run --write -->", "<!-- end of results -->"
 
-
-@dataclass(frozen=True)
-class Run:
-    """When, where and how the results came about."""
-
-    date: str
-    machine: str
-    kernel: str
-    command: str
-    rounds: int
-    seconds: float
+_NOISE = "~"
+_TABLES = {
+    bulk.TABLE: "TCP bulk throughput",
+    latency.TABLE: "Latency",
+    costs.PROGRAMS: "Programs",
+    costs.APPLY: "Applying",
+}
 
 
-@dataclass(frozen=True)
-class Results:
-    """Samples by path and traffic, and throughputs in bits per second by way; one a round.
-
-    All paths are compared to `base`, and `subject` to the `rivals`; all ways to the first.
-    """
-
-    run: Run
-    base: str
-    subject: str
-    rivals: Sequence[str]
-    rates: Mapping[tuple[str, Traffic], Sequence[Sample]]
-    bulk: Mapping[str, Sequence[float]]
-
-    @property
-    def paths(self) -> list[str]:
-        """In the order of the measurement."""
-        return list(dict.fromkeys(path for path, _ in self.rates))
-
-    @property
-    def traffics(self) -> list[Traffic]:
-        """In the order of the measurement."""
-        return list(dict.fromkeys(traffic for _, traffic in self.rates))
-
-    def series(self, path: str, traffic: Traffic) -> list[float]:
-        """Packets per second, by round."""
-        return [sample.rate for sample in self.rates[path, traffic]]
-
-    def ratio(self, path: str, to: str, traffic: Traffic) -> Spread:
-        """Packet rate of a path, that of another one being 1."""
-        return ratio(self.series(path, traffic), self.series(to, traffic))
-
-
-def as_json(results: Results) -> dict[str, Any]:
-    """Every sample: rates in packets per second, throughputs in bits per second."""
-    return {
-        "run": vars(results.run),
-        "rates": [
-            {
-                "path": path,
-                "protocol": traffic.protocol.name.lower(),
-                "ip": traffic.version,
-                "flows": traffic.flows,
-                "packets_per_second": [sample.rate for sample in samples],
-                "loss": [sample.loss for sample in samples],
-            }
-            for (path, traffic), samples in results.rates.items()
-        ],
-        "bulk": [
-            {"way": way, "bits_per_second": list(values)} for way, values in results.bulk.items()
-        ],
-    }
-
-
-def as_markdown(results: Results) -> str:
-    """Tables of ratios, of nanoseconds a packet, and of bulk throughput."""
-    run, paths = results.run, results.paths
-    return "\n\n".join(
-        (
-            f"{run.date}, {run.machine}, Linux {run.kernel}, `{run.command}`.",
-            f"Packet rate, {results.base} = 1:",
-            _matrix(results, paths, lambda path, traffic: _ratio(results, path, traffic)),
-            f"Packet rate of the {results.subject}, times that of Linux:",
-            _matrix(results, results.rivals, lambda path, traffic: _gain(results, path, traffic)),
-            "Nanoseconds a packet, sender and sink included:",
-            _matrix(results, paths, lambda path, traffic: _duration(results, path, traffic)),
-            _loss(results),
-            "TCP bulk throughput, one connection:",
-            _bulk(results.bulk),
-        )
-    )
+def as_markdown(results: Results, plots: Sequence[str] = ()) -> str:
+    """Tables of all that was measured; `plots` are names of sweeps that have a picture."""
+    run = results.run
+    parts = [
+        f"{run.date}, {run.machine}, Linux {run.kernel}, `{run.command}`, {run.rounds} rounds, "
+        f"{run.minutes:.0f} minutes.",
+        "### Goals",
+        _goals(results),
+    ]
+    for sweep in results.sweeps:
+        if results.of(sweep.name):
+            parts += [f"### {sweep.title}", f"Held: {sweep.held}."]
+            if sweep.name in plots:
+                parts.append(f"![{sweep.title}](plots/{sweep.name}.svg)")
+            parts.append(_sweep(results, sweep))
+    if results.of(cores.SWEEP):
+        parts += ["### Two cores", _cores(results)]
+    for table, title in _TABLES.items():
+        if any(figure.table == table for figure in results.figures):
+            parts += [f"### {title}", _figures(results, table)]
+    parts += ["### Losses and omissions", _losses(results), *_omissions(results)]
+    return "\n\n".join(parts)
 
 
 def replace_between_markers(text: str, results: str) -> str:
@@ -110,44 +58,109 @@ def replace_between_markers(text: str, results: str) -> str:
     return f"{before}{BEGIN}\n\n{results}\n\n{END}{after}"
 
 
-def _ratio(results: Results, path: str, traffic: Traffic) -> str:
-    return _spread(results.ratio(path, results.base, traffic))
+def _goals(results: Results) -> str:
+    rows = []
+    for goal in goals():
+        got = goal.got(results)
+        said = "not measured" if got is None else _spread(got)
+        met = "" if got is None else "yes" if got.median >= goal.least else "no"
+        rows.append([goal.text, f"{goal.least:.2f}", said, met])
+    return _table(["measure", "goal", "got", "met"], rows)
 
 
-def _gain(results: Results, path: str, traffic: Traffic) -> str:
-    return _spread(results.ratio(results.subject, path, traffic))
-
-
-def _duration(results: Results, path: str, traffic: Traffic) -> str:
-    return f"{1e9 / spread(results.series(path, traffic)).median:.0f}"
-
-
-def _matrix(results: Results, paths: Sequence[str], cell: Callable[[str, Traffic], str]) -> str:
-    rows = [[path, *(cell(path, traffic) for traffic in results.traffics)] for path in paths]
-    return _table(["", *(traffic.name for traffic in results.traffics)], rows)
-
-
-def _loss(results: Results) -> str:
-    worst = {place: max(one.loss for one in samples) for place, samples in results.rates.items()}
-    lossy = [
-        f"{path} ({traffic.name}) {worst[path, traffic]:.2%}"
-        for path, traffic in worst
-        if worst[path, traffic]
+def _sweep(results: Results, sweep: Sweep) -> str:
+    """Ways in rows, points and traffics in columns; of each the share, and nanoseconds."""
+    found = results.of(sweep.name)
+    points = [point.label for point in sweep.points]
+    columns = sorted(
+        dict.fromkeys((result.point, result.traffic) for result in found),
+        key=lambda column: points.index(column[0]),
+    )
+    traffics = {traffic for _, traffic in columns}
+    cells = {(result.way, result.point, result.traffic): result for result in found}
+    head = [
+        f"{point} {sweep.axis}".strip()
+        if len(traffics) == 1 and point
+        else f"{point} {sweep.axis}, {traffic}".strip(" ,")
+        for point, traffic in columns
     ]
+    rows = [
+        [way, *(_rate(results, cells.get((way, *column))) for column in columns)]
+        for way in dict.fromkeys(result.way for result in found)
+    ]
+    return _table(["", *head], rows)
+
+
+def _rate(results: Results, result: Result | None) -> str:
+    if result is None:
+        return ""
+    share = results.against(result)
+    if not result.samples or share is None:
+        return "not run"
+    nanoseconds = 1e9 / spread([sample.rate for sample in result.samples]).median
+    return f"{_spread(share)}<br>{nanoseconds:.0f} ns"
+
+
+def _cores(results: Results) -> str:
+    """Rates with one and with two senders, and how they compare in the same round."""
+    rows = []
+    for way in dict.fromkeys(result.way for result in results.of(cores.SWEEP)):
+        one, two = (results.find(cores.SWEEP, point, way) for point in ("1", "2"))
+        if one is None or two is None:
+            rows.append([way, "not run", "", ""])
+            continue
+        rates = [[sample.rate / 1e6 for sample in found.samples] for found in (one, two)]
+        gain = spread([both / alone for alone, both in zip(*rates, strict=True)])
+        rows.append([way, *(f"{spread(each).median:.2f}" for each in rates), _spread(gain)])
+    return _table(["", "one core, Mpps", "two cores, Mpps", "two against one"], rows)
+
+
+def _figures(results: Results, table: str) -> str:
+    found = [figure for figure in results.figures if figure.table == table]
+    columns = list(dict.fromkeys((figure.column, figure.unit) for figure in found))
+    cells = {(figure.row, figure.column): figure for figure in found}
+    rows = []
+    for row in dict.fromkeys(figure.row for figure in found):
+        cell = [cells.get((row, column)) for column, _ in columns]
+        rows.append([row, *(_number(spread(each.values)) if each else "" for each in cell)])
+    return _table(["", *(f"{name}, {unit}" if unit else name for name, unit in columns)], rows)
+
+
+def _number(value: Spread) -> str:
+    if value.low == value.high:
+        return f"{value.median:,.4g}" if value.median < 1000 else f"{value.median:,.0f}"
+    return f"{value.median:.3g} ({value.low:.3g}-{value.high:.3g})"
+
+
+def _losses(results: Results) -> str:
+    worst = {
+        f"{result.way} ({_place(result)})": max(sample.loss for sample in result.samples)
+        for result in results.rates
+        if result.samples
+    }
+    lossy = [f"{place} {loss:.2%}" for place, loss in worst.items() if loss > 0]
     return f"Packets lost, worst sample: {'; '.join(lossy) or 'none'}."
 
 
-def _bulk(bulk: Mapping[str, Sequence[float]]) -> str:
-    base = next(iter(bulk.values()))
-    rows = [
-        [way, f"{spread(values).median / 1e9:.1f}", _spread(ratio(values, base))]
-        for way, values in bulk.items()
-    ]
-    return _table(["", "Gbit/s", "ratio"], rows)
+def _omissions(results: Results) -> Iterator[str]:
+    reasons: dict[str, list[str]] = {}
+    for result in results.rates:
+        if result.refusal:
+            reasons.setdefault(f"{result.way}: {result.refusal}", []).append(_place(result))
+    lines = [f"- {what} ({'; '.join(places)})" for what, places in reasons.items()]
+    lines += [f"- {what}: {why}" for what, why in results.omitted.items()]
+    if lines:
+        yield "Not run:"
+        yield "\n".join(lines)
+
+
+def _place(result: Result) -> str:
+    return ", ".join(part for part in (result.sweep, result.point, result.traffic) if part)
 
 
 def _spread(value: Spread) -> str:
-    return f"{value.median:.2f} ({value.low:.2f}-{value.high:.2f})"
+    mark = f" {_NOISE}" if value.noisy else ""
+    return f"{value.median:.2f} ({value.low:.2f}-{value.high:.2f}){mark}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -104,13 +104,18 @@ def _keys(model: str) -> str:
 
 
 def _keys_with_parts(model: str) -> Iterator[str]:
-    """The table of a model, and those of the models inside it, each under its heading."""
+    """The table of a model, and those of the models inside it, each once, under its heading."""
     yield _keys(model)
-    properties = _definition(model)["properties"].values()
-    for part in dict.fromkeys(_REFERENCE.findall(str(list(properties)))):
-        yield f"### {part}"
-        yield str(_definition(part)["description"])
-        yield from _keys_with_parts(part)
+    waiting, seen = [model], {model}
+    while waiting:
+        properties = _definition(waiting.pop(0))["properties"].values()
+        for part in dict.fromkeys(_REFERENCE.findall(str(list(properties)))):
+            if part not in seen:
+                seen.add(part)
+                waiting.append(part)
+                yield f"### {part}"
+                yield str(_definition(part)["description"])
+                yield _keys(part)
 
 
 def _value(value: _Schema) -> str:
@@ -143,11 +148,17 @@ def _choice(choices: Sequence[_Schema], examples: Sequence[object] | None) -> st
 
 
 def _scalar(value: _Schema) -> str:
+    if isinstance(value["type"], list):
+        return " or ".join(
+            {"string": "text", "integer": "a number"}[kind] for kind in value["type"]
+        )
     if value["type"] == "boolean":
         return "`true`, `false`"
     if value["type"] == "integer":
         return f"{value['minimum']} to {value['maximum']}"
-    return _as(value["examples"]) if "examples" in value else "a name"
+    if "examples" in value:
+        return _as(value["examples"])
+    return "a name" if "pattern" in value else "text"
 
 
 def _as(examples: Sequence[object]) -> str:
@@ -156,7 +167,7 @@ def _as(examples: Sequence[object]) -> str:
 
 def _default(value: _Schema) -> str:
     default = value.get("default")
-    if default is None or default in ([], {}):
+    if default is None or isinstance(default, (list, dict)):
         return ""
     return f"`{str(default).lower()}`"
 

@@ -135,7 +135,7 @@ def _compare() -> None:
     except NfvError as error:
         failure.warn(error)
         return
-    _say(f"\n60-byte frames, {rate.TRAFFIC.name}; one CPU sends, forwards and receives:\n")
+    _say(f"\n60-byte frames, {rate.FLOWS} UDP flows; one CPU sends, forwards and receives:\n")
     _say(_rates(rates))
 
 

@@ -47,7 +47,10 @@ def check(draft: Draft, report: Report) -> None:
             message = f"'{name}' is the name of a SAP too"
             report.error(("vnfs", name), message, "rename one of them", key=True)
         if vnf:
-            vnf.check(report.at("vnfs", name))
+            at = report.at("vnfs", name)
+            vnf.check(at)
+            inside = (key for key, chain in draft.chains.items() if chain and name in chain.path)
+            vnf.check_chains(list(inside), at)
     for name, chain in draft.chains.items():
         if chain:
             _check_chain(draft, chain, report.at("chains", name))

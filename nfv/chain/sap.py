@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -49,8 +49,11 @@ class HostSap(Sap):
     """A host of its own: a network namespace with one interface, eth0."""
 
     kind: Literal["host"]
-    ip: OneOrMore[InterfaceAddress] = Field(description="addresses of the host")
+    ip: OneOrMore[InterfaceAddress] = Field((), description="addresses of the host")
     gateway: OneOrMore[Address] = Field((), description="default gateway, one for each family")
+    dhcp: Annotated[bool, Field(strict=True)] = Field(
+        False, description="true: it gets an IPv4 address by DHCP, from a function of its chain"
+    )
     mac: Mac | None = Field(None, description=_OWN_MAC)
 
     @property
@@ -60,6 +63,15 @@ class HostSap(Sap):
     @property
     def gateways(self) -> tuple[Address, ...]:
         return self.gateway
+
+    def check(self, report: Report) -> None:
+        super().check(report)
+        if not self.ip and not self.dhcp:
+            hint = "add `ip:`, or `dhcp: true` to get one from a function of its chain"
+            report.error((), "a host needs an address", hint)
+        given = [str(address) for address in self.ip if address.version == 4]
+        if self.dhcp and given:
+            report.error(("ip",), f"{given[0]} and dhcp: true exclude each other")
 
 
 class TapSap(Sap):

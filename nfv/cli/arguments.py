@@ -134,6 +134,11 @@ def parts(found: State) -> list[str]:
     return [*topology.saps, *topology.vnfs]
 
 
+def served(found: State) -> list[str]:
+    """The functions of a topology that have a service."""
+    return [name for name, function in found.topology().vnfs.items() if function.service]
+
+
 def check_part(name: str, known: Iterable[str], topology: str) -> None:
     """Raise InputError that lists what there is, unless `name` is among it."""
     names = list(known)
@@ -142,6 +147,14 @@ def check_part(name: str, known: Iterable[str], topology: str) -> None:
 
         hint = did_you_mean(name, names, f"it has {listed(names)}" if names else None)
         raise InputError(f"topology {topology} has no '{name}' for this", hint)
+
+
+def pair(text: str) -> tuple[str, str]:
+    """The key and the value of an argument written KEY=VALUE. Raises InputError."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise InputError(f"'{text}' is not written KEY=VALUE")
+    return key, value
 
 
 def require_root(reason: str) -> None:

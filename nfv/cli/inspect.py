@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import click
 
 from nfv.cli import arguments, failure, output
 from nfv.cli.output import Format
+from nfv.errors import InputError
 
 if TYPE_CHECKING:
     from nfv.dataplane.inspection import AgentStatus, Inspection, PortStatus
@@ -23,20 +24,33 @@ _OCCUPANCY = ("used", "capacity")
 
 @click.command
 @arguments.applied_argument
+@click.argument("name", required=False, shell_complete=arguments.completes(arguments.served))
+@click.argument("filters", metavar="[KEY=TEXT]...", nargs=-1)
 @output.format_option
-def command(topology: str, format_: Format) -> None:
+def command(topology: str, name: str | None, filters: tuple[str, ...], format_: Format) -> None:
     """Show what runs of one topology, and what of it is gone.
 
     Its SAPs and interfaces as they are in the kernel, functions, chains, programs and the agent.
+    With NAME, a function that has a service, what that keeps, such as leases: all, or those with a
+    text in each KEY.
 
     \b
     Examples:
       sudo nfvctl inspect branch
       sudo nfvctl inspect branch --format json | jq '.ports[].addresses'
+      sudo nfvctl inspect branch dhcp
+      sudo nfvctl inspect branch dhcp state=bound mac=02:00 --format json
     """
-    from nfv.dataplane import inspection
+    from nfv.dataplane import inspection, servicectl
 
-    found = inspection.inspect(arguments.stored(topology))
+    applied = arguments.stored(topology)
+    if name is not None:
+        arguments.check_part(name, arguments.served(applied), applied.name)
+        wanted = dict(arguments.pair(text) for text in filters)
+        rows = servicectl.rows(applied.name, name, "list")
+        _list([row for row in rows if _has(row, wanted)], format_)
+        return
+    found = inspection.inspect(applied)
     if format_ != "table":
         output.document(_plain(found), format_)
         return
@@ -47,6 +61,21 @@ def command(topology: str, format_: Format) -> None:
             click.echo(f"\n{table}")
     if not found.whole:
         failure.hint(f"`nfvctl apply {found.topology.name}` mends what is gone")
+
+
+def _has(row: Mapping[str, object], wanted: Mapping[str, str]) -> bool:
+    """Whether each text is in the value of its key."""
+    unknown = [key for key in wanted if key not in row]
+    if unknown:
+        raise InputError(f"there is no '{unknown[0]}' here", f"keys are {', '.join(row)}")
+    return all(text in output.cell(row[key]) for key, text in wanted.items())
+
+
+def _list(rows: Sequence[Mapping[str, object]], format_: Format) -> None:
+    if format_ == "table":
+        click.echo(output.records(rows))
+    else:
+        output.document([dict(row) for row in rows], format_)
 
 
 def _agent(agent: AgentStatus | None) -> str:
@@ -70,14 +99,18 @@ def _port(port: PortStatus) -> Iterator[Sequence[str]]:
 
 def _functions(found: Inspection) -> str:
     rows = [
-        (name, function.type, _function(name, found.agent))
+        (name, function.type, _function(name, found))
         for name, function in found.topology.vnfs.items()
     ]
     return output.table(("FUNCTION", "TYPE", "STATE"), rows)
 
 
-def _function(name: str, agent: AgentStatus | None) -> str:
-    """What the agent tells of a function."""
+def _function(name: str, found: Inspection) -> str:
+    """What the agent, or its service, tells of a function."""
+    for service in found.services:
+        if service.function == name:
+            return _service(service.figures)
+    agent = found.agent
     if agent is None:
         return ""
     router, tables = agent.routers.get(name), agent.connections.get(name, {})
@@ -90,6 +123,13 @@ def _function(name: str, agent: AgentStatus | None) -> str:
         used, capacity = (sum(table[key] for table in tables.values()) for key in _OCCUPANCY)
         parts.append(f"{used} of {capacity} connections")
     return ", ".join(parts)
+
+
+def _service(figures: Mapping[str, object] | None) -> str:
+    """The figures of a service that are plain numbers, in words."""
+    if figures is None:
+        return output.state("service is gone")
+    return ", ".join(f"{value} {key}" for key, value in figures.items() if isinstance(value, int))
 
 
 def _chains(found: Inspection) -> str:
@@ -127,4 +167,5 @@ def _plain(found: Inspection) -> dict[str, object]:
             for chain in topology.chains.values()
         ],
         "programs": [asdict(program) for program in found.programs],
+        "services": {service.function: service.figures for service in found.services},
     }

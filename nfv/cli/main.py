@@ -13,9 +13,9 @@ from nfv.cli import failure, output
 from nfv.errors import ExitCode, NfvError
 
 VERBS = {
-    "Declare": ("validate", "render", "schema"),
+    "Declare": ("validate", "graph", "render", "schema"),
     "Change": ("plan", "apply", "destroy"),
-    "Observe": ("ls", "inspect", "stats", "exec"),
+    "Observe": ("ls", "inspect", "stats", "exec", "tell"),
     "Test bench": ("replay",),
     "This machine": ("doctor", "completion"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import click
@@ -59,6 +59,22 @@ def table(
         return ""
     flush = [index for index, title in enumerate(header) if title in right]
     return columns([[click.style(title, bold=True) for title in header], *rows], flush)
+
+
+def records(rows: Sequence[Mapping[str, object]]) -> str:
+    """Plain data of one kind as a table; "" if there is none."""
+    if not rows:
+        return ""
+    keys = list(rows[0])
+    header = [key.replace("_", " ").upper() for key in keys]
+    return table(header, [[cell(row[key]) for key in keys] for row in rows])
+
+
+def cell(value: object) -> str:
+    """A value of plain data as a table shows it."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(cell, value))
+    return "" if value is None else str(value)
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

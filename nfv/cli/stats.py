@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from nfv.cli import arguments, output
+from nfv.cli import arguments, counts, output
 from nfv.cli.output import Format
 
 if TYPE_CHECKING:
-    from nfv.dataplane.statistics import Count, Counts, Statistics, VnfCounts
-
-_RULE_WIDTH = 34
+    from nfv.dataplane.statistics import Statistics
 
 
 @click.command
@@ -27,8 +27,18 @@ _RULE_WIDTH = 34
     metavar="SECONDS",
     help="Show what each interval counted, until Ctrl-C.",
 )
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0.1),
+    is_flag=False,
+    flag_value=1.0,
+    metavar="[SECONDS]",
+    help="Show rates, anew every second or as often as said, until Ctrl-C.",
+)
 @output.format_option
-def command(topology: str, name: str | None, interval: float | None, format_: Format) -> None:
+def command(
+    topology: str, name: str | None, interval: float | None, watch: float | None, format_: Format
+) -> None:
     """Show how many packets and bytes went where.
 
     For each SAP what came in and went out; for each function the packets whose way ended there,
@@ -36,28 +46,77 @@ def command(topology: str, name: str | None, interval: float | None, format_: Fo
     connections it admitted. Bytes are those of Ethernet frames without FCS. With NAME, only what
     concerns that SAP or function, and how the packets that came in there ended.
 
+    --watch shows the same as packets and bits a second, in place on a terminal, and otherwise one
+    after the other: with --format json a line for each interval.
+
     \b
     Examples:
       sudo nfvctl stats branch
       sudo nfvctl stats branch fw
-      sudo nfvctl stats branch --interval 1
+      sudo nfvctl stats branch --watch
       sudo nfvctl stats branch --interval 10 --format json >> branch.jsonl
     """
-    last = _read(topology, name)
-    if interval is None:
-        _print(last, name, format_)
-        return
-    while True:
-        time.sleep(interval)
-        present = _read(topology, name)
-        counted = present.since(last)
+    if interval and watch:
+        raise click.UsageError("--interval and --watch exclude each other")
+    if watch:
+        _watch(topology, name, watch, format_)
+    elif interval:
+        _repeat(topology, name, interval, format_)
+    elif format_ == "table":
+        click.echo(counts.tables(_read(topology, name), name, counts.TOTALS))
+    else:
+        output.document(counts.plain(_read(topology, name), counts.TOTALS), format_)
+
+
+def _repeat(topology: str, name: str | None, seconds: float, format_: Format) -> None:
+    """Print what each interval counted."""
+    for counted in _intervals(topology, name, seconds):
         if format_ == "table":
-            moment = click.style(time.strftime("%H:%M:%S"), bold=True)
-            click.echo(f"\n{moment}, within {counted.moment:.1f} s")
-            _print(counted, name, format_)
+            click.echo(f"\n{_moment(counted)}\n{counts.tables(counted, name, counts.TOTALS)}")
         else:
-            output.item({"seconds": counted.moment, **_plain(counted)}, format_)
+            plain = counts.plain(counted, counts.TOTALS)
+            output.item({"seconds": counted.moment, **plain}, format_)
+
+
+def _watch(topology: str, name: str | None, seconds: float, format_: Format) -> None:
+    """Show the rates of each interval."""
+    with _screen() as show:
+        for counted in _intervals(topology, name, seconds):
+            unit = counts.per_second(counted.moment)
+            if format_ == "table":
+                show(f"{_moment(counted)}\n{counts.tables(counted, name, unit)}")
+            else:
+                plain = counts.plain(counted, unit)
+                output.item({"seconds": counted.moment, **plain}, format_)
+
+
+def _intervals(topology: str, name: str | None, seconds: float) -> Iterator[Statistics]:
+    """What was counted within each interval, without end."""
+    last = _read(topology, name)
+    while True:
+        time.sleep(seconds)
+        present = _read(topology, name)
+        yield present.since(last)
         last = present
+
+
+def _moment(counted: Statistics) -> str:
+    moment = click.style(time.strftime("%H:%M:%S"), bold=True)
+    return f"{moment}, within {counted.moment:.1f} s"
+
+
+@contextmanager
+def _screen() -> Iterator[Callable[[str], None]]:
+    """A function that shows a text in place of the one before, if this is a terminal."""
+    if not sys.stdout.isatty():
+        yield lambda text: click.echo(f"\n{text}")
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(), auto_refresh=False, vertical_overflow="ellipsis") as live:
+        yield lambda text: live.update(Text.from_ansi(text, no_wrap=True), refresh=True)
 
 
 def _read(text: str, name: str | None) -> Statistics:
@@ -76,96 +135,3 @@ def _read(text: str, name: str | None) -> Statistics:
         },
         vnfs={vnf: counts for vnf, counts in counted.vnfs.items() if vnf == name},
     )
-
-
-def _print(counted: Statistics, name: str | None, format_: Format) -> None:
-    if format_ != "table":
-        output.document(_plain(counted), format_)
-        return
-    shown = [place for place in counted.ports if name or place in counted.topology.saps]
-    received = {place: counted.ports[place].received for place in shown} if name else {}
-    tables = [
-        _traffic(counted, shown),
-        _reasons("ATTACHMENT", received),
-        _reasons("FUNCTION", {vnf: counts.ended for vnf, counts in counted.vnfs.items()}),
-        _rules(counted),
-    ]
-    click.echo("\n\n".join(table for table in tables if table))
-
-
-def _traffic(counted: Statistics, places: list[str]) -> str:
-    header = ("ATTACHMENT", "PACKETS IN", "BYTES IN", "PACKETS OUT", "BYTES OUT")
-    rows = [
-        (place, *_numbers(counted.ports[place].entered), *_numbers(counted.ports[place].sent))
-        for place in places
-    ]
-    return output.table(header, rows, right=header[1:])
-
-
-def _reasons(title: str, ended: Mapping[str, Counts]) -> str:
-    from nfv.ebpf.sources import reasons
-
-    words = dict(reasons().values())
-    rows = [
-        (name, *_numbers(count), words[reason])
-        for name, counts in ended.items()
-        for reason, count in counts.items()
-    ]
-    return output.table((title, "PACKETS", "BYTES", "REASON"), rows, right=("PACKETS", "BYTES"))
-
-
-def _rules(counted: Statistics) -> str:
-    rows = [
-        (
-            vnf,
-            output.shortened(rule.text, _RULE_WIDTH),
-            *_numbers(counts.matched[key]),
-            f"{rule.position.file}:{rule.position.line}",
-        )
-        for vnf, counts in counted.vnfs.items()
-        for key, rule in counts.rules.items()
-    ]
-    header = ("FUNCTION", "RULE", "PACKETS", "BYTES", "WRITTEN IN")
-    return output.table(header, rows, right=("PACKETS", "BYTES"))
-
-
-def _numbers(count: Count) -> tuple[str, str]:
-    return f"{count.packets:,}", f"{count.bytes:,}"
-
-
-def _plain(counted: Statistics) -> dict[str, object]:
-    return {
-        "topology": counted.topology.name,
-        "ports": {
-            place: {
-                "in": asdict(port.entered),
-                "out": asdict(port.sent),
-                "ended": _plain_counts(port.received),
-            }
-            for place, port in counted.ports.items()
-        },
-        "vnfs": {
-            name: {
-                "type": counted.topology.vnfs[name].type,
-                "ended": _plain_counts(vnf.ended),
-                "rules": _plain_rules(vnf),
-            }
-            for name, vnf in counted.vnfs.items()
-        },
-    }
-
-
-def _plain_counts(counts: Counts) -> dict[str, object]:
-    return {reason: asdict(count) for reason, count in counts.items()}
-
-
-def _plain_rules(vnf: VnfCounts) -> list[dict[str, object]]:
-    return [
-        {
-            "rule": rule.text,
-            "file": rule.position.file,
-            "line": rule.position.line,
-            **asdict(vnf.matched[key]),
-        }
-        for key, rule in vnf.rules.items()
-    ]

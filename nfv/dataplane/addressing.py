@@ -84,7 +84,7 @@ def _addresses(topology: Topology, port: Port, fresh: bool, seen: Observation) -
     where, device = port.inner.netns, port.inner.name
     view = seen.get(where)
     wanted = desired_addresses(topology, port)
-    there = set() if view is None or fresh else view.addresses_of(device, wanted)
+    there = set() if view is None or fresh else view.lasting_of(device, wanted)
     steps = [_address(where, device, text, True) for text in wanted if text not in there]
     steps += [_address(where, device, text, False) for text in sorted(there - set(wanted))]
     yield from _change(topology, port.attachment.node, fresh, f"addresses of {device}", steps)

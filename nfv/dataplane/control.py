@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nfv.errors import KernelError, NfvError
+from nfv.errors import InputError, KernelError, NfvError
 
 SOCKET = "daemon.sock"
 LOCK = "daemon.lock"
@@ -44,7 +44,8 @@ def listen(directory: Path) -> socket.socket:
 def ask(directory: Path, what: str, timeout: float, **arguments: object) -> dict[str, object]:
     """Have the daemon of a directory do something and return its answer; `timeout` in seconds.
 
-    Raises `OSError` if there is nobody to ask or no answer, and `KernelError` for the daemon's own.
+    Raises `OSError` if there is nobody to ask or no answer, `InputError` for what it does not
+    accept, `KernelError` for what it cannot do.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
@@ -56,7 +57,8 @@ def ask(directory: Path, what: str, timeout: float, **arguments: object) -> dict
         raise ConnectionResetError("it ended before it answered")
     answer: dict[str, object] = json.loads(line)
     if "error" in answer:
-        raise KernelError(f"cannot {what}: {answer['error']}")
+        kind = InputError if answer.get("bad_input") else KernelError
+        raise kind(f"cannot {what}: {answer['error']}")
     return answer
 
 

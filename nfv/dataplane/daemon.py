@@ -18,7 +18,7 @@ from pathlib import Path
 
 import nfv
 from nfv.dataplane import control, supervisor
-from nfv.errors import KernelError
+from nfv.errors import InputError, KernelError
 
 _RELOAD_TIMEOUT = 60.0  # seconds
 _LOG_TAIL = 5  # lines
@@ -98,12 +98,13 @@ class Daemon:
     def ask(self, what: str, timeout: float, **arguments: object) -> dict[str, object]:
         """Have it do something and return its answer; `timeout` in seconds.
 
-        Raises `OSError` if there is nobody to ask or no answer, `KernelError` for what it refuses.
+        Raises `OSError` if there is nobody to ask or no answer, `InputError` for what it does not
+        accept, `KernelError` for what it cannot do.
         """
         try:
             return control.ask(self.directory, what, timeout, **arguments)
-        except KernelError as error:
-            raise KernelError(f"{self.title} {error.message}") from error
+        except (InputError, KernelError) as error:
+            raise type(error)(f"{self.title} {error.message}", error.hint) from error
 
     def _supervisor(self) -> int | None:
         """A descriptor (pidfd) of the supervisor's process, None if there is none.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from nfv.chain.fields import NAME
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, devices, headers, removal, services, state
+from nfv.dataplane import agentctl, clientctl, devices, headers, removal, services, state
 from nfv.dataplane.fastpath import FastPath, remove_replaced
 from nfv.dataplane.observation import intact, observe
 from nfv.dataplane.plan import Change, Element, Phase, Plan, Symbol, assemble
@@ -141,6 +141,7 @@ def _prepared(topology: Topology, composer: Composer = compose) -> Iterator[_Pre
             *fastpath.changes(intact(wiring, seen)),
             *_chain_changes(topology, former),
             *services.changes(topology, former),
+            *clientctl.changes(topology, former),
             *removal.changes(topology, wiring, former, old_wiring, seen),
         ]
         changes += _frame(topology, before, after, changes)

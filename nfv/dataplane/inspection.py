@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from nfv.chain.graph import SERVICE
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, bpf, state
+from nfv.dataplane import agentctl, bpf, servicectl, state
 from nfv.dataplane.observation import Observation, observe
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import Device, Port, wire
+from nfv.errors import KernelError
 
 UP = "up"
 
@@ -51,6 +52,14 @@ class AgentStatus:
 
 
 @dataclass(frozen=True)
+class ServiceStatus:
+    """A function's service; figures are as it tells them, None if it does not run or answer."""
+
+    function: str
+    figures: Mapping[str, object] | None
+
+
+@dataclass(frozen=True)
 class Inspection:
     """One topology as it runs. `agent` is None when there is none."""
 
@@ -59,13 +68,15 @@ class Inspection:
     ports: tuple[PortStatus, ...]
     programs: tuple[ProgramStatus, ...]
     agent: AgentStatus | None
+    services: tuple[ServiceStatus, ...]
 
     @property
     def whole(self) -> bool:
         """Whether nothing is missing that apply would mend; a host may turn its devices off."""
         gone = (port.state for port in self.ports if port.state.endswith("gone"))
         idle = (program.state for program in self.programs if program.state != UP)
-        return self.agent is not None and not any(gone) and not any(idle)
+        served = all(service.figures is not None for service in self.services)
+        return self.agent is not None and served and not any(gone) and not any(idle)
 
 
 def inspect(applied: State) -> Inspection:
@@ -79,6 +90,11 @@ def inspect(applied: State) -> Inspection:
         tuple(_port(port, seen) for port in wiring.ports.values()),
         tuple(_program(topology.name, place) for place in wiring.ports),
         agent(topology.name),
+        tuple(
+            _service(topology.name, name)
+            for name, function in topology.vnfs.items()
+            if function.service
+        ),
     )
 
 
@@ -89,6 +105,16 @@ def agent(name: str) -> AgentStatus | None:
         return None
     known = {field: answer[field] for field in AgentStatus.__dataclass_fields__}
     return AgentStatus(**known)  # type: ignore[arg-type]
+
+
+def _service(topology: str, function: str) -> ServiceStatus:
+    try:
+        answer = servicectl.ask(topology, function, "status")
+    except KernelError:
+        return ServiceStatus(function, None)
+    figures = answer["service"]
+    assert isinstance(figures, dict)
+    return ServiceStatus(function, figures)
 
 
 def namespaces(applied: State) -> dict[str, str]:

@@ -11,6 +11,9 @@ from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.rtnl import Address, Link, Route
 from nfv.dataplane.wiring import Device, Port, Wiring
 
+PERMANENT = 0x80
+"""IFA_F_PERMANENT: addresses without it were got for a time, by whoever manages them."""
+
 LINK_SCOPE = 253
 """RT_SCOPE_LINK: addresses that the kernel makes itself."""
 
@@ -23,6 +26,11 @@ class View:
     links: Mapping[str, Link]
     addresses: tuple[Address, ...]
     routes: tuple[Route, ...]
+
+    def lasting_of(self, device: str, declared: Collection[str]) -> set[str]:
+        """Addresses of a device that are there for good, or are declared."""
+        got = {found.address for found in self.addresses if not found.flags & PERMANENT}
+        return self.addresses_of(device, declared) - (got - set(declared))
 
     def addresses_of(self, device: str, declared: Collection[str] = ()) -> set[str]:
         """Addresses of a device, but for link-local ones that the kernel made itself."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from nfv.chain import names
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, devices, netns, nic, servicectl, state
+from nfv.dataplane import agentctl, clientctl, devices, netns, nic, servicectl, state
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.observation import Observation
 from nfv.dataplane.plan import Change, Element, Phase, Symbol, element_named
@@ -94,6 +94,7 @@ def steps(name: str) -> Iterator[Step]:
     directories = [state.pins(name), state.directory(name), state.data(name)]
     if not found and not any(path.exists() for path in directories):
         return
+    yield from (_stop_client(name, sap) for sap in clientctl.started(name))
     yield from (_stop_service(name, function) for function in servicectl.started(name))
     yield Step("stop the agent", lambda: agentctl.stop(name))
     if state.pins(name).exists():
@@ -127,6 +128,10 @@ def _links(place: _Place) -> list[Link]:
         if place is not None and not netns.exists(place):  # it ended while it was looked at
             return []
         raise
+
+
+def _stop_client(name: str, sap: str) -> Step:
+    return Step(f"stop the DHCP client of {sap}", lambda: clientctl.stop(name, sap))
 
 
 def _stop_service(name: str, function: str) -> Step:

@@ -33,7 +33,7 @@ _MEMORY_SHARE = 4  # the part of the memory that is available which frames may t
 _MOST_CHUNKS = 1024
 _RING = 64  # chunks, for captures that do not fit
 _LOOK = 0.05  # seconds between two looks at how far it has come
-_LEAD = 1_000_000  # nanoseconds until the first frame is due
+_LEAD = 5_000_000  # nanoseconds until the first frame is due
 _SHARES = {"p50": 0.5, "p99": 0.99}  # of gaps whose error is told
 _ANY = bytes(6)
 

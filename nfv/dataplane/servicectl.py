@@ -51,6 +51,13 @@ def ask(topology: str, function: str, what: str, **arguments: object) -> dict[st
         raise KernelError(f"the service of {function} does not answer: {error}", hint) from error
 
 
+def rows(topology: str, function: str, what: str, **arguments: object) -> list[dict[str, object]]:
+    """What a service answers with: records with the same keys. Raises `KernelError`."""
+    answer = ask(topology, function, what, **arguments).get("rows")
+    assert isinstance(answer, list)
+    return answer
+
+
 def started(topology: str) -> Iterator[str]:
     """The functions whose services were started, sorted."""
     for path in sorted(_directories(topology).glob("*")):

@@ -23,7 +23,8 @@ from nfv.errors import KernelError, Position
 
 _COUNTER = struct.Struct("=QQ")  # struct nf_counter of nf.h
 _MODULUS = 1 << 64
-_FORWARDED = "forwarded"
+FORWARDED = "forwarded"
+_NOT_DROPPED = frozenset({FORWARDED, "answered"})
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,15 @@ class Count:
 Counts = Mapping[str, Count]
 
 
+def dropped(counts: Counts) -> Count:
+    """What of packets counted by reason was neither sent on, nor answered, nor handed over."""
+    handed_over = {
+        name for name, words in sources.reasons().values() if words.startswith("to the ")
+    }
+    gone = (count for name, count in counts.items() if name not in _NOT_DROPPED | handed_over)
+    return sum(gone, Count())
+
+
 @dataclass(frozen=True)
 class PortCounts:
     """A SAP or an interface of a function: what entered the chains there, and what left them."""
@@ -59,6 +69,11 @@ class PortCounts:
     def entered(self) -> Count:
         """All that entered, however it ended."""
         return sum(self.received.values(), Count())
+
+    @property
+    def dropped(self) -> Count:
+        """All that entered and went nowhere."""
+        return dropped(self.received)
 
     def since(self, earlier: PortCounts) -> PortCounts:
         received = _counted(_since(self.received, earlier.received))
@@ -190,7 +205,7 @@ def _by_reason(pin: Path, known: tuple[int, int]) -> Counts:
     """What is not zero of an array by reason; the packets of known flows were all forwarded."""
     counts = _counts(pin)
     found = {name: counts[number] for number, (name, _) in sources.reasons().items()}
-    return _counted({**found, _FORWARDED: found[_FORWARDED] + Count(*known)})
+    return _counted({**found, FORWARDED: found[FORWARDED] + Count(*known)})
 
 
 def _counts(pin: Path) -> list[Count]:

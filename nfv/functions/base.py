@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
@@ -66,6 +66,9 @@ class Function(Generic[ConfigT]):
 
         Each part of the configuration checks itself. Paths are relative to the function's keys.
         """
+
+    def check_chains(self, chains: Collection[str], report: Report) -> None:
+        """Report what does not fit the chains that the function stands in."""
 
     @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:

@@ -154,7 +154,7 @@ class Worker:
             answer = handler(request)
             return await answer if inspect.isawaitable(answer) else answer
         except NfvError as error:
-            return {"error": error.message}
+            return {"error": error.message, "bad_input": isinstance(error, InputError)}
 
     def _status(self, _request: Mapping[str, Any]) -> Answer:
         assert self._service is not None

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 import pytest
 
 from benchmarks import rulesets
-from benchmarks.rules import NONE, Matcher
+from benchmarks.matching import NONE, Matcher
 from nfv.chain.pattern import Direction, Pattern
 from nfv.ebpf.vectors import PORT_PROTOCOLS
 from tests.unit.matching import Linear, Packet

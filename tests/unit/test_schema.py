@@ -175,7 +175,7 @@ def test_valid(data: Any) -> None:
         {**WIRE, "chain": {}},
         {**WIRE, "saps": {"a": {"kind": "hst"}}},
         {**WIRE, "saps": {"a": {"kind": "tap", "name": "a"}}},
-        {**WIRE, "saps": {"a": {"kind": "host"}}},
+        {**WIRE, "saps": {"a": {"kind": "nic"}}},
         {**WIRE, "saps": {"A": {"kind": "tap"}}},
         {**WIRE, "saps": {"x" * 33: {"kind": "tap"}}},
         {**WIRE, "saps": {"a": {"kind": "tap", "mtu": 100}}},

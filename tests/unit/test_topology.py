@@ -154,10 +154,15 @@ FIELDS = [
     ("ip: 10.0.0.1/24, mac: 01:00:00:00:00:01", "is a group (multicast) MAC", "as in 00:00:00:"),
     ("ip: 10.0.0.1/24, mac: 00:00:00:00:00:00", "the MAC address is all zero", None),
     ("ip: 10.0.0.1/24, mac: 5", "5 is not a MAC address", None),
-    ("ip: 10.0.0.1/24, dhcp: true", "unknown key 'dhcp'", "known here: kind, mtu, ip, gateway"),
+    (
+        "ip: 10.0.0.1/24, pppoe: true",
+        "unknown key 'pppoe'",
+        "known here: kind, mtu, ip, gateway, dhcp",
+    ),
+    ("ip: 10.0.0.1/24, dhcp: true", "10.0.0.1/24 and dhcp: true exclude each other", None),
     ("ip: 10.0.0.1/24, gatway: 10.0.0.2", "unknown key 'gatway'", "did you mean 'gateway'?"),
     ("ip: 10.0.0.1/24, name: x", "unknown key 'name'", "known here: kind"),
-    ("mtu: 1500", "missing key 'ip'", "ip: addresses of the host"),
+    ("mtu: 1500", "a host needs an address", "add `ip:`, or `dhcp: true`"),
 ]
 
 

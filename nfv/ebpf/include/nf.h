@@ -78,6 +78,7 @@ enum nf_reason {
 	NF_REASON_PADDING = 22,     /* to the kernel: frame longer than its packet */
 	NF_REASON_SERVICE = 23,     /* to the function's service */
 	NF_REASON_ANSWERED = 24,    /* answered by the function on the fast path */
+	NF_REASON_ROGUE = 25,       /* answer of a DHCP server that is not the chain's */
 	NF_REASON_COUNT = 32,       /* size of the tables that count by reason */
 };
 

@@ -1,0 +1,132 @@
+"""Chains of ours as ways between two hosts: topologies, applied as `nfvctl apply` does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from benchmarks import rules
+from benchmarks.live import Device
+from benchmarks.wired import (
+    HOST_ADDRESSES,
+    HOSTS,
+    ROUTER_ADDRESSES,
+    Path,
+    gateway,
+    path,
+    settle,
+)
+from nfv.chain import names
+from nfv.chain.sap import HostSap
+from nfv.chain.topology import Topology, loads
+from nfv.dataplane import agentctl, engine
+from nfv.ebpf.compose import Composer, compose
+from nfv.errors import InputError, KernelError
+
+CONNECTIONS = 1 << 21
+"""Connections that a firewall has room for."""
+
+_FOLLOW_SECONDS = 300.0
+
+
+def router(name: str, hook: str | None = "xdp") -> Topology:
+    """A router between the hosts; a hook of None is that of a SAP that names none."""
+    return _routed(name, {}, hook)
+
+
+def firewalls(name: str, count: int, rule_count: int) -> Topology:
+    """Firewalls in a row between the hosts, each with so many rules; no router."""
+    functions = {f"fw{number}": _firewall(rule_count) for number in range(1, count + 1)}
+    chains = {"wire": {"path": ["lan", *functions, "wan"]}}
+    return _load({"name": name, "saps": _saps(), "vnfs": functions, "chains": chains})
+
+
+def standard(
+    name: str,
+    rule_count: int = 100,
+    stateless: bool = False,
+    connections: int = CONNECTIONS,
+) -> Topology:
+    """A firewall and a router."""
+    firewall = {**_firewall(rule_count), "stateless": stateless, "connections": connections}
+    return _routed(name, {"fw": firewall})
+
+
+@contextmanager
+def chain(declared: Topology, composer: Composer = compose) -> Iterator[Path]:
+    """The topology, applied, with its programs cut in this way."""
+    with ExitStack() as stack:
+        stack.callback(engine.destroy, declared.name, None, _wait)
+        engine.apply(declared, None, _wait, composer)
+        hosts = [Device(names.node_netns(declared.name, host), names.HOST_DEVICE) for host in HOSTS]
+        if "gw" not in declared.vnfs:
+            yield path(hosts, hosts[::-1])
+            return
+        space = names.node_netns(declared.name, "gw")
+        hops = [Device(space, names.interface_device(host)) for host in HOSTS]
+        found = path(hosts, hops, router=space, follow=partial(follow, declared.name))
+        ends = zip(HOSTS, hops, (found.near_end, found.far_end), strict=True)
+        settle(space, {host: (hop.name, end.mac) for host, hop, end in ends})
+        yield found
+
+
+def follow(name: str) -> None:
+    """Return when the agent has all routes of its routers in the maps.
+
+    Raises `InputError` if they are more than a router takes.
+    """
+    deadline = time.monotonic() + _FOLLOW_SECONDS
+    while True:
+        try:
+            agentctl.sync(name)
+            break
+        except KernelError:
+            if time.monotonic() > deadline:
+                raise
+    found = agentctl.status(name)
+    routers = found["routers"] if found else {}
+    assert isinstance(routers, dict)
+    for status in routers.values():
+        if status["why"]:
+            raise InputError(f"the router leaves its packets to Linux: {status['why']}")
+
+
+def _routed(name: str, functions: Mapping[str, Any], hook: str | None = "xdp") -> Topology:
+    """Functions in front of a router."""
+    interfaces = {host: {"ip": list(ROUTER_ADDRESSES[host].values())} for host in HOSTS}
+    chains = {
+        "inside": {"path": ["lan", *functions, "gw:lan"]},
+        "outside": {"path": ["gw:wan", "wan"]},
+    }
+    vnfs = {**functions, "gw": {"type": "router", "interfaces": interfaces}}
+    return _load({"name": name, "saps": _saps(hook), "vnfs": vnfs, "chains": chains})
+
+
+def _saps(hook: str | None = "xdp") -> dict[str, Any]:
+    """The hosts. Live frames come by XDP, so programs must be there."""
+    hooked = {"hook": hook} if hook and "hook" in HostSap.model_fields else {}
+    return {
+        host: {
+            "kind": "host",
+            "ip": list(HOST_ADDRESSES[host].values()),
+            "gateway": [gateway(host, version) for version in (4, 6)],
+            **hooked,
+        }
+        for host in HOSTS
+    }
+
+
+def _firewall(rule_count: int) -> dict[str, Any]:
+    return {"type": "firewall", **rules.as_yaml(rule_count)}
+
+
+def _load(data: Mapping[str, Any]) -> Topology:
+    return loads(json.dumps(data, indent=0), str(data["name"]))
+
+
+def _wait(holder: str) -> None:
+    raise KernelError(f"the topology is being changed by {holder}", "run one benchmark at a time")

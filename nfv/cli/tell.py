@@ -1,0 +1,38 @@
+"""nfvctl tell."""
+
+from __future__ import annotations
+
+import click
+
+from nfv.cli import arguments, output
+from nfv.cli.output import Format
+
+
+@click.command
+@arguments.applied_argument
+@click.argument("name", shell_complete=arguments.completes(arguments.served))
+@click.argument("request")
+@click.argument("values", metavar="[KEY=VALUE]...", nargs=-1)
+@output.format_option
+def command(
+    topology: str, name: str, request: str, values: tuple[str, ...], format_: Format
+) -> None:
+    """Have the service of a function do something.
+
+    NAME is a function that has a service; its page in docs/functions says what it can be told.
+    What was done is printed.
+
+    \b
+    Examples:
+      sudo nfvctl tell branch dhcp release ip=10.0.1.100
+    """
+    from nfv.dataplane import servicectl
+
+    applied = arguments.stored(topology)
+    arguments.check_part(name, arguments.served(applied), applied.name)
+    given = dict(arguments.pair(text) for text in values)
+    rows = servicectl.rows(applied.name, name, request, **given)
+    if format_ == "table":
+        click.echo(output.records(rows))
+    else:
+        output.document(rows, format_)

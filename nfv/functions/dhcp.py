@@ -1,0 +1,340 @@
+"""DHCPv4 server: addresses and options for the hosts on its chains.
+
+It stands in a chain as a bump in the wire and has addresses of its own on the clients' subnets, at
+which it answers ARP and ping. What clients and relay agents send to a server it takes out of the
+chain and answers, or drops; all else passes. Answers go back along the chain, through the functions
+between it and the client.
+
+| | By |
+| --- | --- |
+| server | RFC 2131: allocation, OFFER and ACK that agree, DECLINE, RELEASE, INFORM, when a NAK |
+| options | RFC 2132, by name or by number; long ones (RFC 3396), overload, what clients ask for |
+| routes | RFC 3442 |
+| clients | by identifier, else hardware address; the identifier is sent back (RFC 6842) |
+| relay agents | RFC 1542; option 82 is sent back (RFC 3046), the link that they select (RFC 3527) |
+| names of clients | option 12, or 81 (RFC 4702) |
+| network boot | next server, file; by vendor class, user class (RFC 3004), system (RFC 4578) |
+| rapid commit | RFC 4039 |
+
+`nfvctl inspect TOPOLOGY NAME` lists the leases, `nfvctl tell TOPOLOGY NAME release ip=ADDRESS` ends
+one. Each change of a lease is a line of JSON in `/var/lib/nfv/TOPOLOGY/NAME/events.jsonl`.
+
+Hosts cannot exhaust the addresses of others: one access point, or relay agent, has `limit` leases,
+and what comes without a relay agent must come from the station that it names.
+
+A lease is on disk (SQLite, synced) before its ACK leaves. Leases survive whatever ends the worker,
+a restart of the machine and changes of the topology; `nfvctl destroy` removes them. One outside all
+pools, after a pool has shrunk, runs out and is not renewed.
+
+Limits, and why:
+
+- DHCPv4 only. DHCPv6 needs router advertisements that agree with it, and the router sends none.
+- Every message is answered by the worker, not in XDP: the wire format's options come in any order
+  and number.
+- A lease is of a client on one link; leases are not shared with a second server (failover), for
+  which there is no standard.
+- Vendor-specific options (43) are sent as the bytes that the file gives; options encoded by
+  vendor-identifying classes (124, 125) are not read.
+- Authentication of messages (RFC 3118) is left out: clients do not have it.
+- Forcing a client to renew (RFC 3203) would need that authentication.
+- Messages in several IP fragments are dropped: clients do not send such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Annotated
+
+from pydantic import Field, PlainValidator
+
+from nfv.chain.fields import (
+    InterfaceAddress,
+    Mac,
+    Many,
+    Model,
+    Name,
+    OneOrMore,
+    parse_interface_address,
+    refusal,
+    text_of,
+    text_schema,
+)
+from nfv.chain.report import Report, did_you_mean, listed
+from nfv.ebpf.tables import Maps
+from nfv.functions.base import Function, FunctionConfig
+from nfv.services.dhcp.options import (
+    Address4,
+    CustomOption,
+    Domain,
+    Network4,
+    Options,
+    Text,
+    Word,
+    parse_address4,
+)
+
+OWN_ADDRESSES = 8
+"""Addresses that a function can have of its own."""
+
+MAX_SUBNETS = 1024
+"""Subnets of one function."""
+
+LeaseSeconds = Annotated[int, Field(strict=True, ge=60, le=0xFFFFFFFE)]
+
+AddressRange = tuple[IPv4Address, IPv4Address]
+
+
+def _parse_range(value: object) -> AddressRange:
+    text = text_of(value, "a range of IPv4 addresses")
+    first, dash, last = text.partition("-")
+    start = parse_address4(first.strip())
+    end = parse_address4(last.strip()) if dash else start
+    if end < start:
+        raise refusal(f"the range {text} ends before it begins")
+    return start, end
+
+
+def _parse_client_id(value: object) -> bytes:
+    """A client identifier: pairs of hexadecimal digits after 0x, else text."""
+    text = text_of(value, "a client identifier")
+    if text.startswith("0x"):
+        try:
+            found = bytes.fromhex(text[2:].replace(":", ""))
+        except ValueError:
+            raise refusal(f"'{text}' is not made of pairs of hexadecimal digits") from None
+    else:
+        found = text.encode()
+    if not 0 < len(found) <= 255:
+        raise refusal("an identifier has 1 to 255 bytes")
+    return found
+
+
+def _parse_interface_address4(value: object) -> IPv4Interface:
+    address = parse_interface_address(value)
+    if not isinstance(address, IPv4Interface):
+        raise refusal(f"{address} is not an IPv4 address", "this function serves IPv4 only")
+    return address
+
+
+InterfaceAddress4 = Annotated[
+    IPv4Interface,
+    PlainValidator(_parse_interface_address4),
+    text_schema("IPv4 address with prefix length", "10.0.1.2/24"),
+]
+Range = Annotated[
+    AddressRange,
+    PlainValidator(_parse_range),
+    text_schema("addresses from the first to the last", "10.0.1.100-10.0.1.199", "10.0.1.7"),
+]
+Identifier = Annotated[
+    bytes,
+    PlainValidator(_parse_client_id),
+    text_schema("text, or bytes in hexadecimal after 0x", "port-7", "0x0102:0304"),
+]
+
+
+class Boot(Model):
+    """Where clients boot from, in the message's own fields (RFC 2131, section 2)."""
+
+    server: Address4 | None = Field(None, description="next server (siaddr)")
+    server_name: Text | None = Field(None, description="its name, at most 63 characters (sname)")
+    file: Text | None = Field(None, description="boot file, at most 127 characters (file)")
+
+    def check(self, report: Report) -> None:
+        for key, most in (("server_name", 63), ("file", 127)):
+            if len((getattr(self, key) or "").encode()) > most:
+                report.error((key,), f"is longer than {most} bytes")
+
+
+class Told(Model):
+    """What clients are told."""
+
+    options: Options = Field(Options(), description="options by name")
+    custom: Many[CustomOption] = Field((), description="options by number")
+    boot: Boot = Field(Boot(), description="where to boot from")
+
+
+class Class(Told):
+    """Clients of a kind: all conditions must hold."""
+
+    vendor: Text | None = Field(None, description="beginning of the vendor class (60)")
+    user: Text | None = Field(None, description="the user class (77)")
+    arch: OneOrMore[Word] = Field((), description="architectures of PXE clients (93, RFC 4578)")
+
+    def check(self, report: Report) -> None:
+        if not (self.vendor or self.user or self.arch):
+            report.error((), "a class without a condition is every client's", "add vendor or user")
+
+
+class Reservation(Told):
+    """An address for one client, and what only that is told. It is known by one of its marks."""
+
+    ip: Address4 = Field(description="its address; may be in a pool, others do not get it")
+    mac: Mac | None = Field(None, description="its MAC address")
+    client_id: Identifier | None = Field(None, description="its client identifier (61)")
+    circuit_id: Identifier | None = Field(None, description="its port, as the relay says (82, 1)")
+    remote_id: Identifier | None = Field(None, description="as the relay says (82, 2)")
+    hostname: Domain | None = Field(None, description="name that it is given (12)")
+
+    def check(self, report: Report) -> None:
+        marks = [self.mac, self.client_id, self.circuit_id, self.remote_id]
+        if sum(mark is not None for mark in marks) != 1:
+            hint = "write one of mac, client_id, circuit_id and remote_id"
+            report.error((), f"{self.ip} is reserved for nobody, or by several marks", hint)
+
+
+class Pool(Model):
+    """Addresses that are given to clients in turn."""
+
+    range: Range = Field(description="the addresses")
+    classes: OneOrMore[Name] = Field((), description="only for clients of one of these classes")
+
+
+class Subnet(Told):
+    """A subnet of clients."""
+
+    network: Network4 = Field(description="its prefix")
+    pools: Many[Pool] = Field((), description="addresses for whoever asks")
+    exclude: OneOrMore[Range] = Field((), description="addresses in the pools that nobody gets")
+    reservations: Many[Reservation] = Field((), description="addresses for one client each")
+    link: Name | None = Field(
+        None, description="name of the link; subnets of one name share it (shared network)"
+    )
+    chains: OneOrMore[Name] = Field(
+        (),
+        description="chains whose hosts are on it; by default those with an address of it at one "
+        "end, or if there are none, one of `ip`",
+    )
+    lease: LeaseSeconds | None = Field(None, description="instead of the function's")
+
+    def check(self, report: Report) -> None:
+        for index, pool in enumerate(self.pools):
+            self._check_inside(pool.range, ("pools", index, "range"), report)
+        for index, reservation in enumerate(self.reservations):
+            at = ("reservations", index, "ip")
+            self._check_inside((reservation.ip, reservation.ip), at, report)
+        for index, excluded in enumerate(self.exclude):
+            self._check_inside(excluded, ("exclude", index), report)
+
+    def _check_inside(
+        self, addresses: AddressRange, at: tuple[str | int, ...], report: Report
+    ) -> None:
+        first, last = addresses
+        if first not in self.network or last not in self.network:
+            report.error(at, f"is not within {self.network}")
+        elif self.network.prefixlen < 31:
+            ends = self.network.network_address, self.network.broadcast_address
+            if first == ends[0] or last == ends[1]:
+                message = f"{ends[0]} and {ends[1]} are no host's addresses"
+                report.error(at, message, "leave them out")
+
+
+class DhcpConfig(FunctionConfig, Told):
+    """A DHCP server: its addresses, and the subnets of its clients."""
+
+    ip: Annotated[OneOrMore[InterfaceAddress4], Field(max_length=OWN_ADDRESSES)] = Field(
+        description="own addresses, best one on each subnet of hosts; they identify the server"
+    )
+    mac: Mac | None = Field(None, description="MAC address; by default derived from the names")
+    subnets: Annotated[Many[Subnet], Field(max_length=MAX_SUBNETS)] = Field(
+        description="subnets of clients, on the chains or behind relay agents"
+    )
+    classes: dict[Name, Class] = Field(
+        default_factory=dict, description="kinds of clients by name; what the first says wins"
+    )
+    lease: LeaseSeconds = Field(3600, description="seconds that a lease lasts")
+    lease_max: LeaseSeconds | None = Field(
+        None, description="if clients ask for more: at most so many; by default `lease`"
+    )
+    authoritative: Annotated[bool, Field(strict=True)] = Field(
+        True, description="false: do not refuse (NAK) addresses that belong to no subnet here"
+    )
+    rapid_commit: Annotated[bool, Field(strict=True)] = Field(
+        False, description="true: give a lease at once to clients that ask so (RFC 4039)"
+    )
+    guard: Annotated[bool, Field(strict=True)] = Field(
+        True, description="false: let answers of other DHCP servers pass"
+    )
+    limit: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = Field(
+        1024, description="leases at most of the clients behind one access point or relay agent"
+    )
+
+
+class Dhcp(Function[DhcpConfig]):
+    """Gives hosts their addresses."""
+
+    Config = DhcpConfig
+    cacheable = True
+    counts = False
+    service = "nfv.services.dhcp.service"
+
+    @property
+    def addresses(self) -> tuple[InterfaceAddress, ...]:
+        return self.config.ip
+
+    def defines(self) -> Mapping[str, int]:
+        return {"GUARD": int(self.config.guard)}
+
+    def map_sizes(self) -> Mapping[str, int]:
+        return {"own": 1}
+
+    def fill(self, maps: Maps, counters: Mapping[str, int], before: Mapping[str, int]) -> None:
+        size = 4 * OWN_ADDRESSES
+        packed = b"".join(address.ip.packed for address in self.config.ip)
+        maps.memory("own")[:size] = packed.ljust(size, b"\0")
+
+    def check_chains(self, chains: Collection[str], report: Report) -> None:
+        for index, subnet in enumerate(self.config.subnets):
+            for number, name in enumerate(subnet.chains):
+                if name not in chains:
+                    message = f"'{name}' is no chain that this function stands in"
+                    hint = did_you_mean(name, chains, f"it stands in {listed(chains)}")
+                    report.error(("subnets", index, "chains", number), message, hint)
+
+    def check(self, report: Report) -> None:
+        self._check_networks(report)
+        self._check_reservations(report)
+        for index, subnet in enumerate(self.config.subnets):
+            for number, pool in enumerate(subnet.pools):
+                at = report.at("subnets", index, "pools", number)
+                unknown = [name for name in pool.classes if name not in self.config.classes]
+                if unknown:
+                    hint = f"classes are {', '.join(self.config.classes) or 'none'}"
+                    at.error(("classes",), f"no class '{unknown[0]}'", hint)
+
+    def _check_networks(self, report: Report) -> None:
+        subnets = self.config.subnets
+        for index, subnet in enumerate(subnets):
+            at = report.at("subnets", index)
+            for earlier in subnets[:index]:
+                if earlier.network.overlaps(subnet.network):
+                    at.error(("network",), f"overlaps {earlier.network}")
+            self._check_pools(subnet, at)
+
+    def _check_pools(self, subnet: Subnet, report: Report) -> None:
+        taken: list[AddressRange] = []
+        for number, pool in enumerate(subnet.pools):
+            first, last = pool.range
+            for start, end in taken:
+                if first <= end and start <= last:
+                    report.error(("pools", number, "range"), f"overlaps {start}-{end}")
+            taken.append(pool.range)
+
+    def _check_reservations(self, report: Report) -> None:
+        seen: dict[object, str] = {}
+        own = {address.ip for address in self.config.ip}
+        for index, subnet in enumerate(self.config.subnets):
+            for number, found in enumerate(subnet.reservations):
+                at = report.at("subnets", index, "reservations", number)
+                where = f"subnets[{index}].reservations[{number}]"
+                if found.ip in own:
+                    at.error(("ip",), f"{found.ip} is the function's own address")
+                first = seen.setdefault(found.ip, where)
+                if first != where:
+                    at.error(("ip",), f"{first} has {found.ip} too")
+                for key in ("mac", "client_id", "circuit_id", "remote_id"):
+                    mark = getattr(found, key)
+                    first = seen.setdefault((index, key, mark), where) if mark else where
+                    if first != where:
+                        at.error((key,), f"{first} is for the same client")

@@ -1,0 +1,18 @@
+"""The time of day as services count it: evenly, whatever the system's clock is set to."""
+
+from __future__ import annotations
+
+import time
+
+
+class Clock:
+    """Seconds since the epoch by the system's clock when this was made; then as time passes.
+
+    Time in which the machine slept has passed.
+    """
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def __call__(self) -> float:
+        return self._offset + time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,1 @@
+"""The service of the dhcp function: DHCPv4 (RFC 2131)."""

@@ -1,0 +1,69 @@
+"""What happened to leases, as lines of JSON in a file that is begun anew at a limit."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+
+from nfv.services.dhcp.leases import Lease, State
+
+_LIMIT = 4 << 20  # bytes; with the one old file that is kept, twice that
+
+
+class Events:
+    """A file of events, the latest last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("a")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def note(self, moment: float, before: Lease | None, lease: Lease) -> None:
+        """Note a change. Offers are none: nobody may take them."""
+        what = _event(before, lease)
+        if what is None:
+            return
+        line = json.dumps({"time": _moment(moment), "event": what, **document(lease)})
+        if self._file.tell() + len(line) > _LIMIT:
+            self._file.close()
+            os.replace(self._path, self._path.with_name(f"{self._path.name}.1"))
+            self._file = self._path.open("a")
+        self._file.write(line + "\n")
+        self._file.flush()
+
+
+def document(lease: Lease) -> dict[str, object]:
+    """A lease as plain data."""
+    return {
+        "ip": str(lease.address),
+        "mac": lease.hardware.hex(":"),
+        "client_id": lease.client[1:].hex() if lease.client.startswith(b"i") else None,
+        "hostname": lease.hostname or None,
+        "state": lease.state.value,
+        "port": lease.port,
+        "agent": lease.agent.hex() or None,
+        "starts": _moment(lease.starts),
+        "ends": _moment(lease.ends),
+    }
+
+
+def _moment(seconds: float) -> str:
+    """A time as RFC 3339 has it, in UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _event(before: Lease | None, lease: Lease) -> str | None:
+    if lease.state is State.OFFERED:
+        return None
+    if lease.state is State.BOUND:
+        same = before and before.state is State.BOUND and before.client == lease.client
+        return "renewed" if same else "bound"
+    if lease.state is State.RELEASED and before and before.state is State.OFFERED:
+        return None
+    if lease.state is State.RELEASED and before and lease.ends == before.ends:
+        return "expired"
+    return str(lease.state.value)

@@ -1,0 +1,217 @@
+"""The leases of a server: in memory to be looked up, in SQLite to last.
+
+Changes are gathered until `commit` writes them in one transaction, synced to the disk, so that many
+messages share one wait: no answer that grants something may leave before. What is only offered is
+not written.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TypeVar
+
+from nfv.errors import NfvError
+
+_Key = TypeVar("_Key", bytes, str)
+
+_VERSION = 1
+_COLUMNS = "address, state, client, hardware, hostname, agent, port, starts, ends"
+_SCHEMA = f"""
+CREATE TABLE leases (
+    address INTEGER PRIMARY KEY, state TEXT NOT NULL, client BLOB NOT NULL, hardware BLOB NOT NULL,
+    hostname TEXT NOT NULL, agent BLOB NOT NULL, port TEXT NOT NULL,
+    starts REAL NOT NULL, ends REAL NOT NULL
+) WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
+"""
+_WRITE = f"INSERT OR REPLACE INTO leases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_READ = f"SELECT {_COLUMNS} FROM leases"
+
+
+class State(str, Enum):
+    """What an address is."""
+
+    OFFERED = "offered"  # to a client that has not asked for it yet
+    BOUND = "bound"
+    RELEASED = "released"  # given back, or run out; the client gets it again if it is free
+    DECLINED = "declined"  # somebody else uses it
+
+
+@dataclass(frozen=True)
+class Lease:
+    """An address and its client, in seconds since the epoch."""
+
+    address: IPv4Address
+    state: State
+    client: bytes  # what the client is known by
+    hardware: bytes  # its hardware address
+    hostname: str
+    agent: bytes  # relay agent information (option 82) that it last came with
+    port: str  # where it is: access point, or relay agent
+    starts: float
+    ends: float
+
+    def is_taken(self, now: float) -> bool:
+        """Whether nobody else may have the address."""
+        return self.state is not State.RELEASED and self.ends > now
+
+
+class Leases:
+    """All leases of one function; at most one for an address."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the store, or make it. Raises `NfvError` if it cannot be read or written."""
+        self._path = path
+        self._by_address: dict[IPv4Address, Lease] = {}
+        self._by_client: dict[bytes, set[IPv4Address]] = {}
+        self._taken: dict[str, set[IPv4Address]] = {}  # by port
+        self._ends: list[tuple[float, IPv4Address]] = []  # heap; entries may be out of date
+        self._changed: dict[IPv4Address, Lease | None] = {}  # since the last commit: what was
+        try:
+            self._database = _opened(path)
+            for row in self._database.execute(_READ):
+                self._place(_lease(row))
+        except (sqlite3.Error, ValueError) as error:
+            hint = f"put it aside to begin anew: mv {path} {path}.bad"
+            raise NfvError(f"the lease store {path} cannot be used: {error}", hint) from error
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(list(self._by_address.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_address)
+
+    def at(self, address: IPv4Address) -> Lease | None:
+        """The lease of an address, whatever its state."""
+        return self._by_address.get(address)
+
+    def of(self, client: bytes) -> Iterable[Lease]:
+        """The leases of a client, those in force first."""
+        found = [self._by_address[address] for address in self._by_client.get(client, ())]
+        return sorted(found, key=lambda lease: (lease.state is State.RELEASED, -lease.ends))
+
+    def taken(self, port: str) -> int:
+        """How many leases there are at an access point or relay agent."""
+        return len(self._taken.get(port, ()))
+
+    def put(self, lease: Lease) -> None:
+        """Set the lease of an address."""
+        self._changed.setdefault(lease.address, self._by_address.get(lease.address))
+        self._place(lease)
+
+    def drop(self, address: IPv4Address) -> None:
+        """Forget an offer; it was never written."""
+        self._forget(address)
+
+    def expire(self, now: float) -> list[Lease]:
+        """Turn leases that have run out into released ones, and forget offers that nobody took.
+
+        Returns them as they were.
+        """
+        found = []
+        while self._ends and self._ends[0][0] <= now:
+            _, address = heapq.heappop(self._ends)
+            lease = self._by_address.get(address)
+            if lease and lease.state is not State.RELEASED and lease.ends <= now:
+                if lease.state is State.OFFERED:
+                    self.drop(address)
+                else:
+                    self.put(replace(lease, state=State.RELEASED))
+                found.append(lease)
+        return found
+
+    @property
+    def next_end(self) -> float | None:
+        """When the next lease may run out."""
+        return self._ends[0][0] if self._ends else None
+
+    def commit(self) -> list[tuple[Lease | None, Lease]]:
+        """Write what has changed, and return it: each lease as it was, and is.
+
+        Raises `NfvError` if it cannot be written; then the leases are what they were.
+        """
+        changed, self._changed = self._changed, {}
+        pairs = [
+            (before, self._by_address[address])
+            for address, before in changed.items()
+            if address in self._by_address
+        ]
+        rows = [_row(lease) for _, lease in pairs if lease.state is not State.OFFERED]
+        if rows:
+            try:
+                with self._database:
+                    self._database.executemany(_WRITE, rows)
+            except sqlite3.Error as error:
+                for address, before in changed.items():
+                    self._restore(address, before)
+                raise NfvError(f"leases cannot be written to {self._path}: {error}") from error
+        return pairs
+
+    def _place(self, lease: Lease) -> None:
+        self._forget(lease.address)
+        self._by_address[lease.address] = lease
+        self._by_client.setdefault(lease.client, set()).add(lease.address)
+        if lease.state is not State.RELEASED:
+            self._taken.setdefault(lease.port, set()).add(lease.address)
+            heapq.heappush(self._ends, (lease.ends, lease.address))
+
+    def _forget(self, address: IPv4Address) -> None:
+        former = self._by_address.pop(address, None)
+        if former is not None:
+            _discard(self._by_client, former.client, address)
+            _discard(self._taken, former.port, address)
+
+    def _restore(self, address: IPv4Address, before: Lease | None) -> None:
+        if before is None:
+            self._forget(address)
+        else:
+            self._place(before)
+
+
+def _discard(sets: dict[_Key, set[IPv4Address]], key: _Key, address: IPv4Address) -> None:
+    """Take an address out of its set; no empty set is kept."""
+    if members := sets.get(key):
+        members.discard(address)
+        if not members:
+            del sets[key]
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        database.executescript(_SCHEMA)
+    elif version != _VERSION:
+        raise ValueError(f"it is of version {version}, this program writes {_VERSION}")
+    return database
+
+
+def _row(lease: Lease) -> tuple[object, ...]:
+    return (
+        int(lease.address),
+        lease.state.value,
+        lease.client,
+        lease.hardware,
+        lease.hostname,
+        lease.agent,
+        lease.port,
+        lease.starts,
+        lease.ends,
+    )
+
+
+def _lease(row: tuple[int, str, bytes, bytes, str, bytes, str, float, float]) -> Lease:
+    address, state, client, hardware, hostname, agent, port, starts, ends = row
+    known = client, hardware, hostname, agent, port, starts, ends
+    return Lease(IPv4Address(address), State(state), *known)

@@ -1,0 +1,134 @@
+"""What of a chain's packets the function dhcp takes, and how its service's frames go on."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.l2 import ARP, Ether
+
+from tests.functions.bench import Bench
+
+TOPOLOGY = """
+name: dhcp
+saps:
+  lan: {kind: host, ip: 10.0.1.10/24}
+  far: {kind: host, ip: 10.0.1.11/24}
+  other: {kind: host, ip: 10.0.2.10/24}
+  end: {kind: host, ip: 10.0.2.11/24}
+vnfs:
+  fw: {type: firewall, stateless: true, default: accept, rules: [{action: drop, dst: 10.0.1.66}]}
+  dhcp: {type: dhcp, ip: [10.0.1.2/24, 10.0.2.2/24], subnets: [{network: 10.0.1.0/24}]}
+chains:
+  inside: {path: [lan, fw, dhcp, far]}
+  second: {path: [other, dhcp, end]}
+"""
+
+SERVICE = "dhcp:service"
+CLIENT = "02:00:00:00:00:99"
+INSIDE, BACK, SECOND, SECOND_BACK = range(4)
+REASON = 23
+
+
+def message(kind: str = "discover", dst: str = "255.255.255.255") -> Any:
+    asked = BOOTP(chaddr=bytes.fromhex(CLIENT.replace(":", ""))) / DHCP(
+        options=[("message-type", kind), "end"]
+    )
+    frame = Ether(src=CLIENT, dst="ff:ff:ff:ff:ff:ff")
+    return frame / IP(src="0.0.0.0", dst=dst) / UDP(sport=68, dport=67) / asked
+
+
+def header(bench: Bench, stage: int, place: str = "", reason: int = 0) -> bytes:
+    ports = {str(name): port.number for name, port in bench.wiring.ports.items()}
+    return struct.pack("=IIII", stage, ports.get(place, 0), reason, 0)
+
+
+@pytest.mark.parametrize(
+    ("place", "stage"), [("lan", INSIDE), ("far", BACK), ("other", SECOND), ("end", SECOND_BACK)]
+)
+def test_a_clients_message_goes_to_the_service(bench: Bench, place: str, stage: int) -> None:
+    frame = bytes(message())
+    outcome = bench.run(place, frame)
+
+    assert outcome.egress == SERVICE
+    assert outcome.frame == header(bench, stage, place, REASON) + frame
+    assert outcome.reason == "service"
+    assert outcome.counted[("reason", "dhcp", "service")] == (1, len(frame))
+
+
+@pytest.mark.parametrize(
+    ("stage", "egress"), [(INSIDE, "far"), (BACK, "lan"), (SECOND, "end"), (SECOND_BACK, "other")]
+)
+def test_the_services_frames_resume_where_they_say(bench: Bench, stage: int, egress: str) -> None:
+    frame = bytes(Ether(src="02:00:00:00:00:01") / IP(src="10.0.1.2") / UDP() / b"an answer")
+    outcome = bench.run(SERVICE, header(bench, stage) + frame)
+
+    assert (outcome.egress, outcome.frame, outcome.reason) == (egress, frame, "forwarded")
+
+
+def test_answers_pass_the_functions_on_their_way(bench: Bench) -> None:
+    frame = Ether() / IP(src="10.0.1.2", dst="10.0.1.66") / UDP()
+
+    assert bench.run(SERVICE, header(bench, BACK) + bytes(frame)).reason == "rule"
+    assert bench.run(SERVICE, header(bench, INSIDE) + bytes(frame)).egress == "far"
+
+
+@pytest.mark.parametrize("stage", [4, 0xFFFF, 0x10000, 0xFFFFFFFF])
+def test_a_stage_that_is_none_is_dropped(bench: Bench, stage: int) -> None:
+    outcome = bench.run(SERVICE, header(bench, stage) + bytes(message()))
+
+    assert (outcome.egress, outcome.reason) == (None, "no_chain")
+
+
+def test_frames_too_short_for_the_header_are_dropped(bench: Bench) -> None:
+    assert bench.run(SERVICE, bytes(14)).egress is None
+
+
+@pytest.mark.parametrize("address", ["10.0.1.2", "10.0.2.2"])
+def test_own_addresses_are_the_services(bench: Bench, address: str) -> None:
+    asked = [
+        Ether(src=CLIENT, dst="ff:ff:ff:ff:ff:ff") / ARP(pdst=address, hwsrc=CLIENT),
+        Ether(src=CLIENT) / IP(src="10.0.1.9", dst=address) / ICMP(),
+        Ether(src=CLIENT) / IP(src="10.0.1.9", dst=address) / UDP(sport=68, dport=67) / bytes(300),
+    ]
+    assert [bench.run("lan", frame).egress for frame in asked] == [SERVICE] * 3
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(pdst="10.0.1.3"),
+        Ether() / IP(dst="10.0.1.3") / ICMP(),
+        Ether() / IP(dst="10.0.1.2") / UDP(dport=53),
+        Ether() / IP(dst="10.0.1.3") / UDP(sport=68, dport=67),
+    ],
+    ids=["ARP", "ping", "UDP", "another server"],
+)
+def test_what_is_for_others_passes(bench: Bench, frame: Any) -> None:
+    outcome = bench.run("lan", bytes(frame))
+
+    assert (outcome.egress, outcome.frame) == ("far", bytes(frame))
+
+
+def test_other_servers_do_not_reach_clients(bench: Bench) -> None:
+    answer = Ether() / IP(src="10.0.1.66", dst="255.255.255.255") / UDP(sport=67, dport=68)
+
+    assert bench.run("far", bytes(answer / bytes(300))).reason == "rogue"
+
+
+def test_messages_in_fragments_are_dropped(bench: Bench) -> None:
+    first = Ether() / IP(dst="255.255.255.255", flags="MF") / UDP(sport=68, dport=67)
+
+    assert bench.run("lan", bytes(first / bytes(300))).reason == "fragment"
+
+
+def test_the_guard_can_be_left_out() -> None:
+    bench = Bench(TOPOLOGY.replace("{type: dhcp,", "{type: dhcp, guard: false,"))
+    answer = Ether() / IP(src="10.0.1.66", dst="255.255.255.255") / UDP(sport=67, dport=68)
+    outcome = bench.run("far", bytes(answer / bytes(300)))
+    bench.close()
+
+    assert outcome.egress == "lan"

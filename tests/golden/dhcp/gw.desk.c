@@ -1,0 +1,83 @@
+/* NF_LINK(0): program gw:desk */
+/* NF_LINK(1): cpus gw:desk */
+/* NF_LINK(2): flow_bits gw:desk */
+/* NF_LINK(3): flow_shift gw:desk */
+/* NF_LINK(4): actions gw:desk */
+/* NF_LINK(5): flow_life gw:desk */
+/* NF_LINK(6): port gw:desk */
+/* NF_LINK(7): program gw:desk */
+/* NF_LINK(8): stage dhcp:service */
+/* NF_LINK(9): port dhcp:service */
+/* NF_LINK(10): port printer */
+/* f0: dhcp */
+#line 1 "entry.h"
+#line 1 "nf.h"
+#line 1 "hook.h"
+#line 1 "tc.h"
+#line 30 "hook.h"
+#line 1 "xdp.h"
+#line 1 "checksum.h"
+#line 9 "xdp.h"
+#line 32 "hook.h"
+#line 7 "nf.h"
+#line 1 "commit.h"
+#line 11 "commit.h"
+#line 8 "entry.h"
+#line 1 "parse.h"
+#line 7 "parse.h"
+#line 1 "flow.h"
+#line 1 "action.h"
+#line 1 "plain.h"
+#line 10 "plain.h"
+#line 15 "action.h"
+#line 15 "flow.h"
+#line 1 "service.h"
+#line 11 "service.h"
+#define F0_GUARD 1
+#line 1 "report.h"
+#line 4 "report.h"
+#line 1 "functions/dhcp.c"
+#line 1 "own.h"
+#line 7 "own.h"
+#line 9 "functions/dhcp.c"
+#line 1 "chain"
+int nfv_entry(nf_ctx *ctx)
+{
+	int verdict = flow_forward(ctx, NF_LINK(6));
+
+	if (verdict >= 0)
+		return verdict;
+	return entry_walk(ctx, NF_LINK(7));
+}
+
+int nfv_walk(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	hook_open(ctx);
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	flow_begin(pkt);
+	verdict = f0_process(ctx, pkt, NF_DIR_REVERSE);
+	if (verdict != NF_NEXT) {
+		f0_report(pkt);
+		if (verdict == NF_SERVE)
+			verdict = service_push(ctx, pkt, NF_LINK(8), NF_LINK(6), NF_LINK(9));
+		goto out;
+	}
+	pkt->egress = NF_LINK(10);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto keep;
+	goto out;
+keep:
+	flow_keep(ctx, pkt, NF_LINK(6));
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
