@@ -51,6 +51,7 @@ def check(draft: Draft, report: Report) -> None:
             vnf.check(at)
             inside = (key for key, chain in draft.chains.items() if chain and name in chain.path)
             vnf.check_chains(list(inside), at)
+            _check_name_server(draft, vnf, at)
     for name, chain in draft.chains.items():
         if chain:
             _check_chain(draft, chain, report.at("chains", name))
@@ -133,6 +134,18 @@ def _report_unknown(draft: Draft, entry: str, report: Report) -> None:
     known = [*draft.saps, *draft.vnfs]
     otherwise = f"declared are {listed(known)}" if known else "declare it under saps or vnfs"
     report.error((), f"no SAP or function '{node}'", did_you_mean(node, known, otherwise))
+
+
+def _check_name_server(draft: Draft, vnf: Function[Any], report: Report) -> None:
+    name = vnf.name_server
+    if name is None:
+        return
+    there = draft.vnfs.get(name)
+    if name not in draft.vnfs or (there and there.type != "dns"):
+        servers = [key for key, other in draft.vnfs.items() if other and other.type == "dns"]
+        otherwise = f"declared are {listed(servers)}" if servers else "declare one: {type: dns}"
+        hint = did_you_mean(name, servers, otherwise)
+        report.error(("register",), f"no name server '{name}'", hint)
 
 
 def _check_shared(draft: Draft, report: Report) -> None:

@@ -54,7 +54,7 @@ def read_mapping(data: object, report: Report) -> dict[str, Any] | None:
 
 def keys_of(model: type[Model]) -> list[str]:
     """The keys that are written in the file."""
-    return [key for key, field in model.model_fields.items() if not field.exclude]
+    return [field.alias or key for key, field in model.model_fields.items() if not field.exclude]
 
 
 def unknown_key(key: str, known: Iterable[str], report: Report) -> None:

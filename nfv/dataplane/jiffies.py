@@ -38,5 +38,10 @@ class Jiffies:
         passed = (self._now - seen) & 0xFFFFFFFF
         return passed / self._hz if passed < 1 << 31 else 0.0
 
+    def after(self, seconds: int) -> int:
+        """What the jiffies will be so much later than now."""
+        self.refresh()
+        return (self._now + seconds * self._hz) & 0xFFFFFFFF
+
     def close(self) -> None:
         os.close(self._program)

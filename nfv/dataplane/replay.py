@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from nfv.chain.graph import entries
 from nfv.chain.path import Attachment
+from nfv.dataplane import state
 from nfv.dataplane.injector import (
     FOREVER,
     MAX_FRAME,
@@ -23,7 +23,7 @@ from nfv.dataplane.injector import (
 from nfv.dataplane.sender import Sender
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import Port, Wiring, wire
-from nfv.errors import InputError
+from nfv.errors import InputError, KernelError
 from nfv.traffic.feed import Feed, Source, Survey, survey
 from nfv.traffic.link import ETHERNET_HEADER, VLAN_TAG, Macs
 from nfv.traffic.pace import NANOSECONDS, Pace, TopSpeed
@@ -33,6 +33,7 @@ _MEMORY_SHARE = 4  # the part of the memory that is available which frames may t
 _MOST_CHUNKS = 1024
 _RING = 64  # chunks, for captures that do not fit
 _LOOK = 0.05  # seconds between two looks at how far it has come
+_REFILL = 0.005  # seconds between two looks at whether there is room to write
 _LEAD = 5_000_000  # nanoseconds until the first frame is due
 _SHARES = {"p50": 0.5, "p99": 0.99}  # of gaps whose error is told
 _ANY = bytes(6)
@@ -135,12 +136,12 @@ class _Lane:
         surveys = [feed.surveys[number] for number in ports]
         self._frames = sum(found.frames for found in surveys)
         stored = sum(found.stored for found in surveys)
-        self._fits = chunks(stored) <= _most_chunks()
-        self.injector = Injector(applied, ports, chunks(stored) if self._fits else _RING)
+        self.fits = chunks(stored) <= _most_chunks()
+        self.injector = Injector(applied, ports, chunks(stored) if self.fits else _RING)
         cursor = self.injector.cursor
         cursor["timed"] = not isinstance(feed.pace, TopSpeed)
         cursor["limit"] = FOREVER if loops is None else self._frames * loops
-        frames = feed.once() if self._fits else feed.passes(loops)
+        frames = feed.once() if self.fits else feed.passes(loops)
         self._source = (frame for frame in frames if frame.source in ports)
 
     def fill(self) -> bool:
@@ -149,7 +150,7 @@ class _Lane:
         if cursor["filled"] == FOREVER:
             return False
         filled = injector.room and injector.fill(self._source)
-        if self._fits and not filled:  # the same chunks again and again
+        if self.fits and not filled:  # the same chunks again and again
             cursor["slots"] = cursor["filled"]
             cursor["filled"] = FOREVER
             cursor["period"] = self._feed.period
@@ -167,6 +168,7 @@ class Replay:
     """One replay of a feed; `loops` passes, None for no end."""
 
     def __init__(self, applied: State, feed: Feed, loops: int | None) -> None:
+        self._name = applied.name
         self._feed = feed
         self._total = None if loops is None else feed.frames * loops
         ports = wire(applied.topology(), applied.ports).ports
@@ -179,7 +181,10 @@ class Replay:
         self._begun = 0
 
     def run(self, progress: Progress) -> Report:
-        """Send until all is sent, or until interrupted: then the report says so."""
+        """Send until all is sent, or until interrupted: then the report says so.
+
+        Raises `KernelError` if the topology is destroyed meanwhile.
+        """
         with ExitStack() as stack:
             for lane in self._lanes:
                 stack.enter_context(lane.injector)
@@ -203,16 +208,24 @@ class Replay:
                 for lane in self._lanes:
                     lane.injector.cursor["base"] = self._begun
                 while not self._done(senders):
+                    self._check()
                     progress(self._sent(), self._total)
+                self._check()
             except KeyboardInterrupt:
                 return False
         return True
+
+    def _check(self) -> None:
+        """Raise `KernelError` if there is nothing any more that packets could enter."""
+        if not state.directory(self._name).exists():
+            raise KernelError(f"topology {self._name} was destroyed while packets were sent")
 
     def _done(self, senders: Sequence[Sender]) -> bool:
         """Whether all has been sent, after a while in which there was nothing to write."""
         wrote = [lane.fill() for lane in self._lanes]
         left = [sender for sender in senders if not sender.wait(0)]
-        return not left or (not any(wrote) and left[0].wait(_LOOK) and len(left) == 1)
+        pause = _LOOK if all(lane.fits for lane in self._lanes) else _REFILL
+        return not left or (not any(wrote) and left[0].wait(pause) and len(left) == 1)
 
     def _sent(self) -> int:
         return sum(lane.injector.cursor["sent"] for lane in self._lanes)
@@ -250,5 +263,6 @@ class Replay:
 
 def _most_chunks() -> int:
     """Chunks that frames may take at most, of about a MiB."""
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(_MOST_CHUNKS, max(_RING, available // _MEMORY_SHARE >> 20))
+    fields = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    (kibibytes,) = (int(number) for name, number, *_ in fields if name == "MemAvailable:")
+    return min(_MOST_CHUNKS, max(_RING, kibibytes // _MEMORY_SHARE >> 10))

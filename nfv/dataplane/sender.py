@@ -14,8 +14,11 @@ from typing import NoReturn
 from nfv.dataplane.injector import Injector
 from nfv.errors import KernelError, NfvError
 
-DENSE = 20_000
+_DENSE = 20_000
 """Packets a second from which the kernel waits for them, as a call for each would take too long."""
+
+_CALM = 2_000
+"""Packets a second up to which a process sleeps for most of the time."""
 
 _EARLY = 150_000  # nanoseconds before a frame is due, from which the program waits for it
 _UNFILLED = 0.001  # seconds to wait for frames that are not written yet, or for the beginning
@@ -84,9 +87,12 @@ def _be_child(
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:  # it may have died meanwhile
-            _undisturbed(number)
+            _undisturbed(number, busy=rate is None or rate > _CALM)
             with injector.sending() as run:
-                _send(injector, rate, run)
+                if rate is not None and rate < _DENSE:
+                    _step(injector, run)
+                else:
+                    _run(rate, run)
         code = 0
     except NfvError as error:
         os.write(words, error.message.encode())
@@ -94,21 +100,22 @@ def _be_child(
         os._exit(code)
 
 
-def _undisturbed(number: int) -> None:
-    """Stay on one CPU, before all processes without real-time priority if there is another CPU."""
+def _undisturbed(number: int, busy: bool) -> None:
+    """Stay on one CPU, before all processes without real-time priority.
+
+    A busy one has to leave them another CPU.
+    """
     cpus = sorted(os.sched_getaffinity(0), reverse=True)
     os.sched_setaffinity(0, {cpus[number % len(cpus)]})
-    if number + 1 < len(cpus):
+    if not busy or number + 1 < len(cpus):
         with suppress(PermissionError):  # in a container
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
-def _send(injector: Injector, rate: float | None, run: Callable[[int, int], None]) -> None:
-    if rate is not None and rate < DENSE:
-        _step(injector, run)
-        return
+def _run(rate: float | None, run: Callable[[int, int], None]) -> None:
+    """Have the kernel send, until the process is killed."""
     batch = _MOST_LIVE if rate is None else int(rate * _BATCH_TIME / 1e9)
-    while True:  # until killed
+    while True:
         run(_MOST_RUNS, max(1, min(batch, _MOST_LIVE)))
 
 

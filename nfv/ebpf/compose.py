@@ -17,7 +17,7 @@ from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction, Pattern
 from nfv.chain.topology import Topology
 from nfv.ebpf import sources
-from nfv.ebpf.tables import matcher_defines, turned
+from nfv.ebpf.tables import asks_for_flags, matcher_defines, turned
 from nfv.ebpf.walks import MAIN, REJECT, Link, Walks
 
 MAX_LINEAR_MTU = 3400
@@ -79,8 +79,12 @@ def _sources(topology: Topology, walks: Walks) -> str:
         parts.append(sources.splice("service.h", "", seen))
     if walks.classified:
         patterns = classifier_patterns(walks.entry.walks)
-        others = int(walks.entry.walks[-1].match is not None)
-        parts.append(_define("c0", {**matcher_defines(patterns), "OTHERS": others}))
+        values = {
+            **matcher_defines(patterns),
+            "OTHERS": int(walks.entry.walks[-1].match is not None),
+            "FLEETING": int(any(asks_for_flags(pattern) for pattern in patterns)),
+        }
+        parts.append(_define("c0", values))
         parts.append(sources.splice("classifier.h", "c0", seen))
     for name, prefix in walks.prefixes.items():
         function = topology.vnfs[name]

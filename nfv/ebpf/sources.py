@@ -86,7 +86,7 @@ def reason_count() -> int:
 @cache
 def constant(header: str, name: str) -> int:
     """The number that a header defines a name as."""
-    found = re.search(rf"^#define {name} (\d+)\b", read(header), re.MULTILINE)
+    found = re.search(rf"^#define {name} (0x[0-9a-f]+|\d+)\b", read(header), re.MULTILINE)
     if found is None:
         raise KeyError(f"{header} does not define {name} as a number")
-    return int(found[1])
+    return int(found[1], 0)

@@ -21,7 +21,7 @@ _ROOM = constant("match.h", "MATCH_ROOM")
 _WORD = 8  # bytes of an element of the matcher's map
 _TABLES = tuple(1 << bits for bits in range(18, 29, 2))
 """What the matcher's map may hold, in bytes: 256 KiB to 256 MiB."""
-
+_PLAIN_FLAGS = constant("plain.h", "PLAIN_TCP_FLAGS")
 _PORTLESS = frozenset({1, 58})  # ICMP, ICMPv6: their "port" is a type, and replies have another
 
 
@@ -57,11 +57,15 @@ def matcher_sizes(patterns: Sequence[Pattern], beside: int = 0) -> Mapping[str, 
 def publish(memory: memoryview, patterns: Sequence[Pattern], beside: Sequence[bytes] = ()) -> None:
     """Write an image into the half of the matcher's map that is not read; then name it.
 
+    Raises ValueError if the map was made for smaller tables.
+
     `beside` has an element for what decides when no pattern matches, and one for each pattern.
     """
     first, second = _places(len(memory) - _ROOM)
     place = second if int.from_bytes(memory[:4], "little") == first else first
     image = _image(tuple(patterns), place) + b"".join(beside)
+    if len(image) > second - first:
+        raise ValueError(f"an image of {len(image)} bytes, {second - first} are free")
     memory[place : place + len(image)] = image
     memory[:4].cast("I")[0] = place
 
@@ -103,3 +107,8 @@ def turned(pattern: Pattern) -> Pattern:
         sports=pattern.dports,
         dports=pattern.sports,
     )
+
+
+def asks_for_flags(pattern: Pattern) -> bool:
+    """Whether packets of one established TCP connection may match it or not, by their flags."""
+    return pattern.tcp_flags is not None and bool(pattern.tcp_flags[0] & ~_PLAIN_FLAGS)

@@ -71,6 +71,11 @@ class Function(Generic[ConfigT]):
         """Report what does not fit the chains that the function stands in."""
 
     @property
+    def name_server(self) -> str | None:
+        """The function `dns` that it tells of hosts."""
+        return None
+
+    @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:
         """Addresses that it answers at itself, as a bump in the wire."""
         return ()

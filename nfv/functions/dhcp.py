@@ -259,6 +259,11 @@ class DhcpConfig(FunctionConfig, Told):
     limit: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = Field(
         1024, description="leases at most of the clients behind one access point or relay agent"
     )
+    name_server: Name | None = Field(  # `register` is a method of every class of models
+        None,
+        alias="register",
+        description="function `dns` that learns the names and addresses of clients",
+    )
 
 
 class Dhcp(Function[DhcpConfig]):
@@ -268,6 +273,10 @@ class Dhcp(Function[DhcpConfig]):
     cacheable = True
     counts = False
     service = "nfv.services.dhcp.service"
+
+    @property
+    def name_server(self) -> str | None:
+        return self.config.name_server
 
     @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:

@@ -1,4 +1,4 @@
-"""Name server (DNS): answers from its own zones, and knows the names of the whole topology.
+"""Name server (DNS): own zones, the names of the whole topology, and a forwarder with a cache.
 
 It stands in a chain as a bump in the wire, with addresses of its own, at which it answers whatever
 a host does: DNS over UDP and TCP, ARP and neighbour discovery, ping. Everything else passes.
@@ -20,9 +20,49 @@ which may `$INCLUDE` others there. `validate` reads them, and says in which line
 something is wrong. A zone of records gets a SOA and an NS record if it has none: its server is
 `ns.ZONE`, at the function's own addresses.
 
+**Fast path.** Answers over UDP of up to 128 bytes are kept, ready to be sent, where XDP finds them:
+those of all names in the zones, prepared as soon as the zones are loaded, and whatever else was
+answered. A change of the zones makes all of them void in one store. What XDP does not know goes to
+the service, a process of its own behind a Linux network stack with the function's addresses; while
+that is being started again, XDP answers on.
+
 **The directory** is a zone that the topology itself fills: `NAME.ZONE` for every host, for every
 router (all its addresses; `INTERFACE.NAME.ZONE` for one of them) and for every name server, and the
 reverse zones of their subnets. A zone of the same name in `zones` takes the place of a reverse one.
+Clients of a function `dhcp` with `register: NAME` are in it by the name that they call themselves,
+as long as they have a lease; nobody gets a name or an address that the topology itself has.
+
+**Forwarding.** Of names in none of the zones, the servers of the closest domain are asked, the
+quickest first; one that falls silent is asked last for 10 seconds.
+
+| | By |
+| --- | --- |
+| who is believed | RFC 5452: a port and a number for each query; after a wrong number, TCP |
+| what is believed | the answer's own aliases, and the SOA record (RFC 2181, section 5.4.1) |
+| negative answers | RFC 2308 |
+| stale answers | for 30 seconds each, when nobody answers within 1.8 seconds (RFC 8767) |
+| failures | remembered for 5 seconds (RFC 9520) |
+| equal queries at the same time | asked once |
+| DNSSEC | DO, CD and AD pass through; signatures are not validated here |
+| private reverse zones, `localhost` | answered here unless in a domain (RFC 6303, RFC 6761) |
+
+Remembered answers are given on the fast path, too, for a second each time, if `clients` is
+everybody (`[0.0.0.0/0, "::/0"]`), as the fast path does not look at who asks.
+
+Limits:
+
+- Not built, so no key is for it: TSIG, zone transfers (AXFR, IXFR) and NOTIFY, dynamic update,
+  cookies (RFC 7873; those of clients are ignored), views, response rate limiting, DNS over TLS.
+- Zones are not signed: DNSSEC records in them are refused.
+- `$GENERATE` is refused. All zones are read into memory: some 10,000 names a second.
+- A name that exists nowhere is on the fast path only after it was asked for once, and gives way to
+  others. Names of under 8 or over 96 bytes are always for the service.
+- A change of the directory makes all answers on the fast path void, and happens at most four times
+  a second. Clients that call themselves the same share the name.
+- The fast path does not verify the UDP checksum of a query.
+- To clients behind a router, answers go by the router's Linux, see
+  [architecture.md](../architecture.md#services).
+- At most 4 addresses each of IPv4 and IPv6.
 """
 
 from __future__ import annotations
@@ -34,7 +74,7 @@ from typing import Annotated
 import dns.name
 import dns.rdatatype
 from dns.name import Name as DomainName
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, StrictBool
 
 from nfv.chain.addressing import check_addresses, check_gateways
 from nfv.chain.fields import (
@@ -43,7 +83,9 @@ from nfv.chain.fields import (
     Mac,
     Many,
     Model,
+    Network,
     OneOrMore,
+    parse_address,
     refusal,
     text_of,
     text_schema,
@@ -88,6 +130,16 @@ def _parse_type(value: object) -> str:
     return text
 
 
+def _parse_server(value: object) -> str:
+    text, at, port = text_of(value, "the address of a name server").partition("@")
+    address = parse_address(text)
+    if not at:
+        return str(address)
+    if not port.isascii() or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
+        raise refusal(f"'{port}' is not a port", f"write {address}@5353")
+    return f"{address}@{int(port)}"
+
+
 def _parse_line(value: object) -> str:
     text = text_of(value, "text")
     if "\n" in text or "\r" in text:
@@ -102,6 +154,11 @@ Domain = Annotated[
 ]
 RecordType = Annotated[
     str, PlainValidator(_parse_type), text_schema("type of the record", "A", "MX", "TXT")
+]
+ServerAddress = Annotated[
+    str,
+    PlainValidator(_parse_server),
+    text_schema("address of a name server, or ADDRESS@PORT", "192.0.2.53", "2001:db8::53@5353"),
 ]
 Line = Annotated[str, PlainValidator(_parse_line), text_schema("one line")]
 
@@ -134,6 +191,38 @@ class ZoneConfig(Model):
             report.error((), "the zone is empty", "add records, or a file")
 
 
+class ForwardConfig(Model):
+    """Names in none of the zones: other name servers are asked, and what they say is remembered."""
+
+    to: OneOrMore[ServerAddress] = Field(
+        (), description="name servers for all names; the quickest that answers is asked"
+    )
+    domains: dict[Domain, OneOrMore[ServerAddress]] = Field(
+        {},
+        description="name servers for the names of a domain",
+        examples=[{"corp.example": ["10.0.0.53"]}],
+    )
+    clients: OneOrMore[Network] = Field(
+        (), description="who may ask; by default the subnets of the topology"
+    )
+    entries: Annotated[int, Field(strict=True, ge=16, le=1 << 20)] = Field(
+        10_000, description="answers that are remembered"
+    )
+    max_ttl: Ttl = Field(86_400, description="seconds for which an answer is remembered at most")
+    max_negative_ttl: Ttl = Field(3600, description="the same for what does not exist")
+    stale: Ttl = Field(
+        86_400, description="seconds for which an answer serves beyond its time if nobody answers"
+    )
+    filter_private: StrictBool = Field(
+        False,
+        description="refuse answers of `to` with addresses that are not of the public internet",
+    )
+
+    def check(self, report: Report) -> None:
+        if not self.to and not self.domains:
+            report.error((), "there is nobody to ask", "add to: ADDRESS, or domains")
+
+
 class DnsConfig(FunctionConfig):
     """A name server: its addresses, and what it knows."""
 
@@ -142,6 +231,7 @@ class DnsConfig(FunctionConfig):
     mac: Mac | None = Field(None, description="MAC address; by default derived from the names")
     zone: Domain = Field("lab.example", description="the directory's zone")
     zones: dict[Domain, ZoneConfig] = Field({}, description="zones by name")
+    forward: ForwardConfig | None = Field(None, description="how other names are resolved")
 
     def check(self, report: Report) -> None:
         check_addresses(self.ip, report)
@@ -167,9 +257,17 @@ class Dns(Function[DnsConfig]):
     def addresses(self) -> tuple[InterfaceAddress, ...]:
         return self.config.ip
 
+    @property
+    def serves_everybody(self) -> bool:
+        """Whether every client may ask about any name."""
+        forward = self.config.forward
+        return forward is not None and {"0.0.0.0/0", "::/0"} <= set(map(str, forward.clients))
+
     def map_sizes(self) -> Mapping[str, int]:
-        records = sum(len(zone.nodes) for zone in self.zones.values())
-        return {"own": 1, "server": 1, "answers": fastpath.capacity(4 * records), "queries": 1}
+        answers = 4 * sum(len(zone.nodes) for zone in self.zones.values())
+        if self.config.forward is not None:
+            answers += self.config.forward.entries
+        return {"own": 1, "server": 1, "answers": fastpath.capacity(answers), "queries": 1}
 
     @cached_property
     def zones(self) -> Mapping[DomainName, Zone]:

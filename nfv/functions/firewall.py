@@ -36,7 +36,7 @@ DEFAULT = "default"
 
 MAX_RULES = 10_000
 
-_RULE = struct.Struct("=II")  # struct self_rule
+_RULE = struct.Struct("=HHI")  # struct self_rule
 
 PrefixLists = Mapping[str, tuple[Network, ...]]
 
@@ -136,8 +136,14 @@ class Firewall(Function[FirewallConfig]):
                 maps.clear("counters", place)
         actions = [self.config.default, *(rule.action for rule in self.config.rules)]
         names = self.rule_names()
+        asking = [i for i, p in enumerate(self.patterns) if tables.asks_for_flags(p)]
+        first = min(asking, default=len(names))
         elements = [
-            _RULE.pack(_ACTIONS[actions[index + 1]], counters[name])
+            _RULE.pack(
+                _ACTIONS[actions[index + 1]],
+                index >= first or (index < 0 and bool(asking)),
+                counters[name],
+            )
             for name, index in names.items()
         ]
         tables.publish(maps.memory("matcher"), self.patterns, elements)

@@ -82,6 +82,7 @@ def _opened(path: Path) -> Iterator[mmap.mmap | bytes]:
                 yield b""
                 return
             with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+                data.madvise(mmap.MADV_SEQUENTIAL)
                 yield data
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it cannot be mapped"

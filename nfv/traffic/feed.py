@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,14 +51,6 @@ class Survey:
     last: int = 0
     timed: bool = True
     skipped: Counter[str] = field(default_factory=Counter)  # packets, by reason
-
-
-class Frame(NamedTuple):
-    """A frame, when it was captured (nanoseconds after the first of all), and its source."""
-
-    moment: int
-    source: int
-    data: bytes
 
 
 class Due(NamedTuple):
@@ -138,30 +132,35 @@ class Feed:
                 "replay it at a rate: --pps, --bps or --topspeed",
             )
 
-    def once(self) -> Iterator[Due]:
-        """The frames of one pass; none is due before the one in front of it."""
+    def once(self, start: int = 0) -> Iterator[Due]:
+        """The frames of one pass, which begins at `start`; none is due before the one before."""
         latest = bits = 0
-        merged = heapq.merge(
-            *(self._frames(number) for number in range(len(self.sources))),
-            key=lambda frame: frame.moment,
-        )
-        for number, (moment, source, data) in enumerate(merged):
-            latest = max(latest, self.pace.due(number, bits, moment))
+        due = self.pace.due
+        for number, (moment, source, data) in enumerate(self._merged()):
+            wanted = due(number, bits, moment)
+            if wanted > latest:
+                latest = wanted
             bits += len(data) * 8
-            yield Due(latest, source, data)
+            yield Due(start + latest, source, data)
 
     def passes(self, count: int | None) -> Iterator[Due]:
         """The frames of so many passes, one after the other; None is for ever."""
-        done = 0
-        while count is None or done < count:
-            start = done * self.period
-            yield from (frame._replace(due=start + frame.due) for frame in self.once())
-            done += 1
+        numbers = itertools.count() if count is None else range(count)
+        for number in numbers:
+            yield from self.once(number * self.period)
 
-    def _frames(self, number: int) -> Iterator[Frame]:
+    def _merged(self) -> Iterator[tuple[int, int, bytes]]:
+        """Frames by the time when they were captured, after the first of all; with their source."""
+        streams = [self._frames(number) for number in range(len(self.sources))]
+        if len(streams) == 1:
+            return streams[0]
+        return heapq.merge(*streams, key=itemgetter(0))
+
+    def _frames(self, number: int) -> Iterator[tuple[int, int, bytes]]:
         source, origin = self.sources[number], self._origins[number]
+        rewriting = source.rewriting
         for packet in capture.read(source.path):
             data = _frame(source, packet)
-            if not isinstance(data, str):
+            if isinstance(data, bytes):
                 moment = 0 if packet.moment is None else packet.moment - origin
-                yield Frame(moment, number, source.rewriting.apply(data))
+                yield moment, number, rewriting.apply(data)

@@ -53,6 +53,8 @@ class Rewriting:
 
     def apply(self, frame: bytes) -> bytes:
         """The frame with new addresses. Group destinations stay."""
+        if self.source is None and self.destination is None and not self.maps:
+            return frame
         changed = bytearray(frame)
         if self.destination is not None and not frame[0] & _GROUP_BIT:
             changed[0:6] = self.destination

@@ -22,7 +22,7 @@ from tests.unit.test_matcher import packets, patterns
 
 pytestmark = pytest.mark.root
 
-RULE = struct.Struct("=II")  # struct self_rule: action, counter
+RULE = struct.Struct("=HHI")  # struct self_rule: action, fleeting, counter
 ACCEPT = 0  # enum self_action; 1 is to drop
 EXTENSIONS = frozenset({0, 43, 44, 60})  # IPv6 next headers that are no transport protocol
 LATER_FRAGMENT = 5  # offset, in units of 8 bytes
@@ -38,7 +38,7 @@ def matcher(request: pytest.FixtureRequest) -> Iterator[tuple[Bench, int]]:
 
 def publish(bench: Bench, rules: Sequence[Pattern]) -> None:
     """Make these the firewall's rules: default (place 0) and every other accept, the rest drop."""
-    elements = [RULE.pack(place % 2, place) for place in range(len(rules) + 1)]
+    elements = [RULE.pack(place % 2, 0, place) for place in range(len(rules) + 1)]
     tables.publish(bench.function_maps("fw").memory("matcher"), rules, elements)
     bench.forget_flows()
 

@@ -93,6 +93,11 @@ def test_a_closed_connections_ports_may_be_used_again(bench: Bench, version: int
     assert converse(bench, version, ">S", "<RA", ">S") == [State.NEW, State.CLOSED, State.NEW]
 
 
+def test_stragglers_do_not_open_it_again(bench: Bench, version: int) -> None:
+    states = converse(bench, version, ">S", "<SA", ">A", "<RA", ">FA", ">PA", ">S")
+    assert states[3:] == [State.CLOSED, State.CLOSED, State.CLOSED, State.NEW]
+
+
 def test_a_syn_after_the_end_is_matched_anew(bench: Bench, version: int) -> None:
     converse(bench, version, ">S", "<SA", ">A")
     bench.configure("fw", CLOSED_TO_ALL)

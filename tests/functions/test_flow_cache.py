@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import closing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from scapy.packet import Packet, Raw
 from scapy.utils import checksum
 
 from tests.functions.bench import Bench, Outcome
+from tests.functions.firewalling import firewall
 from tests.functions.frames import back, ether, ip, padded, routed
 
 pytestmark = pytest.mark.root
@@ -99,6 +101,29 @@ def test_both_directions_of_tcp_once_it_is_established(bench: Bench, version: in
         before = remembered(bench)
         bench.run("lan", segment(flags))
         assert remembered(bench) == before
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_reset_is_the_beginning_of_no_flow(bench: Bench, version: int) -> None:
+    """No connection either: what comes after it is for the rules."""
+    segment = ip(version) / TCP(sport=4001, dport=80, flags="R")
+    assert bench.run("lan", out(bench, segment)).reason == "forwarded"
+    before = remembered(bench)
+    segment[TCP].flags = "A"
+    assert bench.run("lan", out(bench, segment)).reason == "forwarded"
+    assert remembered(bench) == before
+
+
+FLAGS = firewall("action: drop, proto: tcp, tcp_flags: urg", "action: accept", stateless="true")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_flags_that_rules_ask_for_are_looked_at_in_each_packet(version: int) -> None:
+    with closing(Bench(FLAGS)) as bench:
+        for flags, reason in (("A", "forwarded"), ("A", "forwarded"), ("AU", "rule")):
+            segment = ip(version) / TCP(sport=4001, dport=80, flags=flags)
+            frame = ether(bench, "left", "right") / segment
+            assert bench.run("left", frame).reason == reason, flags
 
 
 def test_what_is_no_plain_flow_always_walks(bench: Bench) -> None:

@@ -95,6 +95,35 @@ def shorten(whole: Any, octets: int) -> Any:
     return parsed
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_follows_the_packet_is_no_quote(bench: Bench, version: int) -> None:
+    """RFC 792: 8 bytes behind the quoted header; padding that looks like them does not count."""
+    about = bytes(packet(version, "udp"))
+    assert cross(bench, about_packet(version, about)) == "pass"
+    whole = error(version, ERRORS[version][0], about)
+    quoted = len(ip(version)) + 8
+    cut = bytes(shorten(whole, len(about) - quoted + 1))
+    assert cross(bench, cut + about[quoted - 1 :], "right") == "invalid"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_fragments_of_an_error_follow_its_first(bench: Bench, version: int) -> None:
+    about = bytes(packet(version, "udp"))
+    assert cross(bench, about_packet(version, about)) == "pass"
+    whole = error(version, ERRORS[version][0], about)
+    content = Raw(bytes(whole.payload))
+    src, dst = whole.src, whole.dst
+    later: Any
+    if version == 4:
+        first = ip(4, src, dst, flags="MF", id=7, proto=1) / content
+        later = ip(4, src, dst, frag=9, id=7, proto=1) / b"more"
+    else:
+        first = ip(6, src, dst) / IPv6ExtHdrFragment(nh=58, m=1, id=7) / content
+        later = ip(6, src, dst) / IPv6ExtHdrFragment(nh=58, offset=9, id=7) / b"more"
+    assert cross(bench, first, "right") == "pass"
+    assert cross(bench, later, "right") == "pass"
+
+
 WRONG = {
     "port": lambda version: packet(version, "tcp", sport=40001),
     "protocol": lambda version: packet(version, "udp"),

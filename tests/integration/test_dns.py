@@ -13,11 +13,13 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
+from dns.name import from_text
 from dns.rdatatype import RdataType
 
 from nfv.dataplane import netns, servicectl
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import Lab, applied, example, kill, lab, nfvctl
+from tests.services import oracle
 
 pytestmark = pytest.mark.root
 
@@ -166,6 +168,69 @@ def test_what_is_malformed_harms_nobody(net: Lab) -> None:
 def test_a_killed_service_comes_back(net: Lab) -> None:
     _kill_service(net)
     assert _dig(net, "lan", "@10.0.1.53 mail.example.org") == ["192.0.2.25"]
+
+
+WORLD = """$TTL 300
+@ SOA ns hostmaster 1 2 3 4 60
+@ NS ns
+ns A 192.0.2.10
+www A 198.51.100.80
+big TXT {big}
+"""
+
+
+@pytest.fixture(scope="module")
+def world(net: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[oracle.Oracle]:
+    """Knot DNS on wan, which the lab's name server asks."""
+    text = WORLD.format(big=" ".join(f'"{"x" * 200}"' for _ in range(12)))
+    zones = {from_text("world.test"): text}
+    directory = tmp_path_factory.mktemp("knot")
+    with oracle.knot(net.netns("wan"), directory, zones, "192.0.2.10", 53) as server:
+        yield server
+
+
+@pytest.mark.usefixtures("world")
+def test_other_names_are_asked_for(net: Lab) -> None:
+    answer = net.run("lan", "dig +time=3 +tries=1 @10.0.1.53 www.world.test").stdout
+    assert "status: NOERROR" in answer
+    assert "flags: qr rd ra;" in answer
+    assert "198.51.100.80" in answer
+    missing = net.run("lan", "dig +time=3 +tries=1 @2001:db8:1::53 nobody.world.test").stdout
+    assert "status: NXDOMAIN" in missing
+    assert "SOA" in missing
+    long = net.run("lan", "dig +time=3 +tries=1 +short @10.0.1.53 big.world.test TXT").stdout
+    assert long.count("x") == 2400
+    local = net.run("lan", "dig +time=3 +tries=1 @10.0.1.53 -x 10.99.0.1").stdout
+    assert "status: NXDOMAIN" in local
+
+
+@pytest.mark.usefixtures("world")
+def test_who_does_not_want_recursion_gets_none(net: Lab) -> None:
+    answer = net.run("lan", "dig +time=3 +tries=1 +norec @10.0.1.53 other.test").stdout
+    assert "status: REFUSED" in answer
+
+
+def test_what_is_forwarded_is_served_by_the_fast_path_with_its_time(tmp_path: Path) -> None:
+    """Everybody may ask: then remembered answers are given there, for a second each time."""
+    text = example("dns").replace(
+        "{to: 192.0.2.10}", '{to: 192.0.2.10, clients: ["0.0.0.0/0", "::/0"]}'
+    )
+    zones = {from_text("world.test"): WORLD.format(big="x")}
+    with (
+        applied(text, "dns") as made,
+        oracle.knot(made.netns("wan"), tmp_path, zones, "192.0.2.10", 53),
+    ):
+        place = made.netns("lan")
+        query = dns.message.make_query("www.world.test", RdataType.A).to_wire()
+        seen = []
+        for _ in range(50):
+            answer = dns.message.from_wire(_ask(place, "10.0.1.53", query))
+            assert answer.answer[0][0].to_text() == "198.51.100.80"
+            seen.append(answer.answer[0].ttl)
+        assert all(295 <= ttl <= 300 for ttl in seen)
+        assert seen == sorted(seen, reverse=True)
+        asked = servicectl.ask(made.name, "dns", "status")["service"]
+        assert asked["queries"] < 25  # type: ignore[index]
 
 
 def test_zones_change_while_clients_ask() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,8 +22,13 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from nfv.chain.path import Attachment
+from nfv.cli.main import main
 from nfv.dataplane import netns, replay, state, tap
+from nfv.dataplane.injector import Injector, Sent, gap_error
+from nfv.dataplane.wiring import wire
 from nfv.errors import ExitCode
+from nfv.traffic.feed import Due
 from nfv.traffic.pace import PacketRate, TopSpeed
 from tests.integration.helpers import traffic
 from tests.integration.helpers.faults import a_nic
@@ -51,6 +59,7 @@ chains:
   wire: {{path: [vm, card]}}
 """
 PORT = 4711
+FRAME = 60  # bytes
 _SO_RCVBUFFORCE = 33  # socket(7)
 ELSEWHERE: dict[str, Any] = {
     "src": "02:0e:00:00:00:01",
@@ -110,7 +119,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield Bench(lab, box, nic, tmp_path_factory.mktemp("captures"))
 
 
-def numbered(count: int, source: str = "10.0.1.10", size: int = 60) -> list[bytes]:
+def numbered(count: int, source: str = "10.0.1.10", size: int = FRAME) -> list[bytes]:
     """UDP datagrams to the far host that carry their number."""
     header = Ether(**ELSEWHERE) / IP(src=source, dst="192.0.2.254") / UDP(sport=PORT, dport=PORT)
     return [bytes(header / Raw(struct.pack("!I", n).ljust(size - 42, b"\0"))) for n in range(count)]
@@ -255,17 +264,17 @@ def test_a_nic_sends(bench: Bench) -> None:
 
 
 def test_several_saps_have_one_clock(bench: Bench) -> None:
-    near, far = numbered(20), numbered(20, source="10.0.2.10")
+    near, far = numbered(10), numbered(10, source="10.0.2.10")
     with at_wan(bench) as listener:
         report = bench.replay(
-            f"lan={bench.capture(near, gap=4 * MS)}",
-            f"box={bench.capture(far, gap=4 * MS, start=SECOND + 2 * MS)}",
+            f"lan={bench.capture(near, gap=40 * MS)}",
+            f"box={bench.capture(far, gap=40 * MS, start=SECOND + 20 * MS)}",
             *("--dst-mac", "auto"),
         )
-        arrived = [Ether(frame)[IP].src for frame in listener.frames(40)]
-    assert arrived == ["10.0.1.10", "10.0.2.10"] * 20
-    assert [sap["packets"] for sap in report["saps"]] == [20, 20]
-    assert report["requested"]["seconds"] == pytest.approx(0.078, abs=1e-9)
+        arrived = [Ether(frame)[IP].src for frame in listener.frames(20)]
+    assert arrived == ["10.0.1.10", "10.0.2.10"] * 10
+    assert [sap["packets"] for sap in report["saps"]] == [10, 10]
+    assert report["requested"]["seconds"] == pytest.approx(0.38, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -328,10 +337,12 @@ def test_tcpdump_keeps_what_is_whole_as_the_hint_says(bench: Bench) -> None:
         (["card=x", "--src-mac", "auto"], "cannot be chosen automatically"),
     ],
 )
-def test_what_is_asked_for_wrongly(bench: Bench, words: list[str], message: str) -> None:
-    done = nfvctl("replay", bench.lab.name, *words)
-    assert (done.returncode, done.stdout) == (ExitCode.BAD_INPUT, "")
-    assert message in done.stderr
+def test_what_is_asked_for_wrongly(
+    bench: Bench, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", bench.lab.name, *words]) == ExitCode.BAD_INPUT
+    out, err = capsys.readouterr()
+    assert (out, message in err) == ("", True), err
 
 
 def test_an_endless_replay_ends_when_interrupted(bench: Bench) -> None:
@@ -349,6 +360,58 @@ def test_an_endless_replay_ends_when_interrupted(bench: Bench) -> None:
     report = json.loads(out)
     assert not report["complete"]
     assert report["packets"] == bench.entered("lan") - entered
+
+
+def test_a_topology_that_is_destroyed_meanwhile_is_told(bench: Bench) -> None:
+    text = "name: brief\nsaps: {a: {kind: tap}, b: {kind: tap}}\nchains: {wire: {path: [a, b]}}\n"
+    with applied(text, "brief") as lab:
+        capture = bench.capture(numbered(2))
+        process = started("replay", lab.name, f"a={capture}", "--pps", "100", "--loop", "0")
+        deadline = time.monotonic() + traffic.PATIENCE
+        while not lab.statistics().ports["a"].received:
+            assert time.monotonic() < deadline
+        lab.destroy()
+        _, err = process.communicate(timeout=traffic.PATIENCE)
+    assert process.returncode == ExitCode.FAILED
+    assert err == f"error: topology {lab.name} was destroyed while packets were sent\n"
+
+
+def test_what_runs_can_change_meanwhile(bench: Bench) -> None:
+    """No packet is lost while the programs of the port are exchanged."""
+    entered, arrived = bench.entered("lan"), received(bench)
+    process = started(
+        *("replay", bench.lab.name, f"lan={bench.capture(numbered(10))}", "--dst-mac", "auto"),
+        *("--pps", "1000", "--loop", "0", "--format", "json"),
+    )
+    deadline = time.monotonic() + traffic.PATIENCE
+    while bench.entered("lan") - entered < 100:
+        assert time.monotonic() < deadline
+    programs = bench.lab.programs()
+    bench.lab.edit("[lan, fw,", "[lan, fw, other,")
+    bench.lab.edit("vnfs:\n", "vnfs:\n  other: {type: firewall, default: accept}\n")
+    bench.lab.apply()
+    assert bench.lab.programs()["lan"] != programs["lan"]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=traffic.PATIENCE)
+    assert process.returncode == ExitCode.INTERRUPTED, err
+    report = json.loads(out)
+    assert report["packets"] == bench.entered("lan") - entered
+    assert received(bench) - arrived >= report["packets"]
+
+
+def test_a_terminal_shows_how_far_it_has_come(bench: Bench) -> None:
+    ours, theirs = pty.openpty()
+    words = ["replay", bench.lab.name, f"lan={bench.capture(numbered(300))}", "--dst-mac", "auto"]
+    command = [str(Path(sys.executable).with_name("nfvctl")), *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    shown = b""
+    while b"/300 packets sent" not in shown:
+        shown += os.read(ours, 4096)
+    out, _ = process.communicate(timeout=traffic.PATIENCE)
+    os.close(ours)
+    assert process.returncode == 0
+    assert re.search(r"^lan .* 300 +18,000$", out, re.MULTILINE)
 
 
 def test_a_pause_is_reported_as_the_error_that_it_is(bench: Bench) -> None:
@@ -377,6 +440,36 @@ def test_a_pause_is_reported_as_the_error_that_it_is(bench: Bench) -> None:
     assert errors["p50"] <= errors["p99"] <= errors["max"]
     assert errors["max"] >= pause - 0.01
     assert report["achieved"]["seconds"] >= report["requested"]["seconds"] - 0.001
+
+
+def test_errors_of_gaps_are_counted_by_their_size(bench: Bench) -> None:
+    """All frames are due at once, so that the time between two is the error."""
+    found = state.load(bench.lab.name)
+    assert found is not None
+    port = wire(found.topology(), found.ports).ports[Attachment("lan", None)]
+    pauses = [0, 0.0001, 0.001, 0.003, 0.02, 0.1]
+    (frame,) = numbered(1)
+    with Injector(found, {0: port}, 1) as injector, injector.sending() as run:
+        injector.cursor["timed"], injector.cursor["limit"] = 1, 1 + len(pauses)
+        injector.fill(Due(0, 0, frame) for _ in range(1 + len(pauses)))
+        injector.cursor["base"] = earlier = time.monotonic_ns()
+        run(1, 1)
+        later = time.monotonic_ns()
+        for pause in pauses:
+            time.sleep(pause)
+            counts = injector.gaps()
+            start = time.monotonic_ns()
+            run(1, 1)
+            end = time.monotonic_ns()
+            grown = [now - before for now, before in zip(injector.gaps(), counts, strict=True)]
+            assert sum(grown) == 1
+            place = grown.index(1)
+            longest = gap_error(grown, 1)
+            shortest = gap_error([0] * (place - 1) + [1], 1) + 1 if place else 0
+            assert start - later <= longest <= (end - earlier) * 33 // 32
+            assert shortest <= end - earlier
+            earlier, later = start, end
+        assert injector.sent(0) == Sent(1 + len(pauses), FRAME * (1 + len(pauses)))
 
 
 # Captures that do not fit in memory

@@ -12,6 +12,7 @@ from dns.name import Name
 
 from nfv.dataplane import netns
 
+HOME = "127.0.0.1"
 PORT = 5300
 
 Starter = Callable[[str, Path, Mapping[Name, str]], AbstractContextManager["Oracle"]]
@@ -23,11 +24,11 @@ _PATIENCE = 10.0
 class Oracle:
     """A server that answers on a port of the loopback device of a namespace."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, address: str = HOME, port: int = PORT) -> None:
         with netns.entered(place):
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.settimeout(_PATIENCE)
-        self._socket.connect(("127.0.0.1", PORT))
+        self._socket.connect((address, port))
 
     def ask(self, wire: bytes) -> bytes:
         """The answer to a query."""
@@ -39,12 +40,18 @@ class Oracle:
 
 
 @contextmanager
-def knot(place: str, directory: Path, zones: Mapping[Name, str]) -> Iterator[Oracle]:
+def knot(
+    place: str,
+    directory: Path,
+    zones: Mapping[Name, str],
+    address: str = HOME,
+    port: int = PORT,
+) -> Iterator[Oracle]:
     """Knot DNS with zones given as texts."""
     lines = [
         "server:",
         f"    rundir: {directory}",
-        f"    listen: 127.0.0.1@{PORT}",
+        f"    listen: {address}@{port}",
         "database:",
         f"    storage: {directory}",
         "log:",
@@ -57,7 +64,8 @@ def knot(place: str, directory: Path, zones: Mapping[Name, str]) -> Iterator[Ora
         lines += [f"  - domain: {origin}", f"    file: {directory}/{number}.zone"]
     config = directory / "knot.conf"
     config.write_text("\n".join(lines) + "\n")
-    with _running(place, ["knotd", "-c", str(config)], "server started") as oracle:
+    command = ["knotd", "-c", str(config)]
+    with _running(place, command, "server started", Oracle(place, address, port)) as oracle:
         yield oracle
 
 
@@ -85,12 +93,13 @@ def nsd(place: str, directory: Path, zones: Mapping[Name, str]) -> Iterator[Orac
         lines += ["zone:", f"    name: {origin}", f"    zonefile: {directory}/{number}.zone"]
     config = directory / "nsd.conf"
     config.write_text("\n".join(lines) + "\n")
-    with _running(place, ["nsd", "-d", "-c", str(config)], "nsd started") as oracle:
+    command = ["nsd", "-d", "-c", str(config)]
+    with _running(place, command, "nsd started", Oracle(place)) as oracle:
         yield oracle
 
 
 @contextmanager
-def _running(place: str, command: list[str], ready: str) -> Iterator[Oracle]:
+def _running(place: str, command: list[str], ready: str, oracle: Oracle) -> Iterator[Oracle]:
     """Run a server until the block ends; it is asked once it has said that it is ready."""
     with netns.entered(place):
         server = subprocess.Popen(
@@ -105,12 +114,9 @@ def _running(place: str, command: list[str], ready: str) -> Iterator[Oracle]:
                 break
         else:
             raise AssertionError(f"{command[0]} does not start:\n{''.join(said)}")
-        oracle = Oracle(place)
-        try:
-            yield oracle
-        finally:
-            oracle.close()
+        yield oracle
     finally:
+        oracle.close()
         server.terminate()
         server.wait(_PATIENCE)
         server.stdout.close()

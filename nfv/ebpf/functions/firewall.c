@@ -22,8 +22,9 @@ enum self_action {
 
 /* Stands beside the matcher for each rule. */
 struct self_rule {
-	u32 action;  /* enum self_action */
-	u32 counter; /* place in self_counters, kept when the rule moves */
+	u16 action;   /* enum self_action */
+	u16 fleeting; /* other TCP flags may lead to another rule, so each segment has to come by */
+	u32 counter;  /* place in self_counters, kept when the rule moves */
 };
 
 BPF_TABLE("percpu_array", u32, struct nf_counter, self_counters, 1);
@@ -52,6 +53,7 @@ static __always_inline int self_judge(struct nf_packet *pkt, u32 direction, u32 
 
 	*counter = rule->counter;
 	pkt->counter = rule->counter;
+	pkt->fleeting |= rule->fleeting && pkt->protocol == IPPROTO_TCP;
 	self_count(rule->counter, pkt);
 	if (rule->action == SELF_ACCEPT)
 		return NF_NEXT;

@@ -67,7 +67,7 @@ struct self_answer {
 	u32 sum; /* of the data, as it adds to the checksum of the message */
 	u16 length, flags, counts[3];
 	u16 lasting; /* only another that lasts may take the place */
-	u16 reserved[2];
+	u32 until;   /* jiffies; 0: as long as the epoch. Such a one is for plain queries only */
 	u8 data[SELF_DATA];
 };
 
@@ -231,6 +231,17 @@ static __always_inline int self_read(nf_ctx *ctx, const struct nf_packet *pkt,
 	return self_read_opt(ctx, query, at);
 }
 
+/* Whether an answer holds, and for this query. */
+static __always_inline int self_holds(const struct self_query *query,
+				      const struct self_answer *answer)
+{
+	if (!answer->until)
+		return 1;
+	if (query->wants_dnssec || query->flags & bpf_htons(SELF_CD))
+		return 0;
+	return (s32)(answer->until - (u32)bpf_jiffies64()) > 0;
+}
+
 /* The place of the answer, or NULL. */
 static __always_inline struct self_answer *self_find(const struct self_query *query,
 						     const struct self_server *server)
@@ -245,7 +256,7 @@ static __always_inline struct self_answer *self_find(const struct self_query *qu
 		if (!answer)
 			return 0;
 		if (answer->print == query->print && answer->epoch == server->epoch)
-			return answer;
+			return self_holds(query, answer) ? answer : 0;
 	}
 	return 0;
 }

@@ -9,6 +9,11 @@
 #define SELF_OTHERS 0
 #endif
 
+/* A classifier asks for TCP flags that differ between the segments of a flow. */
+#ifndef SELF_FLEETING
+#define SELF_FLEETING 0
+#endif
+
 #define CLASSIFIER_LOST 0xffff /* a later fragment whose first was not seen: no chain */
 
 /*
@@ -25,6 +30,7 @@ static __always_inline u32 self_classify(struct nf_packet *pkt)
 		noted = self_noted_datagram(pkt);
 		return noted ? *noted : CLASSIFIER_LOST;
 	}
+	pkt->fleeting |= SELF_FLEETING && pkt->protocol == IPPROTO_TCP;
 	index = self_match(self_tables(), pkt, NF_DIR_FORWARD) + 1;
 	if (pkt->fragment == NF_FRAGMENT_FIRST)
 		self_note_datagram(pkt, index);

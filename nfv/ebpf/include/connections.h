@@ -154,6 +154,9 @@ static __always_inline void self_name(struct self_tuple *tuple, const struct nf_
 /* Let a segment change its connection's state (RFC 9293, section 3.3.2, as seen from the middle). */
 static __always_inline void self_tcp(struct self_connection *found, u8 flags, u32 from_high)
 {
+	/* Stragglers do not open it again: only a SYN may, as another connection. */
+	if (found->state == SELF_STATE_CLOSED)
+		return;
 	if (flags & TCP_RST) {
 		found->state = SELF_STATE_CLOSED;
 		return;
@@ -221,17 +224,25 @@ static __always_inline int self_quoted_ports(u8 protocol, const u16 *header, u16
 	return 1;
 }
 
+/* `size` bytes of a quote, or NULL: what follows the packet in its frame is no part of it. */
+static __always_inline void *self_quote(nf_ctx *ctx, const struct nf_packet *pkt, u32 offset,
+					u32 size)
+{
+	return offset + size > parse_end(pkt) ? 0 : nf_at(ctx, offset, size);
+}
+
 /* Names the connection of a packet that an ICMP error quotes; 0 if it is not to be made out. */
 static __always_inline int self_quoted4(nf_ctx *ctx, struct self_tuple *tuple,
 					const struct nf_packet *pkt)
 {
 	u32 offset = pkt->l4_offset + sizeof(struct icmphdr);
-	struct iphdr *ip = nf_at(ctx, offset, sizeof(*ip));
+	struct iphdr *ip = self_quote(ctx, pkt, offset, sizeof(*ip));
 	u16 *ports, sport, dport;
 
-	if (!ip || ip->saddr != pkt->dst[0] || ip->frag_off & bpf_htons(PARSE_IP_OFFSET_MASK))
+	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->saddr != pkt->dst[0] ||
+	    ip->frag_off & bpf_htons(PARSE_IP_OFFSET_MASK))
 		return 0;
-	ports = nf_at(ctx, offset + ip->ihl * 4, 8);
+	ports = self_quote(ctx, pkt, offset + ip->ihl * 4, 8);
 	if (!ports || !self_quoted_ports(ip->protocol, ports, &sport, &dport))
 		return 0;
 	self_tuple4(tuple, ip->saddr, ip->daddr, sport, dport, ip->protocol);
@@ -242,12 +253,12 @@ static __always_inline int self_quoted6(nf_ctx *ctx, struct self_tuple *tuple,
 					const struct nf_packet *pkt)
 {
 	u32 offset = pkt->l4_offset + sizeof(struct icmphdr);
-	struct ipv6hdr *ip = nf_at(ctx, offset, sizeof(*ip));
+	struct ipv6hdr *ip = self_quote(ctx, pkt, offset, sizeof(*ip));
 	u32 src[4], dst[4];
 	u16 *ports, sport, dport;
 	u8 protocol;
 
-	if (!ip)
+	if (!ip || ip->version != 6)
 		return 0;
 	__builtin_memcpy(src, &ip->saddr, 16);
 	__builtin_memcpy(dst, &ip->daddr, 16);
@@ -256,14 +267,14 @@ static __always_inline int self_quoted6(nf_ctx *ctx, struct self_tuple *tuple,
 		return 0;
 	protocol = ip->nexthdr;
 	offset += sizeof(*ip);
-	ports = nf_at(ctx, offset, 8);
+	ports = self_quote(ctx, pkt, offset, 8);
 	if (ports && protocol == IPPROTO_FRAGMENT) {
 		struct parse_fragment *fragment = (void *)ports;
 
 		if (fragment->offset & bpf_htons(PARSE_FRAGMENT_OFFSET_MASK))
 			return 0;
 		protocol = fragment->next_header;
-		ports = nf_at(ctx, offset + sizeof(struct parse_fragment), 8);
+		ports = self_quote(ctx, pkt, offset + sizeof(struct parse_fragment), 8);
 	}
 	if (!ports || !self_quoted_ports(protocol, ports, &sport, &dport))
 		return 0;
@@ -275,7 +286,7 @@ static __always_inline int self_quoted6(nf_ctx *ctx, struct self_tuple *tuple,
  * An ICMP error passes when the packet it quotes belongs to a known connection, and it goes to that
  * packet's sender.
  */
-static __always_inline int self_related(nf_ctx *ctx, struct nf_packet *pkt)
+static __always_inline int self_related(nf_ctx *ctx, struct nf_packet *pkt, u32 *counter)
 {
 	struct self_tuple tuple = {};
 	struct self_connection *found = 0;
@@ -284,7 +295,8 @@ static __always_inline int self_related(nf_ctx *ctx, struct nf_packet *pkt)
 		found = self_find(pkt->family, &tuple);
 	if (!found)
 		return nf_drop(pkt, NF_REASON_INVALID);
-	self_count(found->counter, pkt);
+	*counter = found->counter;
+	self_count(*counter, pkt);
 	return NF_NEXT;
 }
 
@@ -370,14 +382,14 @@ static __always_inline int self_track(nf_ctx *ctx, struct nf_packet *pkt, u32 di
 		return nf_drop(pkt, NF_REASON_MALFORMED);
 	if (pkt->protocol == IPPROTO_TCP && self_bad_flags(pkt->tcp_flags))
 		return nf_drop(pkt, NF_REASON_INVALID);
-	if (icmp && self_is_error(pkt))
-		return self_related(ctx, pkt);
 	/* Of ICMP, only echoes have connections. */
 	if (!icmp || self_is_echo(pkt)) {
 		self_name(&tuple, pkt);
 		found = self_find(pkt->family, &tuple);
 	}
-	if (found && !self_reopened(found, pkt)) {
+	if (icmp && self_is_error(pkt)) {
+		verdict = self_related(ctx, pkt, &counter);
+	} else if (found && !self_reopened(found, pkt)) {
 		verdict = self_continue(found, pkt, tuple.from_high);
 		counter = found->counter;
 	} else {

@@ -53,7 +53,8 @@ static __always_inline int reject_multicast6(const u32 *address)
 
 /*
  * RFC 1122, section 3.2.2, and RFC 4443, section 2.4 (e): no answer to errors and redirects, to
- * later fragments, to what went to more than one host, or to a source that is not one host.
+ * later fragments, to what went to more than one host, or to a source that is not one host. A TCP
+ * header that is cut short could not be answered by the ports it came from.
  */
 static __always_inline int reject_answerable(nf_ctx *ctx, const struct nf_packet *pkt)
 {
@@ -76,7 +77,7 @@ static __always_inline int reject_answerable(nf_ctx *ctx, const struct nf_packet
 		if (pkt->protocol == IPPROTO_ICMPV6)
 			return type >= 128 && type != 137;
 	}
-	return !(pkt->protocol == IPPROTO_TCP && pkt->tcp_flags & 4);
+	return pkt->protocol != IPPROTO_TCP || (pkt->has_l4 && !(pkt->tcp_flags & 4));
 }
 
 static __always_inline void reject_swap_macs(struct ethhdr *eth)
@@ -165,6 +166,9 @@ static __always_inline int reject_tcp(nf_ctx *ctx, struct nf_packet *pkt)
 	int partial;
 
 	if (!tcp)
+		return -1;
+	/* Of a header that contradicts its segment, no receiver could say what was sent. */
+	if (tcp->doff * 4 < sizeof(*tcp) || tcp->doff * 4 > segment)
 		return -1;
 	acked = tcp->ack;
 	seq = acked ? tcp->ack_seq : 0;

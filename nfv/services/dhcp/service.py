@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface
 from typing import Any
 
@@ -26,6 +26,7 @@ from nfv.services.dhcp.server import Asked, Server
 from nfv.services.dhcp.wire import Malformed, build, parse
 from nfv.services.frames import Frame, answers_at
 from nfv.services.packets import Datagram, build_udp, parse_udp
+from nfv.services.registration import Host, Registration
 
 STORE = "leases.sqlite"
 EVENTS = "events.jsonl"
@@ -47,6 +48,7 @@ class DhcpService(Service):
         self._leases = Leases(place.data / STORE)
         self._events = Events(place.data / EVENTS)
         self._server: Server | None = None
+        self._registration: Registration | None = None
         self._own: frozenset[IPv4Address] = frozenset()
         self._mac = b""
         self._chains: list[str] = []  # by stage
@@ -63,11 +65,29 @@ class DhcpService(Service):
         mac = function.config.mac or names.mac(topology.name, function.name)
         self._mac = bytes.fromhex(mac.replace(":", ""))
         self._own = frozenset(address.ip for address in function.config.ip)
+        self._register(topology.name, function.config.name_server)
         plan = Plan(function.config, {chain: _ends(topology, chain) for chain in self._chains})
         if self._server is None:
             self._server = Server(plan, self._leases, self._clock)
         else:
             self._server.configure(plan)
+
+    def _register(self, topology: str, server: str | None) -> None:
+        """Tell a name server of the leases, or none."""
+        if self._registration is not None:
+            if self._registration.server == server:
+                return
+            self._registration.close()
+            self._registration = None
+        if server is not None:
+            source = self._place.function
+            self._registration = Registration(topology, server, source, self._bound)
+
+    def _bound(self) -> Iterator[Host]:
+        """The clients that have an address and a name."""
+        for lease in self._leases:
+            if lease.state is State.BOUND and lease.hostname:
+                yield lease.hostname, lease.address
 
     def receive(self, frames: Sequence[Frame]) -> None:
         replies = []
@@ -92,6 +112,8 @@ class DhcpService(Service):
         return {"list": self._list, "release": self._release}
 
     async def close(self) -> None:
+        if self._registration is not None:
+            self._registration.close()
         self._timer.cancel()
         self._events.close()
         self._leases.close()
@@ -134,6 +156,9 @@ class DhcpService(Service):
         now = self._clock()
         for before, lease in changed:
             self._events.note(now, before, lease)
+            if self._registration and lease.hostname and lease.state is not State.OFFERED:
+                is_there = lease.state is State.BOUND
+                self._registration.note((lease.hostname, lease.address), is_there)
         return True
 
     def _expire(self) -> None:

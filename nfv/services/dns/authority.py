@@ -30,7 +30,9 @@ _ADDRESSES = (RdataType.A, RdataType.AAAA)
 class Authority:
     """The zones that a server has."""
 
-    def __init__(self, zones: Iterable[Zone]) -> None:
+    def __init__(self, zones: Iterable[Zone], *, is_recursive: bool = False) -> None:
+        """`is_recursive`: other names are resolved, too, which answers say (RA)."""
+        self.flags = Flag.RA if is_recursive else Flag(0)
         self.zones: Mapping[Name, Zone] = {zone.origin: zone for zone in zones}
 
     def zone_of(self, name: Name, rdtype: RdataType = RdataType.ANY) -> Zone | None:
@@ -43,6 +45,16 @@ class Authority:
                 return self.zones[origin]
         return None
 
+    def leads_to(self, query: Query, reply: Reply) -> Name | None:
+        """The name in none of the zones at which the answer's aliases end."""
+        if not reply.answer or reply.authority or query.type in (RdataType.CNAME, RdataType.ANY):
+            return None
+        last = reply.answer[-1][1]
+        if last.rdtype != RdataType.CNAME:
+            return None
+        target: Name = last[0].target
+        return None if self.zone_of(target) else target
+
     def _has_above(self, origin: Name) -> bool:
         return any(origin != above and origin.is_subdomain(above) for above in self.zones)
 
@@ -52,7 +64,7 @@ class Authority:
         if zone is None:
             return None
         if query.type in _TRANSFERS:
-            return Reply(Rcode.REFUSED)
+            return Reply(Rcode.REFUSED, self.flags)
         return _Answering(self, query.type).run(zone, query.name)
 
 
@@ -62,7 +74,7 @@ class _Answering:
     def __init__(self, authority: Authority, rdtype: RdataType) -> None:
         self._authority = authority
         self._type = rdtype
-        self._reply = Reply(flags=Flag.AA)
+        self._reply = Reply(flags=Flag.AA | authority.flags)
 
     def run(self, zone: Zone, name: Name) -> Reply:
         """Follow aliases from a name as far as our zones go."""

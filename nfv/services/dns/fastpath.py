@@ -36,7 +36,7 @@ _TRUNCATED = 0x0200
 
 _PRINT = struct.Struct("=Q")
 _OWNER = struct.Struct("=QI14xH")  # print, epoch and whether it lasts
-_ANSWER = struct.Struct(f"=QIIH2s6sH4x{MAX_DATA}s")
+_ANSWER = struct.Struct(f"=QIIH2s6sHI{MAX_DATA}s")
 _SERVER = struct.Struct("=6s2xIIQQ")
 
 
@@ -93,8 +93,10 @@ class Answers:
         head = _SERVER.pack(self._mac, self._epoch, self._mask, *self._seeds)
         self._server[: len(head)] = head
 
-    def put(self, query: Query, prepared: Prepared, *, lasting: bool = False) -> None:
-        """Have the fast path give an answer from here on.
+    def put(
+        self, query: Query, prepared: Prepared, *, lasting: bool = False, until: int = 0
+    ) -> None:
+        """Have the fast path give an answer from here on, or until some jiffies.
 
         Answers to names that do not exist are without number: what is to last keeps its place.
         """
@@ -114,6 +116,7 @@ class Answers:
             struct.pack("!H", prepared.flags),
             prepared.counts,
             lasting,
+            until,
             prepared.data,
         )
         _PRINT.pack_into(self._memory, at, fingerprint)

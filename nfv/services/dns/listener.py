@@ -6,8 +6,12 @@ import asyncio
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any
+
+from nfv.services.dns.responder import Answer
+from nfv.services.dns.upstream import MakeSocket
 
 PORT = 53
 
@@ -18,11 +22,10 @@ _BACKLOG = 128
 _IDLE = 10.0  # seconds until a connection without queries is closed
 _MAX_CONNECTIONS = 256
 _MAX_OF_CLIENT = 32  # connections
+_MAX_WAITING = 64  # queries of a connection that others have to answer
 _LENGTH = struct.Struct("!H")
 
-MakeSocket = Callable[[socket.AddressFamily, socket.SocketKind], socket.socket]
-
-Respond = Callable[[bytes, str, bool], bytes | None]
+Respond = Callable[[bytes, str, bool], Answer]
 """The answer to a query, given the client's address and whether it came by a connection."""
 
 
@@ -62,9 +65,22 @@ class Listener:
             except OSError:  # nothing waits, or an ICMP error came back
                 return
             answer = self._respond(wire, client[0], False)
-            if answer is not None:
-                with suppress(OSError):  # lost, as on a wire
-                    self._datagrams.sendto(answer, client)
+            if isinstance(answer, bytes):
+                self._send(answer, client)
+            elif answer is not None:
+                self._start(self._send_later(answer, client))
+
+    def _send(self, answer: bytes, client: Any) -> None:
+        with suppress(OSError):  # lost, as on a wire
+            self._datagrams.sendto(answer, client)
+
+    async def _send_later(self, answer: Awaitable[bytes], client: Any) -> None:
+        self._send(await answer, client)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _accept(self) -> None:
         try:
@@ -77,28 +93,43 @@ class Listener:
             return
         connection.setblocking(False)
         self._clients[client[0]] += 1
-        task = self._loop.create_task(self._converse(connection, client[0]))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(self._converse(connection, client[0]))
 
     async def _converse(self, connection: socket.socket, client: str) -> None:
         """Answer the queries of one connection, until it is idle or closed."""
         reader, writer = await asyncio.open_connection(sock=connection)
+        waiting: set[asyncio.Task[None]] = set()
         try:
             while True:
                 wire = await asyncio.wait_for(_read(reader), _IDLE)
                 answer = self._respond(wire, client, True)
                 if answer is None:
                     return
-                writer.write(_LENGTH.pack(len(answer)) + answer)
+                if isinstance(answer, bytes):
+                    _write(writer, answer)
+                else:
+                    task = self._loop.create_task(_write_later(writer, answer))
+                    waiting.add(task)
+                    task.add_done_callback(waiting.discard)
+                if len(waiting) >= _MAX_WAITING:
+                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 await asyncio.wait_for(writer.drain(), _IDLE)
         except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
-            return
+            if waiting:
+                await asyncio.wait(waiting)
         finally:
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
             writer.close()
+
+
+def _write(writer: asyncio.StreamWriter, answer: bytes) -> None:
+    writer.write(_LENGTH.pack(len(answer)) + answer)
+
+
+async def _write_later(writer: asyncio.StreamWriter, answer: Awaitable[bytes]) -> None:
+    _write(writer, await answer)
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

@@ -7,6 +7,7 @@ import secrets
 from ipaddress import IPv6Address
 
 from nfv.dataplane.bpf import Map
+from nfv.dataplane.jiffies import Jiffies
 from nfv.ebpf import sources
 from nfv.functions.dns import Dns
 from nfv.services.base import Place
@@ -23,9 +24,11 @@ class FastPath:
     """What the function's programs know: its addresses, and answers."""
 
     def __init__(self, place: Place, function: Dns, mac: str) -> None:
-        """Void all answers there are; from here on, what is for the function is handed over."""
+        """From here on, what is for the function is handed over; nothing is answered yet."""
         station = bytes.fromhex(mac.replace(":", ""))
         self.prepared: int | None = None  # answers of the zones that were put there; None: not yet
+        self._is_open = function.serves_everybody
+        self._jiffies = Jiffies()
         self._task: asyncio.Task[None] | None = None
         self._maps = {name: Map.open(place.maps / name) for name in ("own", "server", "answers")}
         self._memory = {name: self._maps[name].memory() for name in ("server", "answers")}
@@ -33,14 +36,25 @@ class FastPath:
         seeds = secrets.randbits(64), secrets.randbits(64)
         self._answers = Answers(self._memory["answers"], self._memory["server"], station, seeds)
 
-    def keep(self, query: Query, answer: bytes) -> None:
-        """Give an answer again to whoever asks the same, as long as there is room for it."""
-        prepared = fastpath.prepare(query, answer)
-        if prepared is not None:
-            self._answers.put(query, prepared)
+    def keep(self, query: Query, answer: bytes, is_ours: bool) -> None:
+        """Give an answer again to whoever asks the same, as long as there is room for it.
 
-    def prepare(self, authority: Authority) -> None:
-        """Put the answers of all zones there, beside other work."""
+        One that is not from our zones for a second: so long its TTLs are right.
+        """
+        if not is_ours and not self._is_open:
+            return
+        prepared = fastpath.prepare(query, answer)
+        if prepared is None:
+            return
+        until = 0 if is_ours else self._jiffies.after(1) or 1
+        self._answers.put(query, prepared, until=until)
+
+    def begin(self, authority: Authority) -> None:
+        """Void all answers, and put those of all zones there, beside other work."""
+        if self._task is not None:
+            self._task.cancel()
+        self.prepared = None
+        self._answers.forget()
         self._task = asyncio.get_running_loop().create_task(self._prepare(authority))
 
     async def _prepare(self, authority: Authority) -> None:
@@ -49,6 +63,7 @@ class FastPath:
     def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        self._jiffies.close()
         for memory in self._memory.values():
             memory.close()
         for found in self._maps.values():

@@ -61,6 +61,11 @@ class Query:
     def wants_recursion(self) -> bool:
         return bool(self.flags & Flag.RD)
 
+    @property
+    def disables_checking(self) -> bool:
+        """The CD bit (RFC 4035, section 3.2.2)."""
+        return bool(self.flags & Flag.CD)
+
 
 @dataclass
 class Reply:

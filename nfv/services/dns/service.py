@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import dns.name
 
@@ -14,16 +16,22 @@ from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane.wiring import HEADER_SIZE, service_mtu
 from nfv.errors import KernelError
-from nfv.functions.dns import Dns
-from nfv.services.base import Answer, Place, Service
+from nfv.functions.dns import Dns, ForwardConfig
+from nfv.services import registration
+from nfv.services.base import Answer, Place, Request, Service
 from nfv.services.dns import directory
 from nfv.services.dns.authority import Authority
+from nfv.services.dns.hosts import Hosts
 from nfv.services.dns.listener import Listener
 from nfv.services.dns.maps import FastPath
-from nfv.services.dns.responder import Responder
+from nfv.services.dns.recursion import clients, local_zones, recursion
+from nfv.services.dns.responder import Answer as Reply
+from nfv.services.dns.responder import Recursion, Responder
 from nfv.services.dns.zone import Zone
 from nfv.services.frames import Frame, answers_at
 from nfv.services.stack import Stack
+
+_PAUSE = 0.25  # seconds between changes of the directory
 
 
 class DnsService(Service):
@@ -36,18 +44,24 @@ class DnsService(Service):
         self._listeners: dict[str, Listener] = {}
         self._fast: FastPath | None = None
         self._responder: Responder | None = None
+        self._recursion: Recursion | None = None
+        self._forward: ForwardConfig | None = None  # that the recursion was made for
         self._queries = 0
+        self._topology: Topology | None = None
+        self._hosts = Hosts()
+        self._publishing: asyncio.TimerHandle | None = None
+        self._published = 0.0
 
     def configure(self, topology: Topology) -> None:
         function = topology.vnfs[self._place.function]
         assert isinstance(function, Dns)
-        authority = Authority(_zones(topology, function))
         self._set_up_stack(topology, function)
+        self._set_up_recursion(topology, function)
         former, self._fast = self._fast, FastPath(self._place, function, self._mac)
         if former is not None:
             former.close()
-        self._responder = Responder(authority, self._fast.keep)
-        self._fast.prepare(authority)
+        self._topology = topology
+        self._publish()
         self._listen([str(address.ip) for address in function.addresses])
 
     def receive(self, frames: Sequence[Frame]) -> None:
@@ -57,15 +71,42 @@ class DnsService(Service):
 
     def status(self) -> Answer:
         prepared = self._fast.prepared if self._fast else None
-        return {"queries": self._queries, "prepared": prepared}
+        found: dict[str, object] = {"queries": self._queries, "prepared": prepared}
+        if self._recursion is not None:
+            found.update(self._recursion.forwarder.status())
+        return found
+
+    def requests(self) -> Mapping[str, Request]:
+        return {registration.REQUEST: self._take_in}
 
     async def close(self) -> None:
+        if self._publishing is not None:
+            self._publishing.cancel()
         for listener in self._listeners.values():
             listener.close()
         if self._fast is not None:
             self._fast.close()
         if self._stack is not None:
             self._drop_stack()
+
+    def _publish(self) -> None:
+        """Answer from the zones as they are at this moment."""
+        assert self._topology is not None
+        assert self._fast is not None
+        self._publishing, self._published = None, time.monotonic()
+        function = self._topology.vnfs[self._place.function]
+        assert isinstance(function, Dns)
+        zones = _zones(self._topology, function, self._hosts)
+        authority = Authority(zones, is_recursive=self._recursion is not None)
+        self._responder = Responder(authority, self._fast.keep, self._recursion)
+        self._fast.begin(authority)
+
+    def _take_in(self, request: Mapping[str, Any]) -> Answer:
+        """Hosts that came or went: at once, unless many do."""
+        if self._hosts.take_in(request) and self._publishing is None:
+            wait = max(0.0, self._published + _PAUSE - time.monotonic())
+            self._publishing = asyncio.get_running_loop().call_later(wait, self._publish)
+        return {}
 
     def _set_up_stack(self, topology: Topology, function: Dns) -> None:
         """Have the stack that the function's addresses need."""
@@ -80,8 +121,21 @@ class DnsService(Service):
         walks = entries(topology)[Attachment(function.name, SERVICE)].walks
         self._stack.configure(function.addresses, function.config.gateway, range(len(walks)))
 
+    def _set_up_recursion(self, topology: Topology, function: Dns) -> None:
+        """Have a forwarder, which keeps what it knows as long as its configuration is the same."""
+        assert self._stack is not None
+        forward = function.config.forward
+        if self._recursion is not None and forward == self._forward:
+            self._recursion = replace(self._recursion, clients=clients(topology, function))
+            return
+        if self._recursion is not None:
+            self._recursion.forwarder.close()
+        self._recursion = recursion(topology, function, self._stack.socket)
+        self._forward = forward
+
     def _drop_stack(self) -> None:
         assert self._stack is not None
+        self._forward = None  # who was to be asked by that stack
         asyncio.get_running_loop().remove_reader(self._stack.fileno())
         self._stack.close()
         self._stack = None
@@ -99,10 +153,10 @@ class DnsService(Service):
                     raise KernelError(f"cannot listen at {address}: {error.strerror}") from error
                 self._listeners[address] = listener
 
-    def _respond(self, wire: bytes, _client: str, is_stream: bool) -> bytes | None:
+    def _respond(self, wire: bytes, client: str, is_stream: bool) -> Reply:
         assert self._responder is not None
         self._queries += 1
-        return self._responder.respond(wire, is_stream=is_stream)
+        return self._responder.respond(wire, client, is_stream=is_stream)
 
 
 def start(place: Place) -> DnsService:
@@ -110,10 +164,22 @@ def start(place: Place) -> DnsService:
     return DnsService(place)
 
 
-def _zones(topology: Topology, function: Dns) -> list[Zone]:
-    """The zones of a function: those that were declared, and the directory's."""
+def _zones(topology: Topology, function: Dns, others: Hosts) -> list[Zone]:
+    """The zones of a function: those that were declared, and the directory's.
+
+    Nobody can take a name or an address that the topology itself has.
+    """
     declared = function.zones
     zone = dns.name.from_text(function.config.zone)
     server = dns.name.from_text(function.name, zone)
-    made = directory.zones(directory.hosts(topology, zone), zone, server, int(time.time()))
-    return [*declared.values(), *(one for one in made if one.origin not in declared)]
+    own = list(directory.hosts(topology, zone))
+    taken = {name for name, _ in own} | {address.ip for _, address in own}
+    subnets = [address for _, address in own]
+    told = [
+        (name, address)
+        for name, address in others.below(zone, subnets)
+        if not taken & {name, address.ip}
+    ]
+    made = directory.zones([*own, *told], zone, server, int(time.time()))
+    found = {zone.origin: zone for zone in (*local_zones(function), *made, *declared.values())}
+    return list(found.values())
