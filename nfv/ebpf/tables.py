@@ -57,9 +57,8 @@ def matcher_sizes(patterns: Sequence[Pattern], beside: int = 0) -> Mapping[str, 
 def publish(memory: memoryview, patterns: Sequence[Pattern], beside: Sequence[bytes] = ()) -> None:
     """Write an image into the half of the matcher's map that is not read; then name it.
 
-    Raises ValueError if the map was made for smaller tables.
-
     `beside` has an element for what decides when no pattern matches, and one for each pattern.
+    Raises ValueError if the map was made for smaller tables.
     """
     first, second = _places(len(memory) - _ROOM)
     place = second if int.from_bytes(memory[:4], "little") == first else first

@@ -34,6 +34,7 @@
 #define C0_WORDS 1
 #define C0_TABLE 262144
 #define C0_OTHERS 0
+#define C0_FLEETING 0
 #line 1 "classifier.h"
 #line 1 "matcher.h"
 #line 1 "match.h"
@@ -59,7 +60,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 9 "connections.h"
-#line 74 "functions/firewall.c"
+#line 76 "functions/firewall.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"

@@ -37,6 +37,7 @@
 #define C0_WORDS 1
 #define C0_TABLE 262144
 #define C0_OTHERS 0
+#define C0_FLEETING 0
 #line 1 "classifier.h"
 #line 1 "matcher.h"
 #line 1 "match.h"
@@ -62,7 +63,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 9 "connections.h"
-#line 74 "functions/firewall.c"
+#line 76 "functions/firewall.c"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"

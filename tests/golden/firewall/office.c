@@ -58,7 +58,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 9 "connections.h"
-#line 74 "functions/firewall.c"
+#line 76 "functions/firewall.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"

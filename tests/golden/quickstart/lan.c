@@ -50,7 +50,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 9 "connections.h"
-#line 74 "functions/firewall.c"
+#line 76 "functions/firewall.c"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
