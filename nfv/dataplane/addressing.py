@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane.netlink import Netlink
-from nfv.dataplane.observation import Observation
+from nfv.dataplane.observation import PROTOCOL, Observation
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.rtnl import Route
 from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import Port, Wiring
-
-PROTOCOL = 78
-"""Marks our routes (rtm_protocol, include/uapi/linux/rtnetlink.h); others are let be."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,6 @@ def _routes(
         present = [
             found
             for route in view.routes
-            if route.protocol == PROTOCOL
             for found in [_as_wanted(route, by_index)]
             if found.device in devices or found.kind != "unicast"
         ]

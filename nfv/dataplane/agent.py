@@ -26,12 +26,13 @@ from nfv.dataplane import control, state
 from nfv.dataplane.aging import Aging
 from nfv.dataplane.egress import Egress, egresses
 from nfv.dataplane.follower import Follower, Status
+from nfv.dataplane.growth import Growth
 from nfv.dataplane.namewatch import NameWatch
 from nfv.dataplane.wiring import wire
 from nfv.errors import InputError, KernelError, NfvError
 
 _CHECK_INTERVAL = 5.0  # seconds between attempts at what failed
-_TABLE = "tables"  # the map that a function which routes has
+_TABLE = "defaults"  # the map that a function which routes has
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Agent:
         self._followers: dict[str, Follower] = {}
         self._failures: dict[str, str] = {}  # routers that are not followed, and why
         self._reasons: dict[str, str] = {}  # routers that the kernel helps, and why
+        self._growths: dict[str, Growth] = {}  # of routers' maps
         self._aging: Aging | None = None
         self._next_check = time.monotonic() + _CHECK_INTERVAL
         self._watch = NameWatch()
@@ -166,6 +168,15 @@ class Agent:
         if why != self._reasons.get(name, ""):
             _log("warning" if why else "info", f"router {name}: {why or 'all on the fast path'}")
         self._reasons[name] = why
+        self._let_grow(name, follower)
+
+    def _let_grow(self, name: str, follower: Follower) -> None:
+        """Have larger maps made, if there are programs to bind to them."""
+        if not follower.wanted or not (state.pins(self._name) / "port").is_dir():
+            return
+        growth = self._growths.setdefault(name, Growth(self._name, name))
+        if growth.want(follower.wanted):
+            _log("info", f"router {name}: has larger maps made")
 
     def _fail(self, name: str, error: NfvError) -> None:
         if self._failures.get(name) != error.message:
@@ -178,13 +189,15 @@ class Agent:
         follower.close()
 
     def _check(self) -> None:
-        """Try again what failed."""
+        """Try again what failed, or had to wait."""
         self._next_check = time.monotonic() + _CHECK_INTERVAL
         for name in self._sites:
             if name not in self._followers:
                 self._follow(name)
             elif name in self._failures:
                 self._attend(name, _drain)
+            else:
+                self._let_grow(name, self._followers[name])
 
     def _let_go(self) -> None:
         """Stop following namespaces that were deleted: they live on while somebody is in them."""

@@ -16,6 +16,7 @@ import platform
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 
 from nfv.errors import KernelError
@@ -121,7 +122,11 @@ class Map:
         stride = (value_size + 7) // 8 * 8
         self.entry_size = stride * possible_cpus() if self.type in PER_CPU else value_size
         self._key = ctypes.create_string_buffer(max(key_size, 4))
-        self._value = ctypes.create_string_buffer(max(self.entry_size, 8))
+
+    @cached_property
+    def _value(self) -> ctypes.Array[ctypes.c_char]:
+        """Room for a value; of a flat map it is large, and never read as one."""
+        return ctypes.create_string_buffer(max(self.entry_size, 8))
 
     @classmethod
     def create(

@@ -327,7 +327,7 @@ def _offloads(element: Element, device: Device) -> Iterator[Change]:
 
 
 def _reattach(topology: Topology, port: Port) -> Step:
-    pin = MapNames(topology).link(port.attachment)
+    pin = MapNames(topology, {}).link(port.attachment)
     return Step(f"let {port.outer.name} take long frames", lambda: xdplink.reattach(pin, port))
 
 

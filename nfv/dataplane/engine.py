@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
@@ -23,6 +23,9 @@ from nfv.errors import InputError, LeftoverError, NfvError
 
 Progress = Callable[[str, int, int], None]
 """Told the title of each step, its number from 1, and how many there are."""
+
+
+Sizes = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def apply(
     progress: Progress | None,
     waiting: Callable[[str], None],
     composer: Composer = compose,
+    grown: Sizes | None = None,
 ) -> Plan:
     """Make what runs what the topology declares; return the plan that was carried out.
 
@@ -55,7 +59,7 @@ def apply(
     everything back and is raised; `LeftoverError` if something could not be undone.
     """
     check_machine()
-    with state.locked(topology.name, waiting), _prepared(topology, composer) as prepared:
+    with state.locked(topology.name, waiting), _prepared(topology, composer, grown) as prepared:
         if not prepared.plan.empty:
             _run(prepared.plan, progress)
         elif prepared.before != prepared.after:
@@ -115,7 +119,9 @@ def _command(step: Step) -> str:
 
 
 @contextmanager
-def _prepared(topology: Topology, composer: Composer = compose) -> Iterator[_Prepared]:
+def _prepared(
+    topology: Topology, composer: Composer = compose, grown: Sizes | None = None
+) -> Iterator[_Prepared]:
     """Compare what is declared with what runs, and keep open what the steps work on."""
     _allow_descriptors()
     before = state.load(topology.name)
@@ -128,9 +134,18 @@ def _prepared(topology: Topology, composer: Composer = compose) -> Iterator[_Pre
         for name, function in topology.vnfs.items()
     }
     functions = give_numbers(topology.vnfs, before.functions if before else {})
+    sizes = {**(before.sizes if before else {}), **(grown or {})}
+    sizes = {name: sizes[name] for name in topology.vnfs if name in sizes}
     source = topology.source
     after = State(
-        topology.name, source.file, source.text, ports, counters, functions, files=topology.files
+        topology.name,
+        source.file,
+        source.text,
+        ports,
+        counters,
+        functions,
+        files=topology.files,
+        sizes=sizes,
     )
     compiler = Compiler(headers.find())
     fastpath = FastPath(topology, wiring, compiler, before, after, old_wiring, composer)

@@ -20,9 +20,11 @@ from nfv.dataplane.mapstore import (
     ASIDE,
     CPUS,
     LINK,
+    MAX_FLOW_SETS,
     MapNames,
     MapPlan,
     flow_bits,
+    flow_limit,
 )
 from nfv.dataplane.plan import Change, Element, Phase, Symbol, element_named
 from nfv.dataplane.programs import Programs
@@ -64,12 +66,13 @@ class FastPath:
         self.numbers = after.functions
         self.old_wiring = old_wiring
         self.unsure = before is not None and before.changing
-        self.names = MapNames(topology)
+        self.names = MapNames(topology, after.sizes)
         self.graph: Mapping[Attachment, Entry] = entries(topology)
         self.units: dict[Attachment, Unit] = {
             place: composer(topology, self.graph, entry) for place, entry in self.graph.items()
         }
         _check_programs(self.units)
+        _check_flows(topology)
         self.objects: dict[str, Object] = compiler.compile(
             unit.text for unit in self.units.values()
         )
@@ -103,6 +106,14 @@ class FastPath:
         yield from TableChanges(self).changes()
         yield from Programs(self).changes(devices)
         yield from self._surplus()
+
+    def function_constants(self, name: str) -> Mapping[str, int]:
+        """What the programs of a function are loaded with, by the capacities of its maps."""
+        directory = self.names.vnf(name)
+        capacities = {
+            pin.name: plan.capacity for pin, plan in self.plans.items() if pin.parent == directory
+        }
+        return self.topology.vnfs[name].constants(capacities)
 
     def is_known(self, element: Element) -> bool:
         """Whether the element was there before the change."""
@@ -178,6 +189,15 @@ def _check_programs(units: Mapping[Attachment, Unit]) -> None:
                 f"is {MAX_PROGRAMS}",
                 "let some of them begin elsewhere, or put fewer functions into them",
             )
+
+
+def _check_flows(topology: Topology) -> None:
+    if CPUS << flow_bits(topology) > MAX_FLOW_SETS:
+        raise InputError(
+            f"flow_cache: {topology.flow_cache} flows on each of {CPUS} CPUs are more than a "
+            "program can reach",
+            f"the most on this machine is {flow_limit()}",
+        )
 
 
 def remove_replaced(root: Path) -> None:

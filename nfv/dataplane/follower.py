@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +21,20 @@ from nfv.dataplane.egress import Egress
 from nfv.dataplane.fib import Fib
 from nfv.dataplane.refusal import refused
 from nfv.dataplane.rib import NeighbourKey, Rib
-from nfv.dataplane.routemsg import ALL_DEVICES, WIDTHS, Neighbour, Rule
+from nfv.dataplane.routemsg import (
+    ALL_DEVICES,
+    WIDTHS,
+    Neighbour,
+    Prefix,
+    Route,
+    RouteReader,
+    Rule,
+    Way,
+)
 from nfv.dataplane.rtsocket import NLM_F_REPLACE, Reply, Request, RtSocket, open_socket, split
 from nfv.errors import KernelError
 
-_RECEIVE_BUFFER = 16 << 20  # bytes; some 10,000 messages, each with the kernel's own overhead
+_RECEIVE_BUFFER = 256 << 20  # bytes; some 200,000 messages, each with the kernel's own overhead
 _RECEIVE_SIZE = 1 << 16
 _DATAGRAMS_PER_READ = 1024
 
@@ -74,14 +83,15 @@ class Follower:
         self._shown: dict[int, tuple[bytes, bool]] = {}  # interfaces as the map has them
         self._must_list = True
         self._must_list_rules = True
-        self._fib = Fib(pins)
+        self._routes = RouteReader()
+        self._fib = Fib(pins, self._rib)
         try:
             self._inode = namespaces.inode(netns)
             with namespaces.entered(netns):
                 self._events = open_socket(_RECEIVE_BUFFER, routemsg.GROUP_MASK)
                 self._requests = RtSocket()
         except KernelError:
-            self._fib.steer(_NOTHING)
+            self._fib.abandon()
             self._fib.close()
             raise
 
@@ -97,7 +107,7 @@ class Follower:
     def abandon(self) -> None:
         """Leave all to the kernel until everything could be listed again."""
         self._must_list = self._must_list_rules = True
-        self._fib.steer(_NOTHING)
+        self._fib.abandon()
 
     @property
     def is_current(self) -> bool:
@@ -138,7 +148,7 @@ class Follower:
             self._list()
         if self._must_list_rules:
             self._list_rules()
-        self._fib.apply(self._rib.changes(), self._rib.desired)
+        self._fib.update()
         self._show_interfaces()
         self._fib.steer({version: self._why(version) is None for version in WIDTHS})
         self._confirm_stale()
@@ -158,6 +168,11 @@ class Follower:
             adjacencies=len(self._fib.adjacencies),
             why=self.why,
         )
+
+    @property
+    def wanted(self) -> dict[str, int]:
+        """Capacities of maps that are too small and could be larger, by name."""
+        return self._fib.wanted
 
     def _why(self, version: int) -> str | None:
         """What keeps a version from the fast path, if anything does."""
@@ -206,9 +221,11 @@ class Follower:
             self._take_forwarding(message)
 
     def _take_route(self, message: Reply) -> None:
-        route = routemsg.route(message.data)
-        if route is None:
+        found = self._routes.read(message.data)
+        if found is None:
             return
+        packed, way = found
+        route = Route(Prefix(way.version, packed >> 8, packed & 0xFF), way)
         if message.type == routemsg.RTM_NEWROUTE:
             self._rib.add_route(route, replaces=bool(message.flags & NLM_F_REPLACE))
         else:
@@ -257,17 +274,19 @@ class Follower:
         neighbours = self._dump(
             routemsg.RTM_GETNEIGH, routemsg.neighbour_request(), routemsg.neighbour
         )
-        routes = [
-            route
-            for version in WIDTHS
-            for route in self._dump(
-                routemsg.RTM_GETROUTE, routemsg.route_request(version), routemsg.route
-            )
-        ]
-        self._rib.replace(links, routes, neighbours)
+        self._rib.replace(links, self._listed_routes(), neighbours)
         for neighbour in neighbours:
             self._note_stale(neighbour)
         self._must_list = False
+
+    def _listed_routes(self) -> Iterator[tuple[int, Way]]:
+        what = f"list the routes of namespace {self._netns}"
+        for version in WIDTHS:
+            body = routemsg.route_request(version)
+            for data in self._requests.messages(routemsg.RTM_GETROUTE, body, what):
+                found = self._routes.read(data)
+                if found is not None:
+                    yield found
 
     def _list_rules(self) -> None:
         for version, expected in _DEFAULT_RULES.items():
@@ -304,7 +323,7 @@ class Follower:
     def _confirm_stale(self) -> None:
         """Have the kernel probe neighbours that XDP sends to: it does not see those packets."""
         for neighbour in self._stale.values():
-            if self._rib.uses(neighbour):
+            if self._fib.adjacencies.uses((neighbour.ifindex, neighbour.address)):
                 request = Request(
                     "confirm a neighbour", routemsg.RTM_NEWNEIGH, 0, routemsg.use_request(neighbour)
                 )
@@ -313,5 +332,4 @@ class Follower:
         self._stale.clear()
 
 
-_NOTHING: Mapping[int, bool] = dict.fromkeys(WIDTHS, False)
 _NEEDS_LIST = frozenset({routemsg.RTM_DELLINK, routemsg.RTM_DELADDR, routemsg.RTM_DELNEXTHOP})

@@ -27,6 +27,9 @@ ACTIONS = CPUS * constant("action.h", "ACTION_PATHS")
 """Actions of all CPUs."""
 
 _WAYS = constant("flow.h", "FLOW_WAYS")
+_FLOW_SET = 128  # bytes, of IPv6
+MAX_FLOW_SETS = (1 << 29) // _FLOW_SET
+"""Of all CPUs: so far (BPF_MAX_VAR_OFF) the verifier lets a program reach into a value."""
 
 LINK = "link"
 ASIDE = "_old"  # what a pin's name ends with while another has its place
@@ -41,6 +44,7 @@ _SHARED_SIZES = {
     "nf_paths": ACTIONS,
     "nf_actions": ACTIONS,
     "nf_numbers": CPUS,
+    "nf_hops": CPUS * constant("hop.h", "HOP_PLACES"),
 }
 _OF_ONE_KIND = frozenset({"nf_ports", "nf_jumps"})
 """Maps that the kernel lets serve either programs for frames of several parts or others, for good.
@@ -86,12 +90,19 @@ def flow_bits(topology: Topology) -> int:
     return (topology.flow_cache // _WAYS - 1).bit_length()
 
 
+def flow_limit() -> int:
+    """The most flows that a CPU of this machine can remember."""
+    return MAX_FLOW_SETS // CPUS * _WAYS
+
+
 class MapNames:
     """From the names of maps in C texts to pins: by topology, by port, or by function."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, grown: Mapping[str, Mapping[str, int]]) -> None:
+        """`grown` are capacities by function and map, where they are not what it says."""
         self.topology = topology
         self.root = state.pins(topology.name)
+        self._grown = grown
         self._sizes: dict[str, Mapping[str, int]] = {}  # of maps, by function; dear to work out
 
     def port(self, place: Attachment) -> Path:
@@ -144,7 +155,7 @@ class MapNames:
             return sizes[rest], False
         function = self.topology.vnfs[vnf]
         if vnf not in self._sizes:
-            self._sizes[vnf] = function.map_sizes()
+            self._sizes[vnf] = {**function.map_sizes(), **self._grown.get(vnf, {})}
         return self._sizes[vnf][rest], rest in function.kept
 
 

@@ -98,14 +98,17 @@ class Netlink:
         body = rtnl.address_message(socket.AF_UNSPEC, ifindex or 0)
         return self._dump(rtnl.RTM_GETADDR, body, rtnl.parse_address, "addresses")
 
-    def routes(self, table: int = rtnl.RT_TABLE_MAIN) -> list[Route]:
-        """The IPv4 and IPv6 routes of one table; `protocol` tells who put each there."""
+    def routes(self, table: int = rtnl.RT_TABLE_MAIN, protocol: int = 0) -> list[Route]:
+        """The IPv4 and IPv6 routes of one table, of those only that a protocol put there if given.
+
+        Protocols are those of rtm_protocol. Routing daemons have put a million into some tables.
+        """
         return [
             route
             for family in (socket.AF_INET, socket.AF_INET6)
             for route in self._dump(
                 rtnl.RTM_GETROUTE,
-                rtnl.route_message({"family": family}, {"RTA_TABLE": table}),
+                rtnl.route_message({"family": family, "proto": protocol}, {"RTA_TABLE": table}),
                 rtnl.parse_route,
                 "routes",
             )

@@ -18,6 +18,10 @@ LINK_SCOPE = 253
 """RT_SCOPE_LINK: addresses that the kernel makes itself."""
 
 
+PROTOCOL = 78
+"""Marks our routes (rtm_protocol, include/uapi/linux/rtnetlink.h); others are let be."""
+
+
 @dataclass(frozen=True)
 class View:
     """One network namespace as it is."""
@@ -69,7 +73,7 @@ def _view(name: str | None) -> View:
             lo.alias if lo else None,
             links,
             tuple(netlink.addresses()) if inside else (),
-            tuple(netlink.routes()) if inside else (),
+            tuple(netlink.routes(protocol=PROTOCOL)) if inside else (),
         )
 
 

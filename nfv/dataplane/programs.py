@@ -138,6 +138,8 @@ class Programs:
                 values.append(list(self.path.topology.vnfs[node].interfaces).index(str(interface)))
             elif link.kind == "stage":
                 values.append(link.stage)
+            elif link.kind == "constant":
+                values.append(self.path.function_constants(node)[link.program])
             else:
                 number = self.path.wiring.ports[link.attachment].number
                 ordinal = unit.programs.index(link.program) if link.program in unit.programs else 0

@@ -1,10 +1,11 @@
 """The routing information base of one router: what the kernel said, and what XDP shall do with it.
 
-Pure and incremental. Routes of the tables main and local, neighbours and devices come in; out
-comes an adjacency for each prefix of the forwarding table, such that the longest match in it does
-what the kernel would do with the packet, or leaves it to the kernel (`PUNT`). Whatever one next hop
-behind one resolved neighbour does not describe is left to the kernel: multipath routes,
-encapsulation, TOS routes, several routes of one prefix and metric.
+Pure and incremental. Routes of the tables main and local, neighbours and devices come in. Out comes
+a target for each prefix of the forwarding table, such that the longest match in it does what the
+kernel would do with the packet, or leaves it to the kernel (`PUNT`); and for each target, where it
+leads now. Targets depend on routes alone: a neighbour or a device that comes or goes changes where
+they lead, however many prefixes do. Whatever one next hop does not describe is left to the kernel:
+multipath routes, encapsulation, TOS routes, several routes of one prefix and metric.
 """
 
 from __future__ import annotations
@@ -12,13 +13,31 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nfv.dataplane import routemsg
 from nfv.dataplane.egress import Egress
-from nfv.dataplane.routemsg import WIDTHS, Address, Link, Neighbour, Prefix, Route
+from nfv.dataplane.routemsg import WIDTHS, Address, Link, Neighbour, Prefix, Route, Way
 
 _NO_MAC = bytes(6)
+_PUNT, _FORWARD, _BLACKHOLE = 0, 1, 2  # enum self_action
+
+
+class Target(NamedTuple):
+    """Where a route leads: `mtu` is the route's own, 0 if it has none."""
+
+    action: int  # enum self_action
+    ifindex: int = 0
+    address: Address | None = None  # of the neighbour
+    mtu: int = 0
+
+
+PUNT = Target(_PUNT)
+BLACKHOLE = Target(_BLACKHOLE)
 
 
 class Adjacency(NamedTuple):
@@ -32,9 +51,14 @@ class Adjacency(NamedTuple):
     src_mac: bytes = _NO_MAC
 
 
-PUNT = Adjacency(0)
-BLACKHOLE = Adjacency(2)
-_FORWARD = 1
+@dataclass(frozen=True)
+class Listing:
+    """All prefixes of one IP version, and where each leads."""
+
+    keys: list[int]  # key * 256 + length
+    targets: list[Target]
+    choices: NDArray[np.int64]  # of `targets`, by prefix
+
 
 NeighbourKey = tuple[int, Address]  # ifindex, address
 
@@ -69,28 +93,27 @@ class Rib:
     """Routes, neighbours and devices of one namespace.
 
     `doubtful` is set when a message fits more than one course of events: the reader then lists
-    everything again and calls `replace`.
+    everything again and calls `replace`. `renewed` is set when so much has changed that `listing`
+    has it, and not `changes`.
     """
 
     def __init__(self, egresses: Iterable[Egress]) -> None:
-        self.desired: dict[Prefix, Adjacency] = {}
         self.doubtful = False
         self._egresses = {egress.device: egress for egress in egresses}
         self._links: dict[int, Link] = {}
         self._clear()
 
     def _clear(self) -> None:
-        self._main: dict[Prefix, list[Route]] = {}
-        self._local: dict[Prefix, list[Route]] = {}
+        self._main: dict[int, _Routes] = {4: {}, 6: {}}
+        self._local: dict[int, _Routes] = {4: {}, 6: {}}
         self._wide: dict[int, set[Prefix]] = {4: set(), 6: set()}  # of _local, not of one address
         self._lengths: dict[int, Counter[int]] = {4: Counter(), 6: Counter()}  # of _main
         self._macs: dict[NeighbourKey, bytes] = {}
         self._hosts: dict[int, list[int]] = {4: [], 6: []}  # addresses in _macs, sorted
         self._shared: Counter[Address] = Counter()  # devices that have a neighbour of an address
-        self._waits: dict[Prefix, NeighbourKey] = {}  # the neighbour that a route leads to
-        self._waiting: dict[NeighbourKey, set[Prefix]] = {}  # and the other way round
         self._dirty: set[Prefix] = set()
-        self._all_dirty = True
+        self.renewed = True
+        self._moved: set[NeighbourKey] | None = None  # None: all
 
     @property
     def links(self) -> Mapping[int, Link]:
@@ -102,20 +125,36 @@ class Rib:
         """How many usable neighbours there are."""
         return len(self._macs)
 
+    def size(self, version: int) -> int:
+        """About how many prefixes `listing` has."""
+        return len(self._main[version]) + len(self._local[version]) + len(self._hosts[version])
+
     def rewire(self, egresses: Iterable[Egress]) -> None:
         """Learn which devices lead where from now on."""
         self._egresses = {egress.device: egress for egress in egresses}
-        self._all_dirty = True
+        self._moved = None
 
     def replace(
-        self, links: Iterable[Link], routes: Iterable[Route], neighbours: Iterable[Neighbour]
+        self,
+        links: Iterable[Link],
+        routes: Iterable[tuple[int, Way]],
+        neighbours: Iterable[Neighbour],
     ) -> None:
-        """Forget what is known, in favour of a complete list."""
+        """Forget what is known, in favour of a complete list.
+
+        A route is its prefix, as key * 256 + length, and its way.
+        """
         self._clear()
         self._links = {link.ifindex: link for link in links}
-        for route in routes:
-            if (table := self._table(route)) is not None:
-                self._store(table, route)
+        for packed, way in routes:
+            table = self._table(way)
+            if table is not None:
+                others = table.get(packed)
+                table[packed] = way if others is None else (*_ways(others), way)
+        for version in WIDTHS:
+            self._lengths[version].update(packed & 0xFF for packed in self._main[version])
+            found = (_prefix(version, packed) for packed in self._local[version])
+            self._wide[version].update(p for p in found if p.length < WIDTHS[version])
         for neighbour in neighbours:
             self.set_neighbour(neighbour)
         self.doubtful = False
@@ -124,11 +163,12 @@ class Rib:
         """A device is there, as given."""
         if self._links.get(link.ifindex) != link:
             self._links[link.ifindex] = link
-            self._all_dirty = True
+            self._moved = None
 
     def del_link(self, ifindex: int) -> None:
         """A device is gone."""
-        self._all_dirty |= self._links.pop(ifindex, None) is not None
+        if self._links.pop(ifindex, None) is not None:
+            self._moved = None
 
     def set_neighbour(self, neighbour: Neighbour) -> None:
         """A neighbour is there, usable or not."""
@@ -139,102 +179,130 @@ class Rib:
         before = self._macs.get(key)
         if before == neighbour.mac:
             return
+        self._macs[key] = neighbour.mac
+        self._move(key)
         if before is None:
             self._shared[neighbour.address] += 1
+            self._dirty.add(host(neighbour.address))
             if self._shared[neighbour.address] == 1:
                 insort(self._hosts[neighbour.address.version], neighbour.address.number)
-        self._macs[key] = neighbour.mac
-        self._touch_neighbour(key)
 
     def del_neighbour(self, neighbour: Neighbour) -> None:
         """A neighbour is gone."""
         key = neighbour.ifindex, neighbour.address
         if self._macs.pop(key, None) is None:
             return
+        self._move(key)
+        self._dirty.add(host(neighbour.address))
         self._shared[neighbour.address] -= 1
         if not self._shared[neighbour.address]:
             del self._shared[neighbour.address]
             hosts = self._hosts[neighbour.address.version]
             del hosts[bisect_left(hosts, neighbour.address.number)]
-        self._touch_neighbour(key)
-
-    def uses(self, neighbour: Neighbour) -> bool:
-        """Whether packets are forwarded to a neighbour."""
-        key = neighbour.ifindex, neighbour.address
-        if key not in self._macs:
-            return False
-        entry = self.desired.get(host(neighbour.address), PUNT)
-        return key in self._waiting or entry.action == _FORWARD
 
     def add_route(self, route: Route, replaces: bool) -> None:
         """A route came; `replaces` one of the same TOS and metric (NLM_F_REPLACE)."""
-        table = self._table(route)
+        table = self._table(route.way)
         if table is None:
             return
         rivals = _rivals(table, route)
-        if route in rivals:
+        if route.way in rivals:
             return
-        if rivals and (route.multipath or any(rival.multipath for rival in rivals)):
+        if rivals and (route.way.multipath or any(rival.multipath for rival in rivals)):
             self.doubtful = True  # IPv6: is it another next hop of theirs, or all of them?
         elif replaces and len(rivals) > 1:
             self.doubtful = True
         else:
             if replaces and rivals:
-                self._discard(table, rivals[0])
+                self._discard(table, route._replace(way=rivals[0]))
             self._store(table, route)
 
     def del_route(self, route: Route) -> None:
         """A route went."""
-        table = self._table(route)
+        table = self._table(route.way)
         if table is None:
             return
         rivals = _rivals(table, route)
-        if route in rivals:
+        if route.way in rivals:
             self._discard(table, route)
         elif rivals:
             self.doubtful = True
 
-    def changes(self) -> dict[Prefix, Adjacency | None]:
-        """What became different in `desired` since the last call; None is a prefix that went."""
-        if self._all_dirty:
-            self._dirty = {*self.desired, *self._all_prefixes()}
-        found: dict[Prefix, Adjacency | None] = {}
-        for prefix in self._dirty:
-            adjacency = self._evaluate(prefix)
-            if adjacency == self.desired.get(prefix):
-                continue
-            found[prefix] = adjacency
-            if adjacency is None:
-                del self.desired[prefix]
-            else:
-                self.desired[prefix] = adjacency
-        self._dirty = set()
-        self._all_dirty = False
-        return found
+    def changes(self) -> dict[Prefix, Target | None]:
+        """Where prefixes lead that something has changed for; None is a prefix that went."""
+        dirty, self._dirty = self._dirty, set()
+        return {prefix: self._evaluate(prefix) for prefix in dirty}
 
-    def _table(self, route: Route) -> dict[Prefix, list[Route]] | None:
-        if route.table == routemsg.TABLE_MAIN:
-            return self._main
-        return self._local if route.table == routemsg.TABLE_LOCAL else None
+    def listing(self, version: int) -> Listing:
+        """Where all prefixes of a version lead."""
+        main = self._main[version]
+        keys, routes = list(main), list(main.values())
+        targets, by_route = self._plain_targets(routes)
+        choices = np.fromiter(map(by_route.__getitem__, map(id, routes)), np.int64, len(routes))
+        single = (choices < 0) | self._is_special(version, keys)
+        alone = [keys[at] for at in np.flatnonzero(single).tolist()]
+        unrouted = {
+            packed for packed in map(_packed, self._unrouted(version)) if packed not in main
+        }
+        known = {target: at for at, target in enumerate(targets)}
+        kept = ~single
+        keys = [packed for packed, is_kept in zip(keys, kept.tolist(), strict=True) if is_kept]
+        extra = []
+        for packed in (*alone, *unrouted):
+            target = self._evaluate(_prefix(version, packed))
+            if target is not None:
+                keys.append(packed)
+                extra.append(known.setdefault(target, len(known)))
+        chosen = np.concatenate([choices[kept], np.array(extra, np.int64)])
+        return Listing(keys, list(known), chosen)
 
-    def _store(self, table: dict[Prefix, list[Route]], route: Route) -> None:
-        routes = table.setdefault(route.prefix, [])
-        routes.append(route)
-        if len(routes) == 1:
+    def renew(self) -> None:
+        """Everything was taken from `listing`."""
+        self.renewed = False
+        self._dirty.clear()
+
+    def moved(self) -> set[NeighbourKey] | None:
+        """The neighbours that something has changed for since the last call; None: all."""
+        moved, self._moved = self._moved, set()
+        return moved
+
+    def adjacency(self, target: Target) -> Adjacency:
+        """Where a target leads now: to the kernel if something is missing for it."""
+        if target.action != _FORWARD or target.address is None:
+            return Adjacency(target.action)
+        mac = self._macs.get((target.ifindex, target.address))
+        link = self._links.get(target.ifindex)
+        egress = self._egresses.get(link.name) if link else None
+        if mac is None or link is None or egress is None or not link.running:
+            return Adjacency(_PUNT)
+        mtu = min(link.mtu, target.mtu or link.mtu)
+        return Adjacency(_FORWARD, egress.port, egress.tx, mtu, mac, link.mac)
+
+    def _table(self, way: Way) -> _Routes | None:
+        if way.table == routemsg.TABLE_MAIN:
+            return self._main[way.version]
+        return self._local[way.version] if way.table == routemsg.TABLE_LOCAL else None
+
+    def _store(self, table: _Routes, route: Route) -> None:
+        others = table.get(route.packed)
+        table[route.packed] = route.way if others is None else (*_ways(others), route.way)
+        if others is None:
             self._index(table, route.prefix, 1)
         self._touch_route(route)
 
-    def _discard(self, table: dict[Prefix, list[Route]], route: Route) -> None:
-        routes = table[route.prefix]
-        routes.remove(route)
-        if not routes:
-            del table[route.prefix]
+    def _discard(self, table: _Routes, route: Route) -> None:
+        others = list(_ways(table[route.packed]))
+        others.remove(route.way)
+        if others:
+            table[route.packed] = others[0] if len(others) == 1 else tuple(others)
+        else:
+            del table[route.packed]
             self._index(table, route.prefix, -1)
         self._touch_route(route)
 
-    def _index(self, table: dict[Prefix, list[Route]], prefix: Prefix, change: int) -> None:
+    def _index(self, table: _Routes, prefix: Prefix, change: int) -> None:
         """A prefix got its first route in a table (1), or lost its last (-1)."""
-        if table is self._main:
+        if table is self._main[prefix.version]:
             self._lengths[prefix.version][prefix.length] += change
         elif prefix.length < WIDTHS[prefix.version]:
             self._wide[prefix.version] ^= {prefix}
@@ -243,35 +311,63 @@ class Rib:
         """Note what a change of a route may change: its prefix, and the neighbours within."""
         prefix = route.prefix
         room = WIDTHS[prefix.version] - prefix.length
-        if room and route.table == routemsg.TABLE_LOCAL:
-            self._all_dirty = True  # it decides about all routes within
+        if room and route.way.table == routemsg.TABLE_LOCAL:
+            self.renewed = True  # it decides about all routes within
         self._dirty.add(prefix)
         hosts = self._hosts[prefix.version]
         low = bisect_left(hosts, prefix.key)
         high = bisect_right(hosts, prefix.key + (1 << room) - 1)
         self._dirty.update(host(Address(prefix.version, number)) for number in hosts[low:high])
 
-    def _touch_neighbour(self, key: NeighbourKey) -> None:
-        self._dirty.add(host(key[1]))
-        self._dirty.update(self._waiting.get(key, ()))
+    def _move(self, key: NeighbourKey) -> None:
+        if self._moved is not None:
+            self._moved.add(key)
 
-    def _all_prefixes(self) -> Iterator[Prefix]:
-        for version in WIDTHS:
-            yield from RESERVED[version]
-            yield from (host(Address(version, number)) for number in self._hosts[version])
-        yield from self._main
-        yield from self._local
+    # All at once
 
-    def _evaluate(self, prefix: Prefix) -> Adjacency | None:
+    def _plain_targets(self, routes: Iterable[_RoutesOfOne]) -> tuple[list[Target], dict[int, int]]:
+        """Targets that depend on the way alone, and their places by the way's id(); -1: others."""
+        known: dict[Target, int] = {}
+        by_route: dict[int, int] = {}
+        for found in {id(found): found for found in routes}.values():
+            target = None
+            if isinstance(found, Way):
+                target = _toward(found)
+            by_route[id(found)] = -1 if target is None else known.setdefault(target, len(known))
+        return list(known), by_route
+
+    def _is_special(self, version: int, keys: list[int]) -> NDArray[np.bool_]:
+        """Which prefixes more than their own routes may decide about."""
+        lengths = np.fromiter((packed & 0xFF for packed in keys), np.int64, len(keys))
+        tops = tops_of(version, keys)
+        found = lengths > 64
+        for wide in (*RESERVED[version], *self._wide[version]):
+            if wide.length <= 64:
+                shift = np.uint64(64 - wide.length)
+                top = np.uint64(wide.key << 128 - WIDTHS[version] >> 64)
+                found |= (lengths >= wide.length) & (tops >> shift == top >> shift)
+        local = self._local[version]
+        found |= np.fromiter((packed in local for packed in keys), np.bool_, len(keys))
+        return found
+
+    def _unrouted(self, version: int) -> Iterator[Prefix]:
+        """Prefixes that may be in the table without a route in table main."""
+        yield from RESERVED[version]
+        yield from (host(Address(version, number)) for number in self._hosts[version])
+        yield from (_prefix(version, packed) for packed in self._local[version])
+
+    # One by one
+
+    def _evaluate(self, prefix: Prefix) -> Target | None:
         """What the forwarding table shall say for a prefix; None: no more than a shorter one."""
-        self._wait_for(prefix, None)
-        if prefix in RESERVED[prefix.version] or prefix in self._local:
+        packed = _packed(prefix)
+        if prefix in RESERVED[prefix.version] or packed in self._local[prefix.version]:
             return PUNT
-        routes = self._main.get(prefix)
+        routes = self._main[prefix.version].get(packed)
         if self._is_local(prefix):
             return PUNT if routes else None
-        if routes:
-            return self._follow(prefix, _best(routes))
+        if routes is not None:
+            return self._follow(prefix, _best(_ways(routes)))
         if prefix.length < WIDTHS[prefix.version]:
             return None
         return self._neighbour_of(prefix)
@@ -284,82 +380,89 @@ class Rib:
         wider = (*RESERVED[prefix.version], *self._wide[prefix.version])
         return any(covers(other, prefix) for other in wider)
 
-    def _follow(self, prefix: Prefix, route: Route | None) -> Adjacency:
+    def _follow(self, prefix: Prefix, way: Way | None) -> Target:
         """What a route does with packets for its prefix."""
-        if route is None or route.special or route.multipath:
+        if way is None:
             return PUNT
-        if route.kind == routemsg.BLACKHOLE:
-            return BLACKHOLE
-        if route.kind != routemsg.UNICAST:
-            return PUNT
-        target = route.gateway
-        if target is None:
-            if prefix.length < WIDTHS[prefix.version]:
-                return PUNT  # the neighbours on the link have their own entries
-            target = Address(prefix.version, prefix.key)
-        key = route.ifindex, target
-        self._wait_for(prefix, key)
-        return self._toward(key, route)
+        target = _toward(way)
+        if target is not None:
+            return target
+        if prefix.length < WIDTHS[prefix.version]:
+            return PUNT  # the neighbours on the link have their own entries
+        return Target(_FORWARD, way.ifindex, Address(prefix.version, prefix.key), way.mtu)
 
-    def _neighbour_of(self, prefix: Prefix) -> Adjacency | None:
-        """The adjacency of a host on the link of the route that covers it."""
-        route = self._covering(prefix)
-        if route is None or route.gateway or route.special or route.multipath:
+    def _neighbour_of(self, prefix: Prefix) -> Target | None:
+        """The target of a host on the link of the route that covers it."""
+        way = self._covering(prefix)
+        if way is None or _toward(way) is not None:
             return None
-        if route.kind != routemsg.UNICAST:
+        address = Address(prefix.version, prefix.key)
+        if (way.ifindex, address) not in self._macs:
             return None
-        key = route.ifindex, Address(prefix.version, prefix.key)
-        adjacency = self._toward(key, route)
-        return None if adjacency is PUNT else adjacency
+        return Target(_FORWARD, way.ifindex, address, way.mtu)
 
-    def _covering(self, prefix: Prefix) -> Route | None:
+    def _covering(self, prefix: Prefix) -> Way | None:
         """The best route of the longest prefix that is shorter than this one."""
         width = WIDTHS[prefix.version]
         for length in sorted(self._lengths[prefix.version], reverse=True):
             if length < prefix.length:
                 shift = width - length
-                routes = self._main.get(
-                    Prefix(prefix.version, prefix.key >> shift << shift, length)
-                )
-                if routes:
-                    return _best(routes)
+                packed = prefix.key >> shift << shift + 8 | length
+                routes = self._main[prefix.version].get(packed)
+                if routes is not None:
+                    return _best(_ways(routes))
         return None
 
-    def _toward(self, key: NeighbourKey, route: Route) -> Adjacency:
-        """Forwarding to a neighbour by a route; PUNT if something is missing for it."""
-        mac = self._macs.get(key)
-        link = self._links.get(key[0])
-        egress = self._egresses.get(link.name) if link else None
-        if mac is None or link is None or egress is None or not link.running:
-            return PUNT
-        mtu = min(link.mtu, route.mtu or link.mtu)
-        return Adjacency(_FORWARD, egress.port, egress.tx, mtu, mac, link.mac)
 
-    def _wait_for(self, prefix: Prefix, key: NeighbourKey | None) -> None:
-        """Note which neighbour decides about a prefix, in place of the one before."""
-        before = self._waits.pop(prefix, None)
-        if before is not None:
-            self._waiting[before].discard(prefix)
-            if not self._waiting[before]:
-                del self._waiting[before]
-        if key is not None:
-            self._waits[prefix] = key
-            self._waiting.setdefault(key, set()).add(prefix)
+_RoutesOfOne = Way | tuple[Way, ...]
+_Routes = dict[int, _RoutesOfOne]
+"""By key * 256 + length."""
 
 
-def _rivals(table: Mapping[Prefix, list[Route]], route: Route) -> list[Route]:
+def tops_of(version: int, keys: list[int]) -> NDArray[np.uint64]:
+    """The first 64 bits of prefixes, given as key * 256 + length."""
+    shift, back = (8, 32) if version == 4 else (72, 0)
+    return np.fromiter((packed >> shift << back for packed in keys), np.uint64, len(keys))
+
+
+def _prefix(version: int, packed: int) -> Prefix:
+    return Prefix(version, packed >> 8, packed & 0xFF)
+
+
+def _packed(prefix: Prefix) -> int:
+    return prefix.key << 8 | prefix.length
+
+
+def _ways(found: _RoutesOfOne) -> tuple[Way, ...]:
+    return (found,) if isinstance(found, Way) else found
+
+
+def _toward(way: Way) -> Target | None:
+    """Where a route leads whatever its prefix is; None: straight to the hosts of a link."""
+    if way.special or way.multipath or way.tos:
+        return PUNT
+    if way.kind == routemsg.BLACKHOLE:
+        return BLACKHOLE
+    if way.kind != routemsg.UNICAST:
+        return PUNT
+    if way.gateway is None:
+        return None
+    return Target(_FORWARD, way.ifindex, way.gateway, way.mtu)
+
+
+def _rivals(table: _Routes, route: Route) -> list[Way]:
     """The routes that the kernel tells from this one by their next hops alone."""
-    return [
-        other
-        for other in table.get(route.prefix, ())
-        if (other.tos, other.metric) == (route.tos, route.metric)
-    ]
+    found = table.get(route.packed)
+    if found is None:
+        return []
+    mine = route.way.tos, route.way.metric
+    return [other for other in _ways(found) if (other.tos, other.metric) == mine]
 
 
-def _best(routes: list[Route]) -> Route | None:
+def _best(ways: tuple[Way, ...]) -> Way | None:
     """The route with the lowest metric; None where it depends on more than the destination."""
-    if any(route.tos for route in routes):
+    if any(way.tos for way in ways):
         return None
-    metric = min(route.metric for route in routes)
-    first, *others = (route for route in routes if route.metric == metric)
+    metric = min(way.metric for way in ways)
+    first, *others = (way for way in ways if way.metric == metric)
     return None if others else first

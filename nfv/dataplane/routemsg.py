@@ -61,6 +61,13 @@ _NTF_USE, _NTF_PROXY = 0x01, 0x08
 _NUD_STALE = 0x04
 _NUD_USABLE = 0xDE  # REACHABLE, STALE, DELAY, PROBE, NOARP, PERMANENT
 _MAC_LENGTH = 6
+# Where the kernel writes the destination: its place, what it begins with, and its end.
+_DESTINATIONS = {
+    int(socket.AF_INET): (36, _ATTRIBUTE.pack(8, _RTA_DST), 44),  # behind RTA_TABLE
+    int(socket.AF_INET6): (28, _ATTRIBUTE.pack(20, _RTA_DST), 48),
+}
+_NOWHERE = 0, b"none", 0
+_MAX_WAYS = 1 << 16  # remembered; more are decoded again
 
 _FRA_PRIORITY, _FRA_SUPPRESS_PREFIXLEN, _FRA_TABLE, _FRA_PROTOCOL = 6, 14, 15, 21
 _RULE_ATTRIBUTES = {_FRA_PRIORITY, _FRA_SUPPRESS_PREFIXLEN, _FRA_TABLE, _FRA_PROTOCOL}
@@ -96,10 +103,13 @@ class Prefix(NamedTuple):
     length: int
 
 
-class Route(NamedTuple):
-    """A route. The kernel tells those of one prefix and table apart by `tos` and `metric`."""
+class Way(NamedTuple):
+    """A route without its prefix: many routes have the same one.
 
-    prefix: Prefix
+    The kernel tells routes of one prefix and table apart by `tos` and `metric`.
+    """
+
+    version: int
     table: int
     tos: int
     metric: int
@@ -109,6 +119,18 @@ class Route(NamedTuple):
     mtu: int  # bytes; 0: that of the device
     multipath: bool  # several next hops share the traffic; they are not read
     special: bool  # not for the destination alone: encapsulation, a source prefix, a dead next hop
+
+
+class Route(NamedTuple):
+    """A route of the kernel."""
+
+    prefix: Prefix
+    way: Way
+
+    @property
+    def packed(self) -> int:
+        """The prefix in one number."""
+        return self.prefix.key << 8 | self.prefix.length
 
 
 class Neighbour(NamedTuple):
@@ -161,8 +183,8 @@ def route(data: bytes) -> Route | None:
     if version is None or flags & _RTM_F_CLONED:
         return None
     found = _attributes(data, _RTMSG.size)
-    return Route(
-        prefix=Prefix(version, int.from_bytes(found.get(_RTA_DST, b""), "big"), length),
+    way = Way(
+        version=version,
         table=_number(found, _RTA_TABLE, table),
         tos=tos,
         metric=_number(found, _RTA_PRIORITY, 0),
@@ -173,6 +195,31 @@ def route(data: bytes) -> Route | None:
         multipath=_RTA_MULTIPATH in found,
         special=bool(_RTA_ENCAP in found or source_length or flags & _RTNH_F_DEAD),
     )
+    return Route(Prefix(version, int.from_bytes(found.get(_RTA_DST, b""), "big"), length), way)
+
+
+class RouteReader:
+    """Reads many messages of routes: what is beside their prefixes is decoded once."""
+
+    def __init__(self) -> None:
+        self._ways: dict[bytes, Way] = {}
+
+    def read(self, data: bytes) -> tuple[int, Way] | None:
+        """The prefix as key * 256 + length, and the way; None as `route` has it."""
+        place, attribute, end = _DESTINATIONS.get(data[16], _NOWHERE)
+        if data[place : place + 4] != attribute:
+            found = route(data)
+            return (found.packed, found.way) if found else None
+        rest = data[16:17] + data[18:place] + data[end:]
+        way = self._ways.get(rest)
+        if way is None:
+            found = route(data)
+            if found is None:
+                return None
+            if len(self._ways) >= _MAX_WAYS:
+                self._ways.clear()
+            way = self._ways[rest] = found.way
+        return int.from_bytes(data[place + 4 : end], "big") << 8 | data[17], way
 
 
 def neighbour(data: bytes) -> Neighbour | None:

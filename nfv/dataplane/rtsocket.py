@@ -102,10 +102,38 @@ class RtSocket:
             replies = self._ask(type_, NLM_F_DUMP, body, what)
             if not any(reply.flags & _NLM_F_DUMP_INTR for reply in replies):
                 return replies[:-1]
-        raise KernelError(
-            f"cannot {what}: it changed {_DUMP_ATTEMPTS} times while it was read",
-            "try again when fewer changes are under way",
-        )
+        raise _changing(what)
+
+    def messages(self, type_: int, body: bytes, what: str) -> list[bytes]:
+        """As `dump`, for very many: the messages alone."""
+        for _ in range(_DUMP_ATTEMPTS):
+            try:
+                found = self._messages(type_, body)
+            except OSError as error:
+                raise refused(what, error) from error
+            if found is not None:
+                return found
+        raise _changing(what)
+
+    def _messages(self, type_: int, body: bytes) -> list[bytes] | None:
+        """All messages of a dump; None if it was interrupted."""
+        self._sequence += 1
+        sequence = self._sequence
+        self._socket.send(_message(type_, NLM_F_REQUEST | NLM_F_DUMP, sequence, body))
+        found: list[bytes] = []
+        whole = True
+        while True:
+            data = self._socket.recv(_RECEIVE_SIZE)
+            at, end = 0, len(data)
+            while at < end:
+                length, kind, flags, number, _port = _HEADER.unpack_from(data, at)
+                if number == sequence:
+                    whole &= not flags & _NLM_F_DUMP_INTR
+                    if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                        _check(data[at : at + length])
+                        return found if whole else None
+                    found.append(data[at : at + length])
+                at += (length + 3) & ~3
 
     def _ask(self, type_: int, flags: int, body: bytes, what: str) -> list[Reply]:
         """The replies to a request, the closing one included."""
@@ -155,9 +183,7 @@ class RtSocket:
                 if reply.sequence != sequence:
                     continue
                 if reply.type in (_NLMSG_ERROR, _NLMSG_DONE):
-                    code = -_ERROR.unpack_from(reply.data, _HEADER.size)[0]
-                    if code and code != errno.ENOENT:
-                        raise OSError(code, os.strerror(code))
+                    _check(reply.data)
                     yield reply
                     return
                 yield reply
@@ -192,6 +218,20 @@ def split(data: bytes) -> Iterator[Reply]:
             return
         yield Reply(type_, flags, sequence, data[offset : offset + length])
         offset += (length + 3) & ~3
+
+
+def _check(closing: bytes) -> None:
+    """Raise `OSError` if the closing message of a request says so."""
+    code = -_ERROR.unpack_from(closing, _HEADER.size)[0]
+    if code and code != errno.ENOENT:
+        raise OSError(code, os.strerror(code))
+
+
+def _changing(what: str) -> KernelError:
+    return KernelError(
+        f"cannot {what}: it changed {_DUMP_ATTEMPTS} times while it was read",
+        "try again when fewer changes are under way",
+    )
 
 
 def _message(type_: int, flags: int, sequence: int, body: bytes) -> bytes:

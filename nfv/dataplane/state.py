@@ -36,6 +36,8 @@ class State:
     ports: Mapping[str, int]  # attachment -> port number
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # VNF -> what -> place
     functions: Mapping[str, int] = field(default_factory=dict)  # VNF -> its number in paths
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """VNF -> map -> its capacity, where that has grown beyond what the function says."""
     changing: bool = False  # a change has begun: what tables hold is not known
     files: Mapping[str, str] = field(default_factory=dict)  # those that the text names, by name
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from nfv.chain.graph import Entry, Walk
 from nfv.chain.path import Attachment
@@ -19,6 +19,7 @@ from nfv.chain.topology import Topology
 from nfv.ebpf import sources
 from nfv.ebpf.tables import asks_for_flags, matcher_defines, turned
 from nfv.ebpf.walks import MAIN, REJECT, Link, Walks
+from nfv.functions.base import Function
 
 MAX_LINEAR_MTU = 3400
 """A larger frame does not lie in one page, and programs must say that they know."""
@@ -64,7 +65,7 @@ def compose(
     text = _FRAGS if has_frags(topology) else ""
     text += _sources(topology, walks) + '#line 1 "chain"\n'
     for name, body in walks.bodies.items():
-        is_quick = walks.cached and name == MAIN
+        is_quick = walks.quick and name == MAIN
         text += _function(name, body if is_quick else _walking(body, walks.keep))
     return Unit(text, programs, tuple(walks.links), instances, entry.walks)
 
@@ -89,7 +90,7 @@ def _sources(topology: Topology, walks: Walks) -> str:
     for name, prefix in walks.prefixes.items():
         function = topology.vnfs[name]
         parts += [
-            _define(prefix, function.defines()),
+            _define(prefix, {**function.defines(), **_constants(walks, function)}),
             sources.splice("report.h", prefix, seen),
             sources.splice(f"functions/{function.type}.c", prefix, seen),
         ]
@@ -123,7 +124,16 @@ def _function(name: str, body: list[str]) -> str:
     return "\n".join([f"int {name}(nf_ctx *ctx)", "{", *lines, "}", ""]) + "\n"
 
 
-def _define(prefix: str, values: Mapping[str, int]) -> str:
+def _constants(walks: Walks, function: Function[Any]) -> dict[str, str]:
+    """The link constants that a function's C text names."""
+    attachment = Attachment(function.name)
+    return {
+        name: walks.link("constant", attachment, name)
+        for name in function.constants(function.map_sizes())
+    }
+
+
+def _define(prefix: str, values: Mapping[str, int | str]) -> str:
     return "".join(f"#define {prefix.upper()}_{key} {value}\n" for key, value in values.items())
 
 

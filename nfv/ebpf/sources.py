@@ -7,11 +7,17 @@ belongs to an instance of a function: it is spliced once for each, with `self_` 
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent
+
+MORE = [
+    Path(directory) for directory in os.environ.get("NFV_FUNCTIONS", "").split(":") if directory
+]
+"""Directories with further functions, from the environment: NAME.py, and NAME.c beside it."""
 
 _INCLUDE = re.compile(r'^#include "([^"]+)"\n', re.MULTILINE)
 _SELF = re.compile(r"\b(self|SELF)_")
@@ -23,7 +29,8 @@ _REASON = re.compile(r"^\tNF_REASON_(\w+) = (\d+),\s*/\* (.*) \*/$", re.MULTILIN
 def read(name: str) -> str:
     """The text of a C file below nfv/ebpf: "functions/router.c"; a bare name is in include/."""
     path = ROOT / name if "/" in name else ROOT / "include" / name
-    return path.read_text()
+    others = (directory / path.name for directory in MORE if "/" in name)
+    return next((other for other in others if other.exists()), path).read_text()
 
 
 @cache

@@ -50,13 +50,14 @@ class Link:
     """What a link constant stands for: a number that is known when the program is loaded.
 
     Of a port; of an interface in its function; of a function in counted paths; of one of the
-    entry's programs in the table of tail calls; of a place where a service's frames resume; or of
-    all entries (CONSTANTS).
+    entry's programs in the table of tail calls; of a place where a service's frames resume; of what
+    a function wants its programs to be loaded with (`Function.constants`); or of all entries
+    (CONSTANTS).
     """
 
-    kind: str  # "port", "interface", "function", "program", "stage", or one of CONSTANTS
+    kind: str  # "port", "interface", "function", "program", "stage", "constant" or of CONSTANTS
     attachment: Attachment  # for a function: its name alone
-    program: str = ""
+    program: str = ""  # or the name of a constant
     stage: int = 0
 
 
@@ -105,9 +106,9 @@ class Walks:
         self.link("program", entry.attachment, REJECT)  # ENTRY_REJECT_JUMP of entry.h
         for kind in CONSTANTS:
             self.link(kind, entry.attachment)
-        if self.cached:
+        if self.quick:
             self.bodies[MAIN] = self._quick()
-        walk = WALK if self.cached else MAIN
+        walk = WALK if self.quick else MAIN
         self._write(walk, lambda: ["hook_open(ctx);", *self._begin(), *self._walks()])
         self._ways = [way for way in self._ways if way.places]
         if self._ways:
@@ -115,16 +116,29 @@ class Walks:
 
     @property
     def cached(self) -> bool:
-        """Whether flows are remembered: it pays where a function stands in the way.
-
-        A router alone is nearly as quick as the cache, and does not depend on the number of flows.
-        """
+        """Whether flows are remembered: where a function stands in the way."""
         if self.entry.resumes:
             return False
         walks = list(self.entry.walks)
         for walk in self.entry.walks:
             walks += self._beyond(walk.end).values()
         return any(walk.functions for walk in walks)
+
+    @property
+    def hopped(self) -> bool:
+        """Whether next hops are remembered: where a router stands alone.
+
+        Its cost does not depend on the number of flows, which would push each other out.
+        """
+        if self.cached or self.entry.resumes or self.classified or len(self.entry.walks) != 1:
+            return False
+        end = self.entry.walks[0].end
+        return end.interface is not None and self.topology.vnfs[end.node].next_hops
+
+    @property
+    def quick(self) -> bool:
+        """Whether a program in front of the walk treats packets like the ones before them."""
+        return self.cached or self.hopped
 
     @property
     def classified(self) -> bool:
@@ -143,8 +157,9 @@ class Walks:
 
     @property
     def keep(self) -> list[str]:
-        """What remembers the flow of a packet that is sent on."""
-        return [f"flow_keep(ctx, pkt, {self.link('port', self.entry.attachment)});"]
+        """What remembers the outcome for a packet that is sent on."""
+        kind = "flow" if self.cached else "hop"
+        return [f"{kind}_keep(ctx, pkt, {self.link('port', self.entry.attachment)});"]
 
     def link(self, kind: str, attachment: Attachment, program: str = "", stage: int = 0) -> str:
         """The link constant for a number."""
@@ -183,13 +198,14 @@ class Walks:
             return _RESUME
         if is_lone(self.entry) and not self.entry.walks[0].functions:
             return ["parse_begin(ctx, pkt);"]  # a cable carries every frame, unread
-        return [*_PARSE, "flow_begin(pkt);"] if self.cached else _PARSE
+        return [*_PARSE, "action_begin(pkt);"] if self.quick else _PARSE
 
     def _quick(self) -> list[str]:
-        """The main program where flows are remembered: all there is for packets of known flows."""
+        """The main program in front of the walk: for packets like those before them it is all."""
         port = self.link("port", self.entry.attachment)
+        forward = "flow" if self.cached else self._prefix(self.entry.walks[0].end.node)
         return [
-            f"int verdict = flow_forward(ctx, {port});",
+            f"int verdict = {forward}_forward(ctx, {port});",
             "",
             "if (verdict >= 0)",
             "\treturn verdict;",
@@ -242,12 +258,13 @@ class Walks:
 
     def _end(self) -> str:
         """The label at which a packet that is sent on ends its walk."""
-        return "keep" if self.cached else "out"
+        return "keep" if self.quick else "out"
 
     def _step(self, name: str, walk: Walk, place: int | None = None) -> list[str]:
         """Pass a function; `walk` says by which chain and in which direction."""
         prefix = self._prefix(name)
         return [
+            *self._stage(name, walk),
             f"verdict = {prefix}_process(ctx, pkt, NF_DIR_{walk.direction.name});",
             "if (verdict != NF_NEXT) {",
             f"\t{prefix}_report(pkt);",
@@ -257,12 +274,19 @@ class Walks:
             "}",
         ]
 
+    def _stage(self, name: str, walk: Walk) -> list[str]:
+        """Note where the function's service would have the packet go on."""
+        if not self.topology.vnfs[name].service:
+            return []
+        place = Attachment(name, SERVICE)
+        number = self.link("stage", place, stage=stage(self.graph[place], walk))
+        return [f"pkt->stage = {number};"]
+
     def _serve(self, name: str, walk: Walk) -> list[str]:
         """Hand over to the function's service what is for it."""
         place = Attachment(name, SERVICE)
-        resumed = self.link("stage", place, stage=stage(self.graph[place], walk))
         ingress = self.link("port", self.entry.attachment)
-        numbers = f"{resumed}, {ingress}, {self.link('port', place)}"
+        numbers = f"{ingress}, {self.link('port', place)}"
         return ["if (verdict == NF_SERVE)", f"\tverdict = service_push(ctx, pkt, {numbers});"]
 
     def _place(self, way: _WayBack, index: int) -> int | None:
@@ -275,8 +299,8 @@ class Walks:
         return self._places
 
     def _counted(self, name: str, number: int) -> list[str]:
-        """Note where a function has counted the packet, for the flow's next ones."""
-        if not self.cached:
+        """Note where a function has counted the packet, for the next ones like it."""
+        if not self.quick:
             return []
         function = self.topology.vnfs[name]
         if number >= PATH_LENGTH or not function.cacheable:

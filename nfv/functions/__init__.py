@@ -1,4 +1,4 @@
-"""The network functions: a module each, found by name."""
+"""The network functions: a module each, found by name, here and in NFV_FUNCTIONS."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from functools import cache
 from typing import Any
 
 from nfv.chain.report import did_you_mean, listed
+from nfv.ebpf.sources import MORE
 from nfv.errors import InputError
 from nfv.functions.base import Function
+
+__path__ = [*__path__, *map(str, MORE)]
 
 
 @cache

@@ -47,6 +47,7 @@ class Function(Generic[ConfigT]):
     answers: ClassVar[bool] = False  # its C may return NF_ANSWER
     counts: ClassVar[bool] = True  # its C says in pkt->counter where it has counted a packet
     service: ClassVar[str] = ""  # module of its service (nfv.services.base), if it has one
+    next_hops: ClassVar[bool] = False  # a router: its C has self_forward and sets pkt->next_hop
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
     name: str
@@ -91,6 +92,13 @@ class Function(Generic[ConfigT]):
 
     def map_sizes(self) -> Mapping[str, int]:
         """Capacity of each `self_` map of the C text, by name without the prefix."""
+        return {}
+
+    def constants(self, capacities: Mapping[str, int]) -> Mapping[str, int]:
+        """What programs are loaded with: `SELF_NAME` by name, from the capacities of its maps.
+
+        The names do not depend on the capacities.
+        """
         return {}
 
     def counters(self, before: Mapping[str, int]) -> Mapping[str, int]:

@@ -22,6 +22,10 @@ one. Each change of a lease is a line of JSON in `/var/lib/nfv/TOPOLOGY/NAME/eve
 Hosts cannot exhaust the addresses of others: one access point, or relay agent, has `limit` leases,
 and what comes without a relay agent must come from the station that it names.
 
+Clients that renew, rebind or start again are answered on the fast path from the second time on. It
+promises a lease only for as long as the disk says that the address is kept, which is two lease
+times; when it did is in the lease within a second.
+
 A lease is on disk (SQLite, synced) before its ACK leaves. Leases survive whatever ends the worker,
 a restart of the machine and changes of the topology; `nfvctl destroy` removes them. One outside all
 pools, after a pool has shrunk, runs out and is not renewed.
@@ -29,8 +33,9 @@ pools, after a pool has shrunk, runs out and is not renewed.
 Limits, and why:
 
 - DHCPv4 only. DHCPv6 needs router advertisements that agree with it, and the router sends none.
-- Every message is answered by the worker, not in XDP: the wire format's options come in any order
-  and number.
+- On the fast path a message is answered that differs from one that its client has sent before in
+  nothing but its transaction and seconds: clients that renew, rebind or start again send such. It
+  must be a multiple of 4 bytes long, of 572 at most, and have come without relay agent.
 - A lease is of a client on one link; leases are not shared with a second server (failover), for
   which there is no standard.
 - Vendor-specific options (43) are sent as the bytes that the file gives; options encoded by
@@ -76,6 +81,12 @@ from nfv.services.dhcp.options import (
 
 OWN_ADDRESSES = 8
 """Addresses that a function can have of its own."""
+
+REPEATS = 16384
+"""Messages that are answered again on the fast path; those not sent for longest give way."""
+
+REPEATED_LEASES = 65536
+"""Leases that such answers may be about."""
 
 MAX_SUBNETS = 1024
 """Subnets of one function."""
@@ -271,6 +282,7 @@ class Dhcp(Function[DhcpConfig]):
 
     Config = DhcpConfig
     cacheable = True
+    answers = True
     counts = False
     service = "nfv.services.dhcp.service"
 
@@ -286,7 +298,7 @@ class Dhcp(Function[DhcpConfig]):
         return {"GUARD": int(self.config.guard)}
 
     def map_sizes(self) -> Mapping[str, int]:
-        return {"own": 1}
+        return {"own": 1, "repeats": REPEATS, "leases": REPEATED_LEASES}
 
     def fill(self, maps: Maps, counters: Mapping[str, int], before: Mapping[str, int]) -> None:
         size = 4 * OWN_ADDRESSES

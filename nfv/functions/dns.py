@@ -49,10 +49,17 @@ quickest first; one that falls silent is asked last for 10 seconds.
 Remembered answers are given on the fast path, too, for a second each time, if `clients` is
 everybody (`[0.0.0.0/0, "::/0"]`), as the fast path does not look at who asks.
 
+**Secondary servers** (`transfer`) get zones by AXFR (RFC 5936), the directory among them, and are
+told of changes by NOTIFY (RFC 1996), four times at most until they acknowledge it. A query that is
+signed by one of `tsig` has a signed answer (RFC 8945). To IXFR the answer is the whole zone, or the
+SOA record if that has not changed (RFC 1995, section 4). A zone of records without a SOA record has
+the time when it was applied as its serial number.
+
 Limits:
 
-- Not built, so no key is for it: TSIG, zone transfers (AXFR, IXFR) and NOTIFY, dynamic update,
+- Not built, so no key is for it: being a secondary server (AXFR in), dynamic update (RFC 2136),
   cookies (RFC 7873; those of clients are ignored), views, response rate limiting, DNS over TLS.
+  An answer on the fast path is at most 128 bytes longer than its query.
 - Zones are not signed: DNSSEC records in them are refused.
 - `$GENERATE` is refused. All zones are read into memory: some 10,000 names a second.
 - A name that exists nowhere is on the fast path only after it was asked for once, and gives way to
@@ -67,9 +74,10 @@ Limits:
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import dns.name
 import dns.rdatatype
@@ -90,7 +98,7 @@ from nfv.chain.fields import (
     text_of,
     text_schema,
 )
-from nfv.chain.report import Report
+from nfv.chain.report import Report, listed
 from nfv.functions.base import Function, FunctionConfig
 from nfv.services.dns import fastpath
 from nfv.services.dns.zone import Zone
@@ -105,6 +113,9 @@ from nfv.services.dns.zonefile import (
 
 MAX_ADDRESSES = 4
 """Of each of IPv4 and IPv6."""
+
+MIN_SECRET = 16
+"""Bytes of a key's secret."""
 
 Ttl = Annotated[int, Field(strict=True, ge=0, le=0x7FFFFFFF, description="seconds")]
 
@@ -140,6 +151,17 @@ def _parse_server(value: object) -> str:
     return f"{address}@{int(port)}"
 
 
+def _parse_secret(value: object) -> str:
+    text = text_of(value, "a secret in base 64")
+    try:
+        secret = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise refusal("the secret is not base 64") from None
+    if len(secret) < MIN_SECRET:
+        raise refusal(f"the secret has {len(secret)} bytes, the least is {MIN_SECRET}")
+    return text
+
+
 def _parse_line(value: object) -> str:
     text = text_of(value, "text")
     if "\n" in text or "\r" in text:
@@ -160,6 +182,7 @@ ServerAddress = Annotated[
     PlainValidator(_parse_server),
     text_schema("address of a name server, or ADDRESS@PORT", "192.0.2.53", "2001:db8::53@5353"),
 ]
+Secret = Annotated[str, PlainValidator(_parse_secret), text_schema("base 64 of at least 16 bytes")]
 Line = Annotated[str, PlainValidator(_parse_line), text_schema("one line")]
 
 
@@ -223,6 +246,27 @@ class ForwardConfig(Model):
             report.error((), "there is nobody to ask", "add to: ADDRESS, or domains")
 
 
+class KeyConfig(Model):
+    """A shared secret that signs messages (TSIG, RFC 8945)."""
+
+    algorithm: Literal["hmac-sha256", "hmac-sha384", "hmac-sha512"] = Field(
+        "hmac-sha256", description="how messages are signed"
+    )
+    secret: Secret = Field(description="in base 64, as `keymgr -t NAME` of Knot DNS makes it")
+
+
+class TransferConfig(Model):
+    """Secondary servers, which have copies of all zones (AXFR) and are told of changes (NOTIFY)."""
+
+    clients: OneOrMore[Network] = Field((), description="who may have the zones")
+    key: Domain | None = Field(None, description="key that they sign with, one of `tsig`")
+    notify: OneOrMore[ServerAddress] = Field((), description="who is told when a zone changes")
+
+    def check(self, report: Report) -> None:
+        if not self.clients and self.key is None:
+            report.error((), "everybody could have the zones", "add clients, or a key")
+
+
 class DnsConfig(FunctionConfig):
     """A name server: its addresses, and what it knows."""
 
@@ -232,6 +276,8 @@ class DnsConfig(FunctionConfig):
     zone: Domain = Field("lab.example", description="the directory's zone")
     zones: dict[Domain, ZoneConfig] = Field({}, description="zones by name")
     forward: ForwardConfig | None = Field(None, description="how other names are resolved")
+    tsig: dict[Domain, KeyConfig] = Field({}, description="secrets for signatures, by name")
+    transfer: TransferConfig | None = Field(None, description="secondary servers of the zones")
 
     def check(self, report: Report) -> None:
         check_addresses(self.ip, report)
@@ -239,6 +285,9 @@ class DnsConfig(FunctionConfig):
         for version in (4, 6):
             if sum(address.version == version for address in self.ip) > MAX_ADDRESSES:
                 report.error(("ip",), f"more than {MAX_ADDRESSES} IPv{version} addresses")
+        if self.transfer and self.transfer.key not in (None, *self.tsig):
+            hint = f"keys are {listed(self.tsig)}" if self.tsig else "add it to tsig"
+            report.error(("transfer", "key"), f"no key '{self.transfer.key}'", hint)
         if self.zone in self.zones:
             message = f"{self.zone} is the directory's zone"
             report.error(("zones", self.zone), message, "give `zone:` another name", key=True)
@@ -262,6 +311,15 @@ class Dns(Function[DnsConfig]):
         """Whether every client may ask about any name."""
         forward = self.config.forward
         return forward is not None and {"0.0.0.0/0", "::/0"} <= set(map(str, forward.clients))
+
+    @property
+    def unnumbered(self) -> frozenset[DomainName]:
+        """Zones without a SOA record in the file, whose versions count by themselves."""
+        return frozenset(
+            dns.name.from_text(name)
+            for name, zone in self.config.zones.items()
+            if zone.file is None and not any(one.type == "SOA" for one in zone.records)
+        )
 
     def map_sizes(self) -> Mapping[str, int]:
         answers = 4 * sum(len(zone.nodes) for zone in self.zones.values())

@@ -10,14 +10,13 @@ from pydantic import Field, PlainValidator
 from nfv.chain.addressing import check_disjoint
 from nfv.chain.fields import Address, Many, Model, Name, Network, parse_network, refusal
 from nfv.chain.report import Report, did_you_mean, listed
+from nfv.ebpf.tableshape import SHAPES, shape_of
 from nfv.functions.base import Function, FunctionConfig, Interface
 
 ADJACENCIES = 4096
 """Next hops, each with its rewrite."""
 
-NODES_IPV4 = 2 * 1024
-NODES_IPV6 = 2 * 2048
-"""Nodes of 1 KiB in the route tables, in two halves; a table's root takes 256 of a half."""
+_BANKS = 2  # of all tables
 
 
 def _parse_destination(value: object) -> object:
@@ -75,6 +74,7 @@ class Router(Function[RouterConfig]):
 
     Config = RouterConfig
     cacheable = True
+    next_hops = True
 
     @property
     def interfaces(self) -> Mapping[str, Interface]:
@@ -87,10 +87,22 @@ class Router(Function[RouterConfig]):
     def map_sizes(self) -> Mapping[str, int]:
         return {
             "interfaces": len(self.interfaces),
-            "adjacencies": ADJACENCIES,
-            "tables": 1,
-            "fib4": NODES_IPV4,
-            "fib6": NODES_IPV6,
+            "adjacencies": _BANKS * ADJACENCIES,
+            "defaults": 1,
+            "fib4": _BANKS * SHAPES[4][0].capacity,
+            "fib6": _BANKS * SHAPES[6][0].capacity,
+        }
+
+    def constants(self, capacities: Mapping[str, int]) -> Mapping[str, int]:
+        shapes = {
+            version: shape_of(version, capacities[f"fib{version}"] // 2) for version in (4, 6)
+        }
+        return {
+            "SHIFT4": shapes[4].shift,
+            "MASK4": shapes[4].mask,
+            "BANK4": shapes[4].capacity,
+            "MASK6": shapes[6].mask,
+            "BANK6": shapes[6].capacity,
         }
 
     def check(self, report: Report) -> None:

@@ -16,3 +16,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self._offset + time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def moment(self, boot: int) -> float:
+        """When the clock that programs read (bpf_ktime_get_boot_ns) showed so many nanoseconds."""
+        return self._offset + boot / 1e9
+
+    def boot(self, moment: float) -> int:
+        """The reverse: nanoseconds, 0 for what was before."""
+        return max(0, int((moment - self._offset) * 1e9))

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
+import numpy as np
+
 from nfv.chain.sap import HostSap
 from nfv.chain.topology import Topology
 from nfv.dataplane.egress import Egress, egresses
 from nfv.dataplane.rib import RESERVED
 from nfv.dataplane.routemsg import WIDTHS
 from nfv.dataplane.wiring import Wiring
-from nfv.ebpf.lpm import SLOTS, NodePool, Trie
+from nfv.ebpf.prefixes import Prefixes
 from nfv.ebpf.tables import Maps
+from nfv.ebpf.tableshape import LINE_WORDS, NODE_BITS, shape_of
 
 PUNT, FORWARD, BLACKHOLE = 0, 1, 2  # enum self_action
-ROOT_BITS = 16
 
 Address = IPv4Address | IPv6Address
 
@@ -39,14 +41,14 @@ class RouterTables:
     def clear(self) -> None:
         """Begin with empty tables."""
         self._adjacencies = 1  # 0 is the kernel
-        self._tries = {version: self._trie(version) for version in WIDTHS}
-        roots = {f"fib{version}": trie.root for version, trie in self._tries.items()}
-        self._store("tables", 0, self._maps.layout("tables").pack(**roots))
+        self._tables = {version: self._table(version) for version in WIDTHS}
+        self._store("defaults", 0, self._maps.layout("defaults").pack())
 
-    def _trie(self, version: int) -> Trie:
-        slots = self._maps.memory(f"fib{version}").cast("I")
-        pool = NodePool(slots, 0, len(slots) // SLOTS)
-        return Trie(pool, WIDTHS[version], ROOT_BITS)
+    def _table(self, version: int) -> Prefixes:
+        words = np.frombuffer(self._maps.memory(f"fib{version}"), np.uint32)
+        first = words[: len(words) // 2]
+        shape = shape_of(version, len(first) // LINE_WORDS)
+        return Prefixes(first, WIDTHS[version], shape.root_bits, NODE_BITS[version])
 
     def _store(self, name: str, index: int, value: bytes) -> None:
         self._maps.memory(name)[index * len(value) : (index + 1) * len(value)] = value
@@ -90,8 +92,8 @@ class RouterTables:
     def lead(self, prefix: str, number: int) -> None:
         """Lead a prefix to an adjacency that is there."""
         network = ip_network(prefix)
-        trie = self._tries[network.version]
-        trie.insert(int(network.network_address), network.prefixlen, number)
+        table = self._tables[network.version]
+        table.set(int(network.network_address), network.prefixlen, number)
 
 
 def fill_from_topology(router: RouterTables) -> None:

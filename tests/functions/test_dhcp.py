@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import ARP, Ether
 
+from nfv.services.dhcp.repeats import Repeats, Said
 from tests.functions.bench import Bench
 
 TOPOLOGY = """
@@ -132,3 +136,132 @@ def test_the_guard_can_be_left_out() -> None:
     bench.close()
 
     assert outcome.egress == "lan"
+
+
+# Answers that are given again --------------------------------------------------------------------
+
+ADDRESS = IPv4Address("10.0.1.77")
+SECONDS = 600
+MAC = bytes.fromhex(CLIENT.replace(":", ""))
+
+
+@pytest.fixture
+def repeats(bench: Bench) -> Iterator[Repeats]:
+    leases = bench.map_of("dhcp", "leases")
+    found = Repeats(bench.map_of("dhcp", "repeats"), leases)
+    yield found
+    found.revoke(ADDRESS)
+
+
+def now() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def renewal(xid: int = 7, padding: int = 0, **fields: Any) -> Any:
+    options = [("message-type", "request"), ("param_req_list", [1, 3, 6]), "end"]
+    asked = BOOTP(chaddr=MAC, xid=xid, ciaddr=str(ADDRESS), **fields) / DHCP(options=options)
+    frame = Ether(src=CLIENT, dst="02:00:00:00:00:01") / IP(src=str(ADDRESS), dst="10.0.1.2")
+    return frame / UDP(sport=68, dport=67) / (bytes(asked).ljust(300, b"\0") + bytes(padding))
+
+
+def ack(size: int, xid: int = 0) -> bytes:
+    """The frame of an answer, a whole number of times eight bytes long."""
+    options = [("message-type", "ack"), ("lease_time", SECONDS), "end"]
+    told = bytes(BOOTP(op=2, chaddr=MAC, xid=xid, yiaddr=str(ADDRESS)) / DHCP(options=options))
+    frame = Ether(src="02:00:00:00:00:01", dst=CLIENT) / IP(src="10.0.1.2", dst=str(ADDRESS))
+    return bytes(frame / UDP(sport=67, dport=68) / told.ljust(size - 42, b"\0"))
+
+
+def said(frame: Any, answer: bytes, extends: bool = True) -> Said:
+    message = bytes(frame[UDP].payload)
+    return Said(INSIDE, MAC, message, answer, ADDRESS, SECONDS, extends)
+
+
+@pytest.mark.parametrize("size", [336, 344, 352, 536])
+@pytest.mark.parametrize("padding", [0, 4, 248])
+def test_a_client_that_asks_again_is_told_again(
+    bench: Bench, repeats: Repeats, size: int, padding: int
+) -> None:
+    repeats.hold(ADDRESS, now() + 2 * SECONDS * 10**9, SECONDS)
+    repeats.remember(said(renewal(padding=padding), ack(size)))
+    before = now()
+    outcome = bench.run("lan", bytes(renewal(xid=0xDEADBEEF, padding=padding, secs=9)))
+
+    assert outcome.egress == "lan"
+    assert outcome.frame == ack(size, xid=0xDEADBEEF)
+    assert outcome.counted[("reason", "dhcp", "answered")][0] == 1
+    ((address, seen, seconds),) = repeats.renewed()
+    assert (address, seconds) == (ADDRESS, SECONDS)
+    assert before <= seen <= now()
+    assert list(repeats.renewed()) == []
+
+
+def test_answers_that_promise_nothing_extend_nothing(bench: Bench, repeats: Repeats) -> None:
+    repeats.hold(ADDRESS, now() + 2 * SECONDS * 10**9, SECONDS)
+    repeats.remember(said(renewal(), ack(352), extends=False))
+
+    assert bench.run("lan", bytes(renewal())).egress == "lan"
+    assert list(repeats.renewed()) == []
+
+
+@pytest.mark.parametrize("held", [0, SECONDS - 1])
+def test_nothing_is_promised_beyond_what_is_on_the_disk(
+    bench: Bench, repeats: Repeats, held: int
+) -> None:
+    repeats.hold(ADDRESS, now() + held * 10**9, SECONDS)
+    repeats.remember(said(renewal(), ack(352)))
+
+    assert bench.run("lan", bytes(renewal())).egress == SERVICE
+    assert list(repeats.renewed()) == []
+
+
+def test_an_address_that_was_given_back_is_not_promised(bench: Bench, repeats: Repeats) -> None:
+    repeats.hold(ADDRESS, now() + 2 * SECONDS * 10**9, SECONDS)
+    repeats.remember(said(renewal(), ack(352)))
+    assert repeats.revoke(ADDRESS) == (0, SECONDS)
+    repeats.hold(IPv4Address("10.0.1.78"), now() + 2 * SECONDS * 10**9, SECONDS)
+
+    assert bench.run("lan", bytes(renewal())).egress == SERVICE
+    repeats.revoke(IPv4Address("10.0.1.78"))
+
+
+@pytest.mark.parametrize(
+    ("frame", "place"),
+    [
+        (renewal(flags="B"), "lan"),
+        (renewal(hops=1), "lan"),
+        (renewal(giaddr="10.0.1.1"), "lan"),
+        (renewal(padding=4), "lan"),
+        (renewal(padding=1), "lan"),
+        (renewal(padding=400), "lan"),
+        (renewal(), "other"),
+        (renewal(), "far"),
+    ],
+    ids=["flags", "hops", "relay", "longer", "odd", "too long", "another chain", "other side"],
+)
+def test_another_question_goes_to_the_service(
+    bench: Bench, repeats: Repeats, frame: Any, place: str
+) -> None:
+    repeats.hold(ADDRESS, now() + 2 * SECONDS * 10**9, SECONDS)
+    repeats.remember(said(renewal(), ack(352)))
+
+    assert bench.run(place, bytes(frame)).egress == SERVICE
+
+
+def test_another_station_is_not_told_what_the_client_was(bench: Bench, repeats: Repeats) -> None:
+    repeats.hold(ADDRESS, now() + 2 * SECONDS * 10**9, SECONDS)
+    repeats.remember(said(renewal(), ack(352)))
+    frame = renewal()
+    frame.src = "02:00:00:00:00:98"
+
+    assert bench.run("lan", bytes(frame)).egress == SERVICE
+
+
+def test_what_was_promised_is_known_to_the_next_process(bench: Bench, repeats: Repeats) -> None:
+    repeats.hold(ADDRESS, now() + 2 * SECONDS * 10**9, SECONDS)
+    repeats.remember(said(renewal(), ack(352)))
+    bench.run("lan", bytes(renewal()))
+    later = Repeats(bench.map_of("dhcp", "repeats"), bench.map_of("dhcp", "leases"))
+
+    assert [address for address, *_ in later.renewed()] == [ADDRESS]
+    assert bench.run("lan", bytes(renewal())).egress == SERVICE  # it may be out of date

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import mmap
 import os
 import shutil
 import struct
@@ -21,6 +22,7 @@ from nfv.dataplane.bpf import F_MMAPABLE, Map, MapType
 from nfv.dataplane.egress import JUMP
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.wiring import Wiring
+from nfv.ebpf.tableshape import Shape
 
 TEXT = """\
 name: {name}
@@ -39,9 +41,12 @@ chains:
   outside: {{path: ["gw:wan", wan]}}
 """
 
-NODES = 2 * 1024
+LINE = 64  # bytes
+BANKS = 2
+POOL_BITS = 14  # lines of each table
 ADJACENCIES = 256
-_CHILD = 1 << 31
+OFF = 0xFFFFFFFF
+CHILD, BUCKET = 1 << 25, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -62,16 +67,19 @@ PUNT, BLACKHOLE = Hop(0), Hop(2)
 class Bed:
     """One topology with a router `gw` and a firewall `fw`, in namespaces and maps of its own."""
 
-    def __init__(self, name: str, *, nodes: int = NODES, adjacencies: int = ADJACENCIES) -> None:
+    def __init__(
+        self, name: str, *, pool_bits: int = POOL_BITS, adjacencies: int = ADJACENCIES
+    ) -> None:
+        shape = Shape(16, pool_bits)
         self.name = name
         self.netns = f"nfv.{name}.gw"
         self.pins = state.pins(name) / "vnf" / "gw"
         self.sizes = {
-            "fib4": (1024, nodes),
-            "fib6": (1024, nodes),
+            "fib4": (BANKS * shape.capacity * LINE, 1),
+            "fib6": (BANKS * shape.capacity * LINE, 1),
             "adjacencies": (32, adjacencies),
             "interfaces": (8, 2),
-            "tables": (8, 1),
+            "defaults": (8, 1),
         }
         self.connections = 64
         self.ports: dict[str, int] = {}  # port numbers; by default in the order of the file
@@ -176,15 +184,22 @@ class Bed:
 
     def lookup(self, address: str) -> Hop:
         """What XDP does with a packet to an address."""
-        with _opened(self.pins / "tables") as tables:
-            roots = struct.unpack("=2I", tables[0])
         destination = ipaddress.ip_address(address)
         version = destination.version
-        with _opened(self.pins / f"fib{version}") as nodes:
-            number = _walk(nodes, roots[version == 6], destination.packed)
+        with _opened(self.pins / "defaults") as defaults:
+            default = struct.unpack("=2I", defaults[0])[version == 6]
+        if default == OFF:
+            return PUNT
+        with _opened(self.pins / f"fib{version}") as table:
+            words = table.memory()
+            bank = table.value_size // BANKS * (default >> 31)
+            number = _longest_match(words, bank, destination) or default & 0x3FFFFFFF
+            words.close()
         with _opened(self.pins / "adjacencies") as adjacencies:
             fields = struct.unpack("=4I6s6s4x", adjacencies[number])
         action, egress, tx, mtu, *macs = fields
+        if action == PUNT.action:  # what else it says is of a former neighbour
+            return PUNT
         return Hop(action, egress, tx, mtu, *(mac.hex(":") for mac in macs))
 
     def interface(self, ordinal: int) -> tuple[str, int]:
@@ -234,13 +249,28 @@ def _opened(pin: Path) -> Iterator[Map]:
         found.close()
 
 
-def _walk(nodes: Map, root: int, address: bytes) -> int:
-    slot: int = root + address[0]
-    for byte in address[1:]:
-        index = slot & ~_CHILD
-        if index >= nodes.max_entries:
-            return 0
-        (slot,) = struct.unpack_from("=I", nodes[index], byte * 4)
-        if not slot & _CHILD:
-            return slot
-    return 0
+def _longest_match(
+    words: mmap.mmap, start: int, address: ipaddress.IPv4Address | ipaddress.IPv6Address
+) -> int:
+    """The entry that an address leads to in a table that starts at some byte; see prefixes.h."""
+
+    def word(line: int, at: int) -> int:
+        return int(struct.unpack_from("=I", words, start + line * LINE + at * 4)[0])
+
+    key = int(address) << 128 - address.max_prefixlen
+    entry, used = word(0, key >> 112), 16
+    while entry & CHILD:
+        line = (1 << 12) + entry % BUCKET
+        if not entry & BUCKET:
+            used += 8
+            entry = word(line, key >> 128 - used & 255)
+            continue
+        half = key >> 64 if used < 64 else key % (1 << 64)
+        entry = word(line, 10)
+        for place in range(5):
+            found = word(line, 11 + place)
+            prefix = word(line, 2 * place) | word(line, 2 * place + 1) << 32
+            if not (half ^ prefix) >> (found >> 26):
+                entry = found % (1 << 26)
+        used = 64
+    return entry

@@ -271,16 +271,16 @@ def test_only_root_may_ask(running_once: Bed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "prefixes", "via"),
+    ("version", "pool_bits", "prefixes", "via"),
     [
-        (4, [f"20.{number}.1.0/24" for number in range(200)], NEXT_HOP),
-        (6, [f"2001:db8:{number}:100::/56" for number in range(1000, 1200)], "2001:db8:2::254"),
+        (4, 11, [f"20.{number}.1.0/24" for number in range(200)], NEXT_HOP),
+        (6, 8, [f"2001:db8:{number}:100::/56" for number in range(1000, 1200)], "2001:db8:2::254"),
     ],
 )
 def test_a_full_table_leaves_its_version_to_the_kernel(
-    version: int, prefixes: list[str], via: str
+    version: int, pool_bits: int, prefixes: list[str], via: str
 ) -> None:
-    bed = Bed(scratch_name("full"), nodes=2 * (256 + 150))
+    bed = Bed(scratch_name("full"), pool_bits=pool_bits)
     try:
         bed.build()
         agentctl.start(bed.name)

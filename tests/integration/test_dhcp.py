@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from nfv.dataplane import clientctl, servicectl, state
+from nfv.dataplane import clientctl, netns, servicectl, state
 from tests.integration.helpers import snapshot
 from tests.integration.helpers.lab import Lab, applied, example, kill, nfvctl
 
@@ -44,7 +46,6 @@ CLIENTS = CLIENTS.replace("saps:", "saps:\n  far: {kind: tap}\n  end: {kind: tap
 DHCLIENT_SCRIPT = """#!/bin/sh
 case $reason in
 BOUND | REBOOT) ip address replace $new_ip_address/24 dev $interface ;;
-RELEASE) ip -4 address flush dev $interface ;;
 esac
 """
 
@@ -110,6 +111,7 @@ def test_dhclient(lab: Lab, tmp_path: Path) -> None:
     finally:
         lab.run("one", f"dhclient -r -v {files} eth0")
     until(lambda: leases(lab)[address]["state"] == "released")
+    lab.run("one", "ip -4 address flush dev eth0")
 
 
 def test_udhcpc_gives_its_address_back(lab: Lab, tmp_path: Path) -> None:
@@ -161,6 +163,34 @@ def test_a_lease_is_listed_and_released_by_hand(lab: Lab) -> None:
         "bound",
         "released",
     ]
+
+
+def test_a_client_that_renews_is_answered_on_the_fast_path(lab: Lab) -> None:
+    """The first renewal is the service's to answer, the next are not."""
+    script = Path(clientctl.__file__).with_name("udhcpc.sh")
+    with netns.entered(lab.netns("one")):
+        client = subprocess.Popen(
+            ["busybox", "udhcpc", "-f", "-i", "eth0", "-s", script],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert client.stderr is not None
+    try:
+        ends = []
+        for _ in range(4):
+            said = next(line for line in client.stderr if "obtained" in line)
+            address = re.findall(r"lease of (\S+) obtained", said)[0]
+            ends.append(str(leases(lab)[address]["ends"]))
+            answered = lab.statistics().vnfs["dhcp"].ended.get("answered")
+            client.send_signal(signal.SIGUSR1)
+    finally:
+        client.kill()
+        client.communicate()
+        lab.run("one", "ip -4 address flush dev eth0")
+
+    assert answered is not None
+    assert answered.packets >= 2
+    assert ends == sorted(set(ends))  # each renewal is in the lease
 
 
 def test_own_addresses_answer(lab: Lab) -> None:

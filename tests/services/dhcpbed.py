@@ -110,6 +110,11 @@ class Bed:
         assert (ack.message.type, ack.message.yiaddr) == (Type.ACK, address)
         return address
 
+    def expire(self) -> None:
+        """Free what has run out; there is no fast path that promised more."""
+        self.server.expire(lambda lease: lease.ends)
+        self.leases.commit()
+
     def lease(self, address: IPv4Address | str) -> Lease:
         found = self.leases.at(IPv4Address(address))
         assert found is not None

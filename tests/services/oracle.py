@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -66,6 +66,55 @@ def knot(
     config.write_text("\n".join(lines) + "\n")
     command = ["knotd", "-c", str(config)]
     with _running(place, command, "server started", Oracle(place, address, port)) as oracle:
+        yield oracle
+
+
+_SECONDARY = """
+key:
+  - id: {key}
+    algorithm: hmac-sha256
+    secret: {secret}
+remote:
+  - id: primary
+    address: {primary}@53
+    key: {key}
+acl:
+  - id: told
+    address: {primary}
+    action: notify
+    key: {key}
+"""
+
+
+@contextmanager
+def knot_secondary(
+    place: str,
+    directory: Path,
+    zones: Sequence[str],
+    primary: str,
+    key: tuple[str, str],
+    address: str,
+) -> Iterator[Oracle]:
+    """Knot DNS at an address, which gets zones from a primary server, signed with a key."""
+    lines = [
+        "server:",
+        f"    rundir: {directory}",
+        f"    listen: {address}@53",
+        "database:",
+        f"    storage: {directory}",
+        "log:",
+        "  - target: stdout",
+        "    any: info",
+        _SECONDARY.format(key=key[0], secret=key[1], primary=primary),
+        "zone:",
+    ]
+    for zone in zones:
+        lines += [f"  - domain: {zone}", f"    storage: {directory}"]
+        lines += ["    master: primary", "    acl: told"]
+    config = directory / "secondary.conf"
+    config.write_text("\n".join(lines) + "\n")
+    command = ["knotd", "-c", str(config)]
+    with _running(place, command, "server started", Oracle(place, address, 53)) as oracle:
         yield oracle
 
 

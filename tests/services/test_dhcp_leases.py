@@ -19,7 +19,7 @@ from nfv.services.dhcp.wire import Type
 from tests.services.dhcpbed import DEFAULT, SERVER, START, Bed
 
 LEASE = Lease(
-    IPv4Address("10.0.1.100"), State.BOUND, b"h1", b"\2abcde", "one", b"\1\1x", "lan", 1.0, 9.0
+    IPv4Address("10.0.1.100"), State.BOUND, b"h1", b"\2abcde", "one", b"\1\1x", "lan", 1.0, 9.0, 9.0
 )
 
 _WRITER = """

@@ -101,7 +101,7 @@ def test_an_offer_that_nobody_takes_is_free_again(bed: Bed) -> None:
         assert kind(bed.send(Type.DISCOVER, number)) is Type.OFFER
     assert bed.send(Type.DISCOVER, 9) is None
     bed.now += OFFER_LIFE + 1
-    bed.server.expire()
+    bed.expire()
 
     assert kind(bed.send(Type.DISCOVER, 9)) is Type.OFFER
 
@@ -119,7 +119,7 @@ def test_the_address_that_was_free_for_longest_is_given_first(bed: Bed) -> None:
 def test_leases_run_out(bed: Bed) -> None:
     address = bed.bind(1)
     bed.now += 3601
-    bed.server.expire()
+    bed.expire()
 
     assert bed.lease(address).state is State.RELEASED
 
@@ -218,7 +218,7 @@ def test_a_declined_address_is_left_alone_for_a_while(bed: Bed) -> None:
     assert bed.bind(1) != address
     assert address not in [bed.bind(number) for number in (2, 3)]
     bed.now += DECLINE_LIFE + 1
-    bed.server.expire()
+    bed.expire()
     assert bed.bind(9) == address
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from nfv.services.dns import message
 from nfv.services.dns.authority import Authority
+from nfv.services.dns.responder import Responder
 from nfv.services.dns.zone import Zone
 from nfv.services.dns.zonefile import parse_records
 from tests.services.zonemaking import make_zone
@@ -51,10 +52,10 @@ AUTHORITY = Authority([_zone()])
 
 def respond(wire: bytes, *, is_stream: bool = False) -> bytes | None:
     """What a server with that zone answers."""
-    query = message.read(wire, is_stream=is_stream)
-    if not isinstance(query, message.Query):
-        return query
-    return message.render(query, AUTHORITY.answer(query) or message.Reply(Rcode.REFUSED))
+    responder = Responder(AUTHORITY, lambda _query, _answer, _is_ours: None)
+    answer = responder.respond(wire, "192.0.2.1", is_stream=is_stream)
+    assert answer is None or isinstance(answer, bytes)
+    return answer
 
 
 def ask(name: str, rdtype: str = "A", **options: object) -> dns.message.Message:

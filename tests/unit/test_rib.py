@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfv.dataplane.egress import Egress
-from nfv.dataplane.rib import BLACKHOLE, PUNT, RESERVED, Adjacency, Rib, covers, host
+from nfv.dataplane.rib import PUNT, RESERVED, Adjacency, Rib, Target, covers, host
 from nfv.dataplane.routemsg import (
     BLACKHOLE as BLACKHOLE_ROUTE,
 )
@@ -23,10 +23,12 @@ from nfv.dataplane.routemsg import (
     Neighbour,
     Prefix,
     Route,
+    Way,
 )
 
 UNREACHABLE_ROUTE = 7
 LAN, WAN, FOREIGN = 2, 3, 4
+TO_KERNEL = Adjacency(0)
 EGRESSES = (Egress("lan", 10, 20), Egress("wan", 11, 21))
 NAMES = {LAN: "lan", WAN: "wan", FOREIGN: "dummy"}
 MACS = (b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02")
@@ -56,11 +58,13 @@ def prefixes(draw: st.DrawFn) -> Prefix:
     return prefix_of(version, number, draw(st.sampled_from(LENGTHS[version])))
 
 
-def routes() -> st.SearchStrategy[Route]:
+@st.composite
+def routes(draw: st.DrawFn) -> Route:
     rarely = st.sampled_from([False] * 19 + [True])
-    return st.builds(
-        Route,
-        prefix=prefixes(),
+    prefix = draw(prefixes())
+    ways = st.builds(
+        Way,
+        version=st.just(prefix.version),
         table=st.sampled_from([TABLE_MAIN] * 8 + [TABLE_LOCAL, 100]),
         tos=st.sampled_from([0] * 19 + [16]),
         metric=st.sampled_from([0, 100]),
@@ -71,6 +75,7 @@ def routes() -> st.SearchStrategy[Route]:
         multipath=rarely,
         special=rarely,
     )
+    return Route(prefix, draw(ways))
 
 
 def neighbours() -> st.SearchStrategy[Neighbour]:
@@ -100,7 +105,7 @@ class Kernel:
 
     def rivals(self, route: Route) -> list[Route]:
         def slot(one: Route) -> tuple[object, ...]:
-            return one.table, one.prefix, one.tos, one.metric
+            return one.way.table, one.prefix, one.way.tos, one.way.metric
 
         return [other for other in self.routes if slot(other) == slot(route)]
 
@@ -116,31 +121,31 @@ class Kernel:
             if route.prefix.version == at.version and covers(route.prefix, at)
         ]
         if any(covers(reserved, at) for reserved in RESERVED[at.version]):
-            return PUNT
-        if any(route.table == TABLE_LOCAL for route in covering):
-            return PUNT
-        candidates = [route for route in covering if route.table == TABLE_MAIN]
+            return TO_KERNEL
+        if any(route.way.table == TABLE_LOCAL for route in covering):
+            return TO_KERNEL
+        candidates = [route for route in covering if route.way.table == TABLE_MAIN]
         if not candidates:
-            return PUNT
+            return TO_KERNEL
         longest = max(route.prefix.length for route in candidates)
         candidates = [route for route in candidates if route.prefix.length == longest]
-        lowest = min(route.metric for route in candidates)
-        best = [route for route in candidates if route.metric == lowest]
-        if len(best) > 1 or any(route.tos for route in candidates):
-            return PUNT
-        return self.follow(best[0], address)
+        lowest = min(route.way.metric for route in candidates)
+        best = [route for route in candidates if route.way.metric == lowest]
+        if len(best) > 1 or any(route.way.tos for route in candidates):
+            return TO_KERNEL
+        return self.follow(best[0].way, address)
 
-    def follow(self, route: Route, address: Address) -> Adjacency:
-        if route.special or route.multipath or route.kind not in (UNICAST, BLACKHOLE_ROUTE):
-            return PUNT
-        if route.kind == BLACKHOLE_ROUTE:
-            return BLACKHOLE
-        mac = self.macs.get((route.ifindex, route.gateway or address))
-        link = self.links.get(route.ifindex)
+    def follow(self, way: Way, address: Address) -> Adjacency:
+        if way.special or way.multipath or way.kind not in (UNICAST, BLACKHOLE_ROUTE):
+            return TO_KERNEL
+        if way.kind == BLACKHOLE_ROUTE:
+            return Adjacency(2)
+        mac = self.macs.get((way.ifindex, way.gateway or address))
+        link = self.links.get(way.ifindex)
         egress = next((e for e in EGRESSES if link and e.device == link.name), None)
         if mac is None or link is None or egress is None or not link.running:
-            return PUNT
-        mtu = min(link.mtu, route.mtu or link.mtu)
+            return TO_KERNEL
+        mtu = min(link.mtu, way.mtu or link.mtu)
         return Adjacency(1, egress.port, egress.tx, mtu, mac, link.mac)
 
 
@@ -185,12 +190,52 @@ class Step:
             self.rib.del_route(self.kernel.routes.pop(number % len(self.kernel.routes)))
 
 
-def longest_match(table: dict[Prefix, Adjacency], address: Address) -> Adjacency:
+def longest_match(table: dict[Prefix, Target], address: Address) -> Target:
     for length in range(WIDTHS[address.version], -1, -1):
         found = table.get(prefix_of(*address, length))
         if found is not None:
             return found
     return PUNT
+
+
+class Reader:
+    """Keeps a table and where its targets lead in step with a RIB, as its changes say."""
+
+    def __init__(self, rib: Rib) -> None:
+        self.rib = rib
+        self.table: dict[Prefix, Target] = {}
+        self.shown: dict[Target, Adjacency] = {}
+
+    def update(self) -> None:
+        if self.rib.renewed:
+            self.table = listed(self.rib)
+            self.rib.renew()
+        else:
+            for prefix, target in self.rib.changes().items():
+                self.table.pop(prefix, None)
+                if target is not None:
+                    self.table[prefix] = target
+        moved = self.rib.moved()
+        for target in {*self.table.values()}:
+            key = target.ifindex, target.address
+            if target not in self.shown or moved is None or key in moved:
+                self.shown[target] = self.rib.adjacency(target)
+        in_use = {*self.table.values()}
+        self.shown = {target: self.shown[target] for target in in_use} | {PUNT: TO_KERNEL}
+
+    def decide(self, address: Address) -> Adjacency:
+        return self.shown[longest_match(self.table, address)]
+
+
+def listed(rib: Rib) -> dict[Prefix, Target]:
+    """Everything that a RIB lists."""
+    table = {}
+    for version in WIDTHS:
+        found = rib.listing(version)
+        assert len(found.keys) == len(set(found.keys)) == len(found.choices)
+        for packed, choice in zip(found.keys, found.choices.tolist(), strict=True):
+            table[Prefix(version, packed >> 8, packed & 0xFF)] = found.targets[choice]
+    return table
 
 
 EVENTS = st.one_of(
@@ -216,75 +261,74 @@ def test_any_course_of_events_ends_where_the_kernel_is(
         step.link(Link(ifindex, name, OWN_MACS[0], 1500, True))
     for address in ADDRESSES[::2]:
         step.neighbour(Neighbour(LAN, address, MACS[0], False))
-    table: dict[Prefix, Adjacency] = {}
+    reader = Reader(rib)
     for batch in batches:
         for event, *arguments in batch:
             getattr(step, event)(*arguments)
         if rib.doubtful:
-            rib.replace(kernel.links.values(), kernel.routes, kernel.neighbours())
-        for prefix, adjacency in rib.changes().items():
-            if adjacency is None:
-                del table[prefix]
-            else:
-                table[prefix] = adjacency
-        assert table == rib.desired
+            routes_ = [(route.packed, route.way) for route in kernel.routes]
+            rib.replace(kernel.links.values(), routes_, kernel.neighbours())
+        reader.update()
+        assert reader.table == listed(rib)
         for address in ADDRESSES:
-            assert longest_match(table, address) == kernel.decide(address), address
+            assert reader.decide(address) == kernel.decide(address), address
         assert not rib.changes()
 
 
-CONNECTED = Route(
-    prefix_of(4, 0x0A000000, 24), TABLE_MAIN, 0, 0, UNICAST, LAN, None, 0, False, False
-)
+ON_LINK = Way(4, TABLE_MAIN, 0, 0, UNICAST, LAN, None, 0, False, False)
 GATEWAY = Address(4, 0x0A000002)
-ROUTED = CONNECTED._replace(prefix=prefix_of(4, 0x14000000, 8), gateway=GATEWAY)
+CONNECTED = Route(prefix_of(4, 0x0A000000, 24), ON_LINK)
+ROUTED = Route(prefix_of(4, 0x14000000, 8), ON_LINK._replace(gateway=GATEWAY))
 NEIGHBOUR = Neighbour(LAN, GATEWAY, MACS[0], False)
+TARGET = Target(1, LAN, GATEWAY)
 
 
 @pytest.fixture
 def rib() -> Rib:
     rib = Rib(EGRESSES)
-    rib.replace([Link(LAN, "lan", OWN_MACS[0], 1500, True)], [CONNECTED, ROUTED], [NEIGHBOUR])
-    rib.changes()
+    link = Link(LAN, "lan", OWN_MACS[0], 1500, True)
+    routes_ = [(route.packed, route.way) for route in (CONNECTED, ROUTED)]
+    rib.replace([link], routes_, [NEIGHBOUR])
+    rib.renew()
+    rib.moved()
     return rib
 
 
-def test_only_what_an_event_concerns_is_changed(rib: Rib) -> None:
-    moved = Adjacency(1, 10, 20, 1500, MACS[1], OWN_MACS[0])
-
+def test_a_neighbour_that_moves_changes_where_its_target_leads_and_no_route(rib: Rib) -> None:
     rib.set_neighbour(NEIGHBOUR._replace(mac=MACS[1]))
 
-    assert rib.changes() == {ROUTED.prefix: moved, host(GATEWAY): moved}
+    assert rib.changes() == {}
+    assert rib.moved() == {(LAN, GATEWAY)}
+    assert rib.adjacency(TARGET) == Adjacency(1, 10, 20, 1500, MACS[1], OWN_MACS[0])
+
+
+def test_a_neighbour_that_comes_changes_only_its_own_entry(rib: Rib) -> None:
+    other = Address(4, 0x0A000003)
+
+    rib.set_neighbour(Neighbour(LAN, other, MACS[1], False))
+
+    assert rib.changes() == {host(other): Target(1, LAN, other)}
 
 
 def test_a_confirmed_neighbour_changes_nothing(rib: Rib) -> None:
     rib.set_neighbour(NEIGHBOUR._replace(stale=True))
 
     assert rib.changes() == {}
+    assert rib.moved() == set()
 
 
-def test_a_gateway_and_a_host_on_the_link_are_in_use(rib: Rib) -> None:
-    idle = Neighbour(LAN, Address(4, 0x0B000001), MACS[0], True)
-    rib.set_neighbour(idle)
-    rib.changes()
-
-    assert rib.uses(NEIGHBOUR)
-    assert not rib.uses(idle)
-    rib.del_route(ROUTED)
-    rib.changes()
-    assert rib.uses(NEIGHBOUR), "packets for the host itself go to it"
-
-
-def test_new_interfaces_lead_elsewhere(rib: Rib) -> None:
+def test_interfaces_that_lead_elsewhere(rib: Rib) -> None:
     rib.rewire([Egress("lan", 30, 40)])
 
-    assert rib.changes()[ROUTED.prefix] == Adjacency(1, 30, 40, 1500, MACS[0], OWN_MACS[0])
+    assert rib.moved() is None
+    assert rib.adjacency(TARGET) == Adjacency(1, 30, 40, 1500, MACS[0], OWN_MACS[0])
 
 
 @pytest.mark.parametrize("came_first", [True, False])
 def test_a_multipath_route_that_meets_another_is_doubtful(rib: Rib, came_first: bool) -> None:
-    multipath = ROUTED._replace(multipath=True, prefix=prefix_of(4, 0x15000000, 8))
-    single = multipath._replace(multipath=False)
+    prefix = prefix_of(4, 0x15000000, 8)
+    single = Route(prefix, ROUTED.way)
+    multipath = Route(prefix, ROUTED.way._replace(multipath=True))
     for route in (multipath, single) if came_first else (single, multipath):
         assert not rib.doubtful
         rib.add_route(route, replaces=False)
@@ -293,14 +337,14 @@ def test_a_multipath_route_that_meets_another_is_doubtful(rib: Rib, came_first: 
 
 
 def test_a_route_that_went_in_another_shape_is_doubtful(rib: Rib) -> None:
-    rib.del_route(ROUTED._replace(gateway=None))
+    rib.del_route(Route(ROUTED.prefix, ON_LINK))
 
     assert rib.doubtful
 
 
 def test_news_that_a_list_had_already_change_nothing(rib: Rib) -> None:
     rib.add_route(ROUTED, replaces=False)
-    rib.del_route(ROUTED._replace(metric=7))
+    rib.del_route(Route(ROUTED.prefix, ROUTED.way._replace(metric=7)))
 
     assert not rib.doubtful
     assert rib.changes() == {}

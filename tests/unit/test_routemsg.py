@@ -24,6 +24,7 @@ from nfv.dataplane.routemsg import (
     Prefix,
     Route,
     Rule,
+    Way,
 )
 
 MAC = "02:00:00:00:00:09"
@@ -46,9 +47,9 @@ def route(fields: Mapping[str, int], attributes: Mapping[str, Any]) -> Route | N
     return routemsg.route(encoded(rtmsg(), {**basis, **fields}, attributes))
 
 
-BASIS = Route(
-    Prefix(4, 0xC6336400, 24), TABLE_MAIN, 0, 0, UNICAST, 3, Address(4, 0xC00002FE), 0, False, False
-)
+WAY = Way(4, TABLE_MAIN, 0, 0, UNICAST, 3, Address(4, 0xC00002FE), 0, False, False)
+PREFIX = Prefix(4, 0xC6336400, 24)
+BASIS = Route(PREFIX, WAY)
 VIA = {"RTA_DST": "198.51.100.0", "RTA_OIF": 3, "RTA_GATEWAY": "192.0.2.254"}
 
 
@@ -59,7 +60,7 @@ def test_route_via_a_gateway() -> None:
 def test_default_route_and_metric() -> None:
     found = route({}, {"RTA_OIF": 3, "RTA_PRIORITY": 1024, "RTA_TABLE": 1000})
 
-    assert found == BASIS._replace(prefix=Prefix(4, 0, 0), gateway=None, metric=1024, table=1000)
+    assert found == Route(Prefix(4, 0, 0), WAY._replace(gateway=None, metric=1024, table=1000))
 
 
 def test_ipv6_route() -> None:
@@ -67,7 +68,8 @@ def test_ipv6_route() -> None:
     found = route(fields, {"RTA_DST": "2001:db8::", "RTA_OIF": 3, "RTA_GATEWAY": "fe80::1"})
 
     expected = Prefix(6, 0x20010DB8 << 96, 48)
-    assert found == BASIS._replace(prefix=expected, gateway=Address(6, 0xFE80 << 112 | 1))
+    way = WAY._replace(version=6, gateway=Address(6, 0xFE80 << 112 | 1))
+    assert found == Route(expected, way)
 
 
 def test_next_hop_of_the_other_family() -> None:
@@ -76,13 +78,15 @@ def test_next_hop_of_the_other_family() -> None:
 
     found = route({"dst_len": 24}, attributes)
 
-    assert found == BASIS._replace(gateway=Address(6, 0xFE80 << 112 | 1))
+    assert found == Route(PREFIX, WAY._replace(gateway=Address(6, 0xFE80 << 112 | 1)))
 
 
 def test_mtu_of_a_route() -> None:
     metrics = {"attrs": [("RTAX_ADVMSS", 1200), ("RTAX_MTU", 1300)]}
 
-    assert route({"dst_len": 24}, {**VIA, "RTA_METRICS": metrics}) == BASIS._replace(mtu=1300)
+    assert route({"dst_len": 24}, {**VIA, "RTA_METRICS": metrics}) == Route(
+        PREFIX, WAY._replace(mtu=1300)
+    )
 
 
 def test_multipath() -> None:
@@ -90,14 +94,14 @@ def test_multipath() -> None:
     found = route({"dst_len": 24}, {"RTA_DST": "198.51.100.0", "RTA_MULTIPATH": hops})
 
     assert found is not None
-    assert found.multipath
+    assert found.way.multipath
 
 
 @pytest.mark.parametrize("fields", [{"flags": 1}, {"src_len": 48}])
 def test_routes_not_for_their_destination_alone(fields: dict[str, int]) -> None:
     found = route({"dst_len": 24, **fields}, VIA)
 
-    assert found == BASIS._replace(special=True)
+    assert found == Route(PREFIX, WAY._replace(special=True))
 
 
 def test_messages_about_no_route() -> None:
@@ -106,6 +110,34 @@ def test_messages_about_no_route() -> None:
 
     assert clone is None
     assert routemsg.route(mpls) is None
+
+
+def test_a_reader_of_many_routes_tells_them_apart_as_one_of_one_does() -> None:
+    basis = {"family": socket.AF_INET, "type": UNICAST, "table": TABLE_MAIN, "dst_len": 24}
+    basis6 = {**basis, "family": socket.AF_INET6, "dst_len": 48}
+    via6 = {"RTA_DST": "2001:db8::", "RTA_OIF": 3, "RTA_GATEWAY": "fe80::1"}
+    variants: list[tuple[dict[str, int], dict[str, Any]]] = [
+        (basis, {"RTA_TABLE": 254, **VIA}),
+        (basis, {"RTA_TABLE": 254, **VIA, "RTA_DST": "203.0.113.0"}),
+        ({**basis, "dst_len": 23}, {"RTA_TABLE": 254, **VIA}),
+        (basis, {"RTA_TABLE": 254, **VIA, "RTA_GATEWAY": "192.0.2.253"}),
+        (basis, {"RTA_TABLE": 255, **VIA}),
+        (basis, {"RTA_TABLE": 254, **VIA, "RTA_PRIORITY": 7}),
+        ({**basis, "tos": 16}, {"RTA_TABLE": 254, **VIA}),
+        (basis, VIA),
+        ({**basis, "dst_len": 0}, {"RTA_TABLE": 254, "RTA_OIF": 3}),
+        ({**basis, "flags": 0x200}, {"RTA_TABLE": 254, **VIA}),
+        (basis6, via6),
+        ({**basis6, "dst_len": 47}, via6),
+        (basis6, {**via6, "RTA_DST": "2001:db8:0:1:800:100::"}),  # looks like another attribute
+        ({**basis6, "src_len": 48}, via6),
+    ]
+    messages = [encoded(rtmsg(), *variant) for variant in variants]
+    reader = routemsg.RouteReader()
+
+    for message in messages * 2:
+        alone = routemsg.route(message)
+        assert reader.read(message) == (alone and (alone.packed, alone.way))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,16 @@
  */
 #include "nf.h"
 #include "checksum.h"
-#include "lpm.h"
+#include "hop.h"
+#include "prefixes.h"
+
+#ifndef SELF_SHIFT4 /* sizes of the tables, see nfv/ebpf/tableshape.py; known when programs are loaded */
+#define SELF_SHIFT4 48
+#define SELF_MASK4 0
+#define SELF_BANK4 0
+#define SELF_MASK6 0
+#define SELF_BANK6 0
+#endif
 
 /* One interface of the router. */
 struct self_interface {
@@ -17,8 +26,8 @@ struct self_interface {
 };
 
 /*
- * A next hop with its link-layer rewrite. An entry never changes while a route refers to it: a changed
- * neighbour gets another entry. Entry 0 is the kernel.
+ * A next hop with its link-layer rewrite, shared by the routes that lead there. While another neighbour
+ * takes its place, the action is to punt. Entry 0 is the kernel.
  */
 struct self_adjacency {
 	u32 action; /* enum self_action */
@@ -31,14 +40,17 @@ struct self_adjacency {
 };
 
 /*
- * Where the tries begin: 256 nodes each, one for every value of an address's first byte. Naming another
- * beginning puts a table built beside the running one in its place; one out of range means that the
- * kernel routes everything.
+ * Where packets go whose destination no prefix covers: the number of an adjacency. Beside it are the
+ * banks that are in use, SELF_BANK of the table; that of the adjacencies is user space's affair.
  */
-struct self_roots {
-	u32 fib4;
-	u32 fib6;
+struct self_default {
+	u32 ipv4;
+	u32 ipv6;
 };
+
+#define SELF_OFF 0xffffffff /* there is no table: the kernel routes everything */
+#define SELF_BANK_AT 31
+#define SELF_DEFAULT 0x3fffffff
 
 enum self_action {
 	SELF_PUNT = 0,
@@ -48,53 +60,48 @@ enum self_action {
 
 BPF_F_TABLE("array", u32, struct self_interface, self_interfaces, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct self_adjacency, self_adjacencies, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct self_roots, self_tables, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct lpm_node, self_fib4, 256, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct lpm_node, self_fib6, 256, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct self_default, self_defaults, NF_FLAT, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct prefixes_line, self_fib4, NF_FLAT, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct prefixes_line, self_fib6, NF_FLAT, BPF_F_MMAPABLE);
 
-/* The number of the adjacency for an address. */
-static __always_inline u32 self_lookup4(u32 root, const u8 *address)
+/*
+ * The number of the adjacency that the longest prefix of an address leads to, 0 if there is none. The
+ * first bits of an address, all but SELF_SHIFT4 of 64, select in the root of its table.
+ */
+static __always_inline u32 self_lookup4(u32 bank, u32 address)
 {
-	u32 slot = root + address[0];
+	const struct prefixes_line *root = self_fib4.sk_storage_get(0, 0, 0);
+	u64 shift = SELF_SHIFT4, half = (u64)bpf_ntohl(address) << 32;
+	u32 entry;
 
-#pragma unroll
-	for (int i = 1; i < 4; i++) {
-		u32 index = slot & ~LPM_CHILD;
-		struct lpm_node *node = self_fib4.lookup(&index);
-
-		if (!node)
-			return 0;
-		slot = node->slot[address[i]];
-		if (!(slot & LPM_CHILD))
-			return slot;
-	}
-	return 0;
+	root += bank * SELF_BANK4;
+	entry = root->word[half >> shift];
+	return prefixes_follow(root + (1ull << (60 - shift)), SELF_MASK4, entry, half, 64 - shift,
+			       2);
 }
 
-static __always_inline u32 self_lookup6(u32 root, const u8 *address)
+static __always_inline u32 self_lookup6(u32 bank, const u32 *address)
 {
-	u32 slot = root + address[0];
+	const struct prefixes_line *root = self_fib6.sk_storage_get(0, 0, 0);
+	u64 half = (u64)bpf_ntohl(address[0]) << 32 | bpf_ntohl(address[1]);
+	u32 entry;
 
-#pragma clang loop unroll(disable)
-	for (int i = 1; i < 16; i++) {
-		u32 index = slot & ~LPM_CHILD;
-		struct lpm_node *node = self_fib6.lookup(&index);
-
-		if (!node)
-			return 0;
-		slot = node->slot[address[i]];
-		if (!(slot & LPM_CHILD))
-			return slot;
-	}
-	return 0;
+	root += bank * SELF_BANK6;
+	entry = root->word[half >> 48];
+	root += 1 << 12;
+	entry = prefixes_follow(root, SELF_MASK6, entry, half, 16, 6);
+	if (!(entry & PREFIXES_CHILD))
+		return entry;
+	half = (u64)bpf_ntohl(address[2]) << 32 | bpf_ntohl(address[3]);
+	return prefixes_follow(root, SELF_MASK6, entry, half, 0, 8);
 }
 
 /* RFC 1812, section 5.3.7, and RFC 6890: sources that may not be forwarded. */
-static __always_inline int self_martian4(u32 address)
+static __always_inline int self_martian4(u64 address)
 {
-	u8 first = bpf_ntohl(address) >> 24;
+	u64 first = address & 0xff; /* as it lies in memory */
 
-	return first == 0 || first == 127 || first >= 240 || (first & 0xf0) == 224;
+	return first - 1 >= 223 || first == 127;
 }
 
 /* RFC 4291, section 2.5: unspecified, loopback, multicast. */
@@ -179,18 +186,30 @@ static __always_inline int self_rewrite(struct nf_packet *pkt, const struct self
 	return NF_FORWARD;
 }
 
-/* The number of the adjacency for the packet's destination. */
-static __always_inline u32 self_route(const struct nf_packet *pkt)
+/*
+ * The number of the adjacency for an IPv4 destination, 0 for the kernel. What no prefix covers goes where
+ * the default says.
+ */
+static __always_inline u32 self_route4(u32 address)
 {
-	struct self_roots *roots;
-	u32 index = 0;
+	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
+	u32 otherwise = defaults->ipv4, found;
 
-	roots = self_tables.lookup(&index);
-	if (!roots)
+	if (otherwise == SELF_OFF)
 		return 0;
-	if (pkt->family == 4)
-		return self_lookup4(roots->fib4, (const u8 *)pkt->dst);
-	return self_lookup6(roots->fib6, (const u8 *)pkt->dst);
+	found = self_lookup4(otherwise >> SELF_BANK_AT, address);
+	return found ? found : otherwise & SELF_DEFAULT;
+}
+
+static __always_inline u32 self_route6(const u32 *address)
+{
+	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
+	u32 otherwise = defaults->ipv6, found;
+
+	if (otherwise == SELF_OFF)
+		return 0;
+	found = self_lookup6(otherwise >> SELF_BANK_AT, address);
+	return found ? found : otherwise & SELF_DEFAULT;
 }
 
 /*
@@ -209,7 +228,8 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 	verdict = self_admit(ctx, pkt, interface);
 	if (verdict != NF_NEXT)
 		return verdict;
-	index = self_route(pkt);
+	index = pkt->family == 4 ? self_route4(pkt->dst[0]) : self_route6(pkt->dst);
+	pkt->next_hop = index;
 	hop = self_adjacencies.lookup(&index);
 	if (!hop || hop->action == SELF_PUNT)
 		return nf_punt(pkt, NF_REASON_LOCAL);
@@ -220,4 +240,45 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 	if (nf_largest(pkt) > hop->mtu)
 		return nf_punt(pkt, NF_REASON_TOO_BIG);
 	return self_rewrite(pkt, hop);
+}
+
+static __always_inline int self_forward4(nf_ctx *ctx, u8 *frame, u64 name)
+{
+	struct plain4 plain;
+
+	if (!plain_header4(ctx, frame, &plain) || self_martian4(plain.addresses))
+		return -1;
+	return hop_forward4(ctx, frame, &plain, name, self_route4(plain.addresses >> 32));
+}
+
+/* Extension headers are left to the walk, which looks whether they are sound. */
+static __always_inline int self_forward6(nf_ctx *ctx, u8 *frame, u64 name)
+{
+	const u32 *src = (u32 *)(frame + PLAIN_IP + 8), *dst = (u32 *)(frame + PLAIN_IP + 24);
+	struct plain6 plain;
+
+	if (!plain_header6(ctx, frame, &plain) || self_martian6(src) || self_link_local6(src))
+		return -1;
+	return hop_forward6(ctx, frame, plain.hop_limit, name, self_route6(dst));
+}
+
+/*
+ * Where the router stands alone, before the walk: what the program returns for a packet whose next hop is
+ * known, or -1 if it has to walk.
+ */
+static __always_inline int self_forward(nf_ctx *ctx, u64 port)
+{
+	u64 name = PLAIN_NAME(action_now(), port);
+	u8 *frame = (void *)(long)ctx->data;
+	__be16 ethertype;
+
+	if (frame + PLAIN_BYTES > (u8 *)(long)ctx->data_end)
+		return -1;
+	ethertype = hook_ethertype(ctx, (void *)frame);
+	if (ethertype == bpf_htons(ETH_P_IP))
+		return self_forward4(ctx, frame, name);
+	if (ethertype == bpf_htons(ETH_P_IPV6) &&
+	    frame + PLAIN_BYTES_IPV6 <= (u8 *)(long)ctx->data_end)
+		return self_forward6(ctx, frame, name);
+	return -1;
 }

@@ -113,6 +113,18 @@ static __always_inline void action_header4(const struct action *action, const st
 	*(u32 *)(frame + PLAIN_IP + 8) = ((plain->third & 0xffff) - hops) | ~sum << 16;
 }
 
+/* Before a walk whose outcome may be kept. */
+static __always_inline void action_begin(struct nf_packet *pkt)
+{
+	pkt->epoch = action_now();
+	pkt->hops = 0;
+	pkt->mtu = 0xffff;
+	pkt->fleeting = 0;
+#pragma unroll
+	for (int i = 0; i < NF_PATH_LENGTH; i++)
+		pkt->counted[i] = 0;
+}
+
 /* The path of a packet that has walked, as it is before `commit_packet`. */
 static __always_inline void action_path(struct action_path *path, const struct nf_packet *pkt,
 					const u8 *frame, u32 cpu, u32 port)

@@ -233,18 +233,6 @@ static __always_inline int flow_forward(nf_ctx *ctx, u64 port)
 	return -1;
 }
 
-/* Before the walk. */
-static __always_inline void flow_begin(struct nf_packet *pkt)
-{
-	pkt->epoch = action_now();
-	pkt->hops = 0;
-	pkt->mtu = 0xffff;
-	pkt->fleeting = 0;
-#pragma unroll
-	for (int i = 0; i < NF_PATH_LENGTH; i++)
-		pkt->counted[i] = 0;
-}
-
 /* Whether an entry has room for what was edited: one end of the flow, and no more for IPv6. */
 static __always_inline int flow_holds(const struct nf_packet *pkt)
 {

@@ -100,7 +100,7 @@ enum nf_fragment {
  * the paths of a long chain meet again instead of multiplying, and a program that is reached by a tail
  * call finds it as it was.
  */
-#define NF_PATH_LENGTH 16     /* functions that a walk can count */
+#define NF_PATH_LENGTH 26     /* functions that a walk can count */
 #define NF_COUNTED_WALK 65535 /* of a function that counts whole walks only, by their reason */
 
 /* What functions have changed of a packet: written into the frame once, when the walk ends. */
@@ -130,10 +130,12 @@ struct nf_packet {
 	u32 frame_length;      /* with the Ethernet header */
 	u32 packet_length;     /* as the IP header says, from the IP header on */
 	u32 fragment_id;
-	u32 egress; /* port to leave by */
-	u32 tx;     /* port at the end of the egress chain, or where its walk goes on */
+	u32 egress;   /* port to leave by */
+	u32 next_hop; /* of the last router, as it numbers them */
+	u32 tx;       /* port at the end of the egress chain, or where its walk goes on */
 	u32 place; /* in the walk, where the packet was rejected or answered, or where it resumes */
 	u32 epoch; /* of the tables, when the walk began */
+	u32 stage; /* of the service of the function that the packet is at */
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */
 	struct nf_rows rows;
 	u16 counter;           /* place where the last function counted */

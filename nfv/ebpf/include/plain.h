@@ -36,11 +36,14 @@ struct plain4 {
 	u64 first;     /* version, TOS, length */
 	u64 second;    /* identification, fragment */
 	u64 third;     /* TTL, protocol, checksum */
+	u64 length;    /* of the packet */
 };
 
 struct plain6 {
 	u64 addresses[4]; /* source, destination */
 	u64 name;
+	u64 length;
+	u64 protocol;
 	u64 hop_limit;
 };
 
@@ -65,43 +68,61 @@ static __always_inline int plain_length(u64 frame, u64 length, u64 least)
 	return frame <= ETH_ZLEN && frame > length && length >= least;
 }
 
-/* Whether a frame with PLAIN_BYTES is plain IPv4; if so, what its headers say. */
-static __always_inline int plain_read4(nf_ctx *ctx, const u8 *frame, u64 name, struct plain4 *plain)
+/* Whether a frame with PLAIN_BYTES is IPv4 without options, with nothing behind it; read its header. */
+static __always_inline int plain_header4(nf_ctx *ctx, const u8 *frame, struct plain4 *plain)
 {
 	const u8 *ip = frame + PLAIN_IP;
-	u64 protocol, length;
 
 	plain->first = *(u32 *)ip;
 	plain->second = *(u32 *)(ip + 4);
 	plain->third = *(u32 *)(ip + 8);
 	plain->addresses = *(u64 *)(ip + 12);
-	if ((plain->first & 0xff) != PLAIN_IPV4 || plain->second >> 16 & PLAIN_FRAGMENT)
-		return 0;
-	length = hook_extent(ctx, bpf_ntohs(plain->first >> 16), 0);
-	protocol = plain->third >> 8 & 0xff;
-	plain->name = (name | (protocol & 1)) << 32 | *(u32 *)(frame + PLAIN_L4);
-	return plain_length(hook_length(ctx), length + PLAIN_IP, PLAIN_BYTES) &&
-	       plain_l4(frame + PLAIN_L4, (void *)(long)ctx->data_end, protocol,
-			length - sizeof(struct iphdr));
+	plain->length = hook_extent(ctx, bpf_ntohs(plain->first >> 16), 0);
+	return (plain->first & 0xff) == PLAIN_IPV4 &&
+	       plain_length(hook_length(ctx), plain->length + PLAIN_IP, PLAIN_BYTES);
 }
 
-/* Whether a frame with PLAIN_BYTES_IPV6 is plain IPv6; if so, what its headers say. */
+/* Whether it is plain besides; `name` is PLAIN_NAME. */
+static __always_inline int plain_read4(nf_ctx *ctx, const u8 *frame, u64 name, struct plain4 *plain)
+{
+	u64 protocol;
+
+	if (!plain_header4(ctx, frame, plain) || plain->second >> 16 & PLAIN_FRAGMENT)
+		return 0;
+	protocol = plain->third >> 8 & 0xff;
+	plain->name = (name | (protocol & 1)) << 32 | *(u32 *)(frame + PLAIN_L4);
+	return plain_l4(frame + PLAIN_L4, (void *)(long)ctx->data_end, protocol,
+			plain->length - sizeof(struct iphdr));
+}
+
+/* Whether a frame with PLAIN_BYTES_IPV6 is IPv6 without extension headers, with nothing behind it. */
+static __always_inline int plain_header6(nf_ctx *ctx, const u8 *frame, struct plain6 *plain)
+{
+	const u8 *ip = frame + PLAIN_IP;
+
+	plain->protocol = ip[6];
+	plain->hop_limit = ip[7];
+	plain->length = hook_extent(ctx, bpf_ntohs(*(u16 *)(ip + 4)), sizeof(struct ipv6hdr));
+	return (ip[0] & PLAIN_IPV6_MASK) == PLAIN_IPV6 &&
+	       (plain->protocol == IPPROTO_UDP || plain->protocol == IPPROTO_TCP ||
+		plain->protocol == IPPROTO_ICMPV6) &&
+	       plain_length(hook_length(ctx), plain->length + PLAIN_IP, PLAIN_BYTES_IPV6);
+}
+
+/* Whether it is plain besides; `name` is PLAIN_NAME. */
 static __always_inline int plain_read6(nf_ctx *ctx, const u8 *frame, u64 name, struct plain6 *plain)
 {
 	const u8 *ip = frame + PLAIN_IP;
-	u64 length = hook_extent(ctx, bpf_ntohs(*(u16 *)(ip + 4)), sizeof(struct ipv6hdr));
-	u64 protocol = ip[6];
 
-	plain->hop_limit = ip[7];
+	if (!plain_header6(ctx, frame, plain))
+		return 0;
 	plain->addresses[0] = *(u64 *)(ip + 8);
 	plain->addresses[1] = *(u64 *)(ip + 16);
 	plain->addresses[2] = *(u64 *)(ip + 24);
 	plain->addresses[3] = *(u64 *)(ip + 32);
-	plain->name = (name | (protocol & 1)) << 32 | *(u32 *)(frame + PLAIN_L4_IPV6);
-	return (ip[0] & PLAIN_IPV6_MASK) == PLAIN_IPV6 &&
-	       plain_length(hook_length(ctx), length + PLAIN_IP, PLAIN_BYTES_IPV6) &&
-	       plain_l4(frame + PLAIN_L4_IPV6, (void *)(long)ctx->data_end, protocol,
-			length - sizeof(struct ipv6hdr));
+	plain->name = (name | (plain->protocol & 1)) << 32 | *(u32 *)(frame + PLAIN_L4_IPV6);
+	return plain_l4(frame + PLAIN_L4_IPV6, (void *)(long)ctx->data_end, plain->protocol,
+			plain->length - sizeof(struct ipv6hdr));
 }
 
 /*

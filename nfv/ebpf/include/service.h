@@ -22,8 +22,7 @@ struct service_header {
 };
 
 /* Hand the packet, as functions have edited it, over to the service behind a port. */
-static __always_inline int service_push(nf_ctx *ctx, struct nf_packet *pkt, u32 stage, u32 ingress,
-					u32 port)
+static __always_inline int service_push(nf_ctx *ctx, struct nf_packet *pkt, u32 ingress, u32 port)
 {
 	struct service_header *header;
 
@@ -33,7 +32,7 @@ static __always_inline int service_push(nf_ctx *ctx, struct nf_packet *pkt, u32 
 	header = nf_at(ctx, 0, sizeof(*header));
 	if (!header)
 		return nf_drop(pkt, NF_REASON_NONE);
-	header->stage = stage;
+	header->stage = pkt->stage;
 	header->ingress = ingress;
 	header->reason = pkt->reason;
 	header->reserved = 0;

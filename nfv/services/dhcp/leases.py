@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address
@@ -21,16 +21,16 @@ from nfv.errors import NfvError
 _Key = TypeVar("_Key", bytes, str)
 
 _VERSION = 1
-_COLUMNS = "address, state, client, hardware, hostname, agent, port, starts, ends"
+_COLUMNS = "address, state, client, hardware, hostname, agent, port, starts, ends, held"
 _SCHEMA = f"""
 CREATE TABLE leases (
     address INTEGER PRIMARY KEY, state TEXT NOT NULL, client BLOB NOT NULL, hardware BLOB NOT NULL,
     hostname TEXT NOT NULL, agent BLOB NOT NULL, port TEXT NOT NULL,
-    starts REAL NOT NULL, ends REAL NOT NULL
+    starts REAL NOT NULL, ends REAL NOT NULL, held REAL NOT NULL
 ) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 """
-_WRITE = f"INSERT OR REPLACE INTO leases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_WRITE = f"INSERT OR REPLACE INTO leases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _READ = f"SELECT {_COLUMNS} FROM leases"
 
 
@@ -56,10 +56,11 @@ class Lease:
     port: str  # where it is: access point, or relay agent
     starts: float
     ends: float
+    held: float  # `ends` or later: until then the fast path may promise it to the client again
 
     def is_taken(self, now: float) -> bool:
         """Whether nobody else may have the address."""
-        return self.state is not State.RELEASED and self.ends > now
+        return self.state is not State.RELEASED and self.held > now
 
 
 class Leases:
@@ -112,16 +113,21 @@ class Leases:
         """Forget an offer; it was never written."""
         self._forget(address)
 
-    def expire(self, now: float) -> list[Lease]:
+    def expire(self, now: float, promised: Callable[[Lease], float]) -> list[Lease]:
         """Turn leases that have run out into released ones, and forget offers that nobody took.
 
-        Returns them as they were.
+        Returns them as they were. `promised` makes sure that the fast path promises a lease no
+        more, and says until when it did.
         """
         found = []
         while self._ends and self._ends[0][0] <= now:
             _, address = heapq.heappop(self._ends)
             lease = self._by_address.get(address)
             if lease and lease.state is not State.RELEASED and lease.ends <= now:
+                end = promised(lease) if lease.state is State.BOUND else now
+                if end > now:
+                    self.put(replace(lease, ends=end, held=end))
+                    continue
                 if lease.state is State.OFFERED:
                     self.drop(address)
                 else:
@@ -129,22 +135,21 @@ class Leases:
                 found.append(lease)
         return found
 
-    @property
-    def next_end(self) -> float | None:
-        """When the next lease may run out."""
-        return self._ends[0][0] if self._ends else None
+    def changes(self) -> list[tuple[Lease | None, Lease]]:
+        """What `commit` will write: each lease as it was, and is."""
+        return [
+            (before, self._by_address[address])
+            for address, before in self._changed.items()
+            if address in self._by_address
+        ]
 
     def commit(self) -> list[tuple[Lease | None, Lease]]:
         """Write what has changed, and return it: each lease as it was, and is.
 
         Raises `NfvError` if it cannot be written; then the leases are what they were.
         """
+        pairs = self.changes()
         changed, self._changed = self._changed, {}
-        pairs = [
-            (before, self._by_address[address])
-            for address, before in changed.items()
-            if address in self._by_address
-        ]
         rows = [_row(lease) for _, lease in pairs if lease.state is not State.OFFERED]
         if rows:
             try:
@@ -208,10 +213,11 @@ def _row(lease: Lease) -> tuple[object, ...]:
         lease.port,
         lease.starts,
         lease.ends,
+        lease.held,
     )
 
 
-def _lease(row: tuple[int, str, bytes, bytes, str, bytes, str, float, float]) -> Lease:
-    address, state, client, hardware, hostname, agent, port, starts, ends = row
-    known = client, hardware, hostname, agent, port, starts, ends
+def _lease(row: tuple[int, str, bytes, bytes, str, bytes, str, float, float, float]) -> Lease:
+    address, state, client, hardware, hostname, agent, port, starts, ends, held = row
+    known = client, hardware, hostname, agent, port, starts, ends, held
     return Lease(IPv4Address(address), State(state), *known)

@@ -23,6 +23,9 @@ from nfv.services.dhcp.wire import ETHERNET, REQUEST, Message, Option, Type
 OFFER_LIFE = 30.0
 """Seconds that an offered address is kept for the client."""
 
+HOLD = 2
+"""Lease times that an address is kept for, so that the fast path can promise it again."""
+
 DECLINE_LIFE = 3600.0
 """Seconds that an address is left alone after a client has found it in use."""
 
@@ -73,10 +76,17 @@ class Server:
         self._plan = plan
         self._allocation.forget()
 
-    def expire(self) -> None:
-        """Free what has run out."""
-        for lease in self._leases.expire(self._clock()):
+    def expire(self, promised: Callable[[Lease], float]) -> None:
+        """Free what has run out; `promised` is as for `Leases.expire`."""
+        for lease in self._leases.expire(self._clock(), promised):
             self._allocation.give_back(lease)
+
+    def renewed(self, address: IPv4Address, moment: float, seconds: int) -> None:
+        """The fast path has promised an address to its client once more."""
+        lease = self._leases.at(address)
+        if lease is not None and lease.state is State.BOUND and moment + seconds > lease.ends:
+            self._leases.put(replace(lease, ends=moment + seconds, held=moment + HOLD * seconds))
+            self.counted["repeated"] += 1
 
     def release(self, address: IPv4Address) -> Lease | None:
         """Free an address by hand; return its lease, None if there is none in force."""
@@ -214,7 +224,14 @@ class Server:
             raise _Unanswered("not the client's")
         now = self._clock()
         self._leases.put(
-            replace(lease, state=State.DECLINED, client=b"", starts=now, ends=now + DECLINE_LIFE)
+            replace(
+                lease,
+                state=State.DECLINED,
+                client=b"",
+                starts=now,
+                ends=now + DECLINE_LIFE,
+                held=now + DECLINE_LIFE,
+            )
         )
         return
 
@@ -275,7 +292,8 @@ class Server:
         raise _Unanswered("another server's")
 
     def _free(self, lease: Lease) -> None:
-        freed = replace(lease, state=State.RELEASED, ends=self._clock())
+        now = self._clock()
+        freed = replace(lease, state=State.RELEASED, ends=now, held=now)
         if lease.state is State.OFFERED:
             self._leases.drop(lease.address)
         else:
@@ -288,6 +306,7 @@ class Server:
         message = case.message
         agent = message.options.get(Option.AGENT, b"")
         former = self._leases.at(address)
+        repeats = state is State.BOUND and not int(message.giaddr)
         same = former is not None and former.client == case.client.key
         started = former.starts if former and same and former.state is state else now
         hostname = case.client.hostname
@@ -304,6 +323,7 @@ class Server:
             case.port,
             started,
             now + life,
+            now + life * (HOLD if repeats else 1),
         )
 
     def _grant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface
 from typing import Any
 
@@ -18,25 +19,37 @@ from nfv.services import neighbours
 from nfv.services.base import Answer, Place, Request, Service
 from nfv.services.clock import Clock
 from nfv.services.dhcp.answers import SERVER_PORT
-from nfv.services.dhcp.answers import Answer as Reply
+from nfv.services.dhcp.answers import Answer as ServerAnswer
 from nfv.services.dhcp.events import Events, document
-from nfv.services.dhcp.leases import Leases, State
+from nfv.services.dhcp.leases import Lease, Leases, State
 from nfv.services.dhcp.plan import Plan
+from nfv.services.dhcp.repeats import MOST, Repeats, Said
 from nfv.services.dhcp.server import Asked, Server
-from nfv.services.dhcp.wire import Malformed, build, parse
+from nfv.services.dhcp.wire import Malformed, Option, Type, build, parse
 from nfv.services.frames import Frame, answers_at
-from nfv.services.packets import Datagram, build_udp, parse_udp
+from nfv.services.packets import ETHERNET, IPV4, UDP, Datagram, build_udp, parse_udp
 from nfv.services.registration import Host, Registration
+
+HEADERS = ETHERNET.size + IPV4.size + UDP.size
 
 STORE = "leases.sqlite"
 EVENTS = "events.jsonl"
 
-_EXPIRY_INTERVAL = 1.0  # seconds
+_INTERVAL = 1.0  # seconds between looks at what has run out, and what was renewed
 
 
 def start(place: Place) -> DhcpService:
     """The service of a function. Raises `NfvError` if its leases cannot be read."""
     return DhcpService(place)
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """An answer that waits until the leases are on the disk, and what it answers."""
+
+    stage: int
+    datagram: Datagram
+    answer: ServerAnswer
 
 
 class DhcpService(Service):
@@ -53,7 +66,8 @@ class DhcpService(Service):
         self._mac = b""
         self._chains: list[str] = []  # by stage
         self._ports: dict[int, str] = {}
-        self._timer = asyncio.get_running_loop().call_later(_EXPIRY_INTERVAL, self._expire)
+        self._repeats: Repeats | None = None  # None: no program has the maps
+        self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._attend)
 
     def configure(self, topology: Topology) -> None:
         function = topology.vnfs[self._place.function]
@@ -71,6 +85,7 @@ class DhcpService(Service):
             self._server = Server(plan, self._leases, self._clock)
         else:
             self._server.configure(plan)
+        self._take_over()
 
     def _register(self, topology: str, server: str | None) -> None:
         """Tell a name server of the leases, or none."""
@@ -90,7 +105,7 @@ class DhcpService(Service):
                 yield lease.hostname, lease.address
 
     def receive(self, frames: Sequence[Frame]) -> None:
-        replies = []
+        replies: list[_Reply] = []
         for frame in frames:
             datagram = parse_udp(frame.data)
             if datagram is None:
@@ -98,10 +113,12 @@ class DhcpService(Service):
                 if answer:
                     self._place.send(answers_at(frame.stage), answer)
             elif datagram.dport == SERVER_PORT and (reply := self._treat(frame, datagram)):
-                replies.append((answers_at(frame.stage), reply))
+                replies.append(_Reply(frame.stage, datagram, reply))
+        former = {lease.address: before for before, lease in self._leases.changes()}
         if self._commit():
-            for stage, reply in replies:
-                self._place.send(stage, self._frame(reply))
+            for one in replies:
+                self._place.send(answers_at(one.stage), self._frame(one.answer))
+                self._remember(one, former)
 
     def status(self) -> Answer:
         states = [lease.state for lease in self._leases]
@@ -115,12 +132,14 @@ class DhcpService(Service):
         if self._registration is not None:
             self._registration.close()
         self._timer.cancel()
+        if self._repeats:
+            self._repeats.close()
         self._events.close()
         self._leases.close()
 
     # Messages
 
-    def _treat(self, frame: Frame, datagram: Datagram) -> Reply | None:
+    def _treat(self, frame: Frame, datagram: Datagram) -> ServerAnswer | None:
         assert self._server is not None
         try:
             message = parse(datagram.payload)
@@ -131,23 +150,21 @@ class DhcpService(Service):
         port = self._ports.get(frame.ingress, "")
         return self._server.handle(Asked(message, chain, port, datagram.src_mac))
 
-    def _frame(self, reply: Reply) -> bytes:
-        return build_udp(
-            Datagram(
-                self._mac,
-                reply.dst_mac,
-                reply.server,
-                reply.dst,
-                SERVER_PORT,
-                reply.dport,
-                build(reply.message, reply.room),
-            )
-        )
+    def _frame(self, answer: ServerAnswer) -> bytes:
+        return self._framed(answer, build(answer.message, answer.room))
+
+    def _framed(self, answer: ServerAnswer, message: bytes) -> bytes:
+        ports = SERVER_PORT, answer.dport
+        ends = self._mac, answer.dst_mac, answer.server, answer.dst
+        return build_udp(Datagram(*ends, *ports, message))
 
     # Leases
 
     def _commit(self) -> bool:
         """Bring changed leases to the disk; False if that failed, and nothing has changed."""
+        for before, lease in self._leases.changes():
+            if before and not _is_same(before, lease):
+                self._revoke(lease)
         try:
             changed = self._leases.commit()
         except NfvError as error:
@@ -156,19 +173,79 @@ class DhcpService(Service):
         now = self._clock()
         for before, lease in changed:
             self._events.note(now, before, lease)
+            if self._repeats and lease.state is State.BOUND and lease.held > lease.ends:
+                seconds = round(lease.held - lease.ends)
+                self._repeats.hold(lease.address, self._clock.boot(lease.held), seconds)
             if self._registration and lease.hostname and lease.state is not State.OFFERED:
                 is_there = lease.state is State.BOUND
                 self._registration.note((lease.hostname, lease.address), is_there)
         return True
 
-    def _expire(self) -> None:
+    def _attend(self) -> None:
         if self._server:
-            self._server.expire()
+            self._note_renewed()
+            self._server.expire(self._revoke)
             self._commit()
-        self._timer = asyncio.get_running_loop().call_later(_EXPIRY_INTERVAL, self._expire)
+        self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._attend)
+
+    # The fast path
+
+    def _take_over(self) -> None:
+        """Begin with the maps as they are; answers given so far may be out of date."""
+        if self._repeats:
+            self._repeats.close()
+        self._repeats = Repeats.open(self._place.maps)
+        for lease in self._leases:
+            is_known = self._repeats is not None and lease.address in self._repeats
+            if lease.state is State.BOUND and lease.held > lease.ends and not is_known:
+                # The machine has started again: nobody knows when it was promised last.
+                self._leases.put(replace(lease, ends=lease.held))
+        self._note_renewed()
+        self._commit()
+
+    def _note_renewed(self) -> None:
+        """Bring into the leases what the fast path has promised."""
+        assert self._server is not None
+        for address, moment, seconds in self._repeats.renewed() if self._repeats else ():
+            self._server.renewed(address, self._clock.moment(moment), seconds)
+
+    def _revoke(self, lease: Lease) -> float:
+        """Have the fast path promise an address no more; until when it, or the lease, did."""
+        found = self._repeats.revoke(lease.address) if self._repeats else None
+        if found is None:
+            return lease.ends
+        moment, seconds = found
+        return max(lease.ends, self._clock.moment(moment) + seconds) if moment else lease.ends
+
+    def _remember(self, reply: _Reply, former: Mapping[IPv4Address, Lease | None]) -> None:
+        """Have the fast path give an answer again, if it is about a lease that was there before."""
+        answer = reply.answer
+        address = answer.message.yiaddr
+        lease = self._leases.at(address)
+        if self._repeats is None or lease is None or address not in self._repeats:
+            return
+        before = former.get(address, lease)
+        if int(answer.message.giaddr) or before is None or not _is_same(before, lease):
+            return
+        seconds = answer.message.options.get(Option.LEASE_TIME, b"")
+        message = build(replace(answer.message, xid=0), answer.room)
+        message = message.ljust(-(-(len(message) + HEADERS) // 8) * 8 - HEADERS, b"\0")
+        if len(message) <= min(answer.room, MOST):
+            said = Said(
+                reply.stage,
+                reply.datagram.src_mac,
+                reply.datagram.payload,
+                self._framed(answer, message),
+                address,
+                int.from_bytes(seconds, "big"),
+                answer.message.type is Type.ACK,
+            )
+            self._repeats.remember(said)
 
     def _list(self, _request: Mapping[str, Any]) -> Answer:
         """All leases, by address."""
+        self._note_renewed()
+        self._commit()
         ordered = sorted(self._leases, key=lambda lease: lease.address)
         return {"rows": [document(lease) for lease in ordered]}
 
@@ -184,6 +261,12 @@ class DhcpService(Service):
         if not self._commit():
             raise NfvError("the lease store cannot be written")
         return {"rows": [document(lease)]}
+
+
+def _is_same(before: Lease, lease: Lease) -> bool:
+    """Whether a client that had a lease still has it."""
+    bound = before.state is State.BOUND and lease.state is State.BOUND
+    return bound and before.client == lease.client
 
 
 def _ends(topology: Topology, chain: str) -> list[IPv4Address]:

@@ -179,8 +179,8 @@ def build(message: Message, room: int = DEFAULT_LENGTH) -> bytes:
         if code == Option.AGENT:
             areas[0].room += len(message.options[code]) + 2
             areas[0].take(code, message.options[code])
-        else:
-            any(area.take(code, message.options[code]) for area in areas)
+        elif not areas[0].take(code, message.options[code]):
+            any(area.take(code, message.options[code]) for area in areas[1:])
     used = {bit: area.closed() for bit, area in unused if area.data}
     overload = bytes((Option.OVERLOAD, 1, sum(used))) if used else b""
     head = _HEADER.pack(
@@ -208,11 +208,14 @@ class _Area:
 
     def __init__(self, size: int) -> None:
         self.room = size - 1  # the end mark
-        self.data = b""
+        self.data = bytearray()
 
     def take(self, code: int, content: bytes) -> bool:
         """Put an option in, in parts if it is long; False if it does not fit."""
-        option = b"".join(bytes((code, len(part))) + part for part in _parts(content))
+        if len(content) <= _MAX_PART:
+            option = bytes((code, len(content))) + content
+        else:
+            option = b"".join(bytes((code, len(part))) + part for part in _parts(content))
         if len(option) > self.room:
             return False
         self.room -= len(option)
@@ -220,7 +223,7 @@ class _Area:
         return True
 
     def closed(self) -> bytes:
-        return self.data + bytes((_END,))
+        return bytes(self.data) + bytes((_END,))
 
 
 def _parts(content: bytes) -> Iterator[bytes]:

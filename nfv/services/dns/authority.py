@@ -23,7 +23,6 @@ MAX_CHAIN = 16
 """Aliases (CNAME, DNAME) that one answer follows."""
 
 _TARGETS = {RdataType.NS: "target", RdataType.MX: "exchange", RdataType.SRV: "target"}
-_TRANSFERS = frozenset({RdataType.AXFR, RdataType.IXFR})
 _ADDRESSES = (RdataType.A, RdataType.AAAA)
 
 
@@ -63,8 +62,6 @@ class Authority:
         zone = self.zone_of(query.name, query.type)
         if zone is None:
             return None
-        if query.type in _TRANSFERS:
-            return Reply(Rcode.REFUSED, self.flags)
         return _Answering(self, query.type).run(zone, query.name)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -67,7 +67,7 @@ class Listener:
             answer = self._respond(wire, client[0], False)
             if isinstance(answer, bytes):
                 self._send(answer, client)
-            elif answer is not None:
+            elif isinstance(answer, Awaitable):
                 self._start(self._send_later(answer, client))
 
     def _send(self, answer: bytes, client: Any) -> None:
@@ -107,6 +107,10 @@ class Listener:
                     return
                 if isinstance(answer, bytes):
                     _write(writer, answer)
+                elif isinstance(answer, Iterator):
+                    for message in answer:
+                        _write(writer, message)
+                        await asyncio.wait_for(writer.drain(), _IDLE)
                 else:
                     task = self._loop.create_task(_write_later(writer, answer))
                     waiting.add(task)

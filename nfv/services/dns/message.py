@@ -6,8 +6,10 @@ RFC 1035 section 4, EDNS (RFC 6891), one question a query (RFC 9619), sizes of R
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
 import dns.edns
 import dns.exception
@@ -16,6 +18,7 @@ import dns.message
 import dns.rdatatype
 import dns.renderer
 import dns.rrset
+import dns.tsig
 from dns.flags import Flag
 from dns.name import Name
 from dns.rcode import Rcode
@@ -27,6 +30,8 @@ from dns.rdtypes.ANY.OPT import OPT
 MAX_UDP = 1232
 """Bytes of an answer over UDP, and what we say that we take: no fragments (RFC 9715)."""
 
+_FUDGE = 300  # seconds by which clocks may differ (RFC 8945, section 10)
+_SIGNATURE_BYTES = 400  # more than a TSIG record has
 _PLAIN_UDP = 512  # without EDNS
 _MAX_TCP = 65535
 OPT_BYTES = 11
@@ -39,8 +44,28 @@ _COPIED = Flag.RD | Flag.CD  # of a query's flags, into the answer's
 _NO_QUESTION = frozenset({RdataType.OPT, RdataType.TSIG, RdataType.TKEY, RdataType(0)})
 _OBSOLETE = frozenset({RdataType.MAILA, RdataType.MAILB})
 
+Keys = Mapping[Name, dns.tsig.Key]
+"""Secrets for signatures, by their names."""
+
+_TSIG_ERRORS = {
+    dns.message.UnknownTSIGKey: Rcode.BADKEY,
+    dns.tsig.BadKey: Rcode.BADKEY,
+    dns.tsig.BadAlgorithm: Rcode.BADKEY,
+    dns.tsig.BadTime: Rcode.BADTIME,
+    dns.tsig.BadSignature: Rcode.BADSIG,
+}
+_UNVERIFIED = tuple(_TSIG_ERRORS)
+
 Records = tuple[Name, Rdataset]
 """A record set with its owner."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How a query was signed, and its answer is to be (RFC 8945)."""
+
+    key: dns.tsig.Key
+    mac: bytes
 
 
 @dataclass(frozen=True)
@@ -56,6 +81,8 @@ class Query:
     has_edns: bool = False
     wants_dnssec: bool = False  # the DO bit (RFC 3225)
     is_stream: bool = False
+    signature: Signature | None = None
+    serial: int | None = None  # that the asker of an IXFR has (RFC 1995)
 
     @property
     def wants_recursion(self) -> bool:
@@ -79,7 +106,9 @@ class Reply:
     additional: list[Records] = field(default_factory=list)  # as far as there is room
 
 
-def read(wire: bytes, *, is_stream: bool = False) -> Query | bytes | None:
+def read(
+    wire: bytes, keys: Keys = MappingProxyType({}), *, is_stream: bool = False
+) -> Query | bytes | None:
     """The query in a message; or the answer to one that is wrong; or None: no answer."""
     if len(wire) < _HEADER.size:
         return None
@@ -91,9 +120,11 @@ def read(wire: bytes, *, is_stream: bool = False) -> Query | bytes | None:
     if counts[0] != 1:
         return _refuse(ident, flags, Rcode.FORMERR)
     try:
-        message = dns.message.from_wire(wire, keyring=False)
+        message = dns.message.from_wire(wire, keyring=dict(keys))
         question = message.question[0]
         opt = message.opt
+    except _UNVERIFIED as error:
+        return _distrust(wire, error)
     except Exception:  # the library raises all kinds for what is malformed
         return _refuse(ident, flags, Rcode.FORMERR)
     query = Query(
@@ -106,9 +137,35 @@ def read(wire: bytes, *, is_stream: bool = False) -> Query | bytes | None:
         opt is not None,
         bool(message.ednsflags & dns.flags.DO),
         is_stream,
+        _signature(message),
+        _serial(message),
     )
     rcode = _problem(query, message)
     return query if rcode is None else render(query, Reply(rcode))
+
+
+def _signature(message: dns.message.Message) -> Signature | None:
+    return Signature(message.keyring, message.mac) if message.mac else None
+
+
+def _serial(message: dns.message.Message) -> int | None:
+    for found in message.authority:
+        if found.rdtype == RdataType.SOA:
+            return int(found[0].serial)
+    return None
+
+
+def _distrust(wire: bytes, error: Exception) -> bytes:
+    """The answer to a query whose signature does not hold (RFC 8945, section 5.2), not signed."""
+    message = dns.message.from_wire(wire, keyring=False)
+    given = message.tsig
+    assert given is not None  # that is what does not hold
+    answer = dns.message.make_response(message)
+    answer.set_rcode(Rcode.NOTAUTH)
+    code = next(code for kind, code in _TSIG_ERRORS.items() if isinstance(error, kind))
+    answer.tsig = dns.rrset.from_rdata(given.name, 0, given[0].replace(mac=b"", error=code))
+    answer.want_tsig_sign = False
+    return bytes(answer.to_wire())
 
 
 def _limit(message: dns.message.Message, is_stream: bool) -> int:
@@ -149,17 +206,56 @@ def render(query: Query, reply: Reply) -> bytes:
         _write_fitting(renderer, reply.additional)
     except dns.exception.TooBig:
         renderer = _begin(query, flags | Flag.TC)
-    if query.has_edns:
-        renderer.release_reserved()
-        renderer.add_opt(_opt(query, reply.rcode))
-    renderer.write_header()
+    _finish(renderer, query, reply.rcode)
+    if query.signature is not None:
+        key = query.signature.key
+        renderer.add_tsig(key.name, key, _FUDGE, query.id, 0, b"", query.signature.mac)
     return bytes(renderer.get_wire())
+
+
+def _finish(renderer: dns.renderer.Renderer, query: Query, rcode: Rcode) -> None:
+    """What stands behind the records."""
+    renderer.release_reserved()
+    if query.has_edns:
+        renderer.add_opt(_opt(query, rcode))
+    renderer.write_header()
+
+
+class Sequel:
+    """Several messages that together answer one query, each signed if that is (RFC 8945, 5.3.1)."""
+
+    def __init__(self, query: Query, size: int) -> None:
+        """`size` is that of a message at most, in bytes."""
+        self._query = replace(query, limit=size)
+        self._context: Any = None
+        self._renderer = self._begin()
+
+    def add(self, name: Name, found: Rdataset) -> None:
+        """Raises `TooBig` of the library if the message has no room: then end it."""
+        self._renderer.add_rdataset(dns.renderer.ANSWER, name, found, want_shuffle=False)
+
+    def end(self) -> bytes:
+        """The message; another begins."""
+        renderer, query = self._renderer, self._query
+        _finish(renderer, query, Rcode.NOERROR)
+        if query.signature is not None:
+            key = query.signature.key
+            self._context = renderer.add_multi_tsig(
+                self._context, key.name, key, _FUDGE, query.id, 0, b"", query.signature.mac
+            )
+        self._renderer = self._begin()
+        return bytes(renderer.get_wire())
+
+    def _begin(self) -> dns.renderer.Renderer:
+        return _begin(self._query, Flag.QR | Flag.AA)
 
 
 def _begin(query: Query, flags: int) -> dns.renderer.Renderer:
     renderer = dns.renderer.Renderer(query.id, flags, query.limit)
-    if query.has_edns:
-        renderer.reserve(OPT_BYTES)
+    reserved = OPT_BYTES if query.has_edns else 0
+    if query.signature is not None:
+        reserved += _SIGNATURE_BYTES
+    renderer.reserve(reserved)
     renderer.add_question(query.name, query.type, query.rdclass)
     return renderer
 

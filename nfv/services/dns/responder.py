@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from ipaddress import ip_address
+from types import MappingProxyType
 
 from dns.flags import Flag
 from dns.name import Name
 from dns.rcode import Rcode
+from dns.rdatatype import RdataType
 
 from nfv.chain.fields import Network
 from nfv.services.dns.authority import Authority
+from nfv.services.dns.clients import is_in
 from nfv.services.dns.forwarder import Forwarder
-from nfv.services.dns.message import Query, Reply, read, render
+from nfv.services.dns.message import Keys, Query, Reply, read, render
+from nfv.services.dns.transfer import Secondaries, transfer
 
 _MAX_KNOWN = 16384
 _ID_SIZE = 2
@@ -22,7 +24,15 @@ _ID_SIZE = 2
 Keep = Callable[[Query, bytes, bool], None]
 """Takes a query and its answer; whether that holds until the zones change, or for a second."""
 
-Answer = bytes | None | Awaitable[bytes]
+Answer = bytes | None | Awaitable[bytes] | Iterator[bytes]
+"""An answer, none, one that comes later, or one in several messages."""
+
+_TRANSFERS = frozenset({RdataType.AXFR, RdataType.IXFR})
+
+
+def _is_for_all(query: Query) -> bool:
+    """Whether others who ask the same get the same bytes."""
+    return not query.is_stream and query.signature is None
 
 
 @dataclass(frozen=True)
@@ -34,20 +44,23 @@ class Recursion:
 
     def serves(self, client: str) -> bool:
         """Whether a client may ask about any name."""
-        return _is_in(client, tuple(self.clients))
-
-
-@lru_cache(maxsize=4096)
-def _is_in(client: str, networks: Sequence[Network]) -> bool:
-    address = ip_address(client.partition("%")[0])
-    return address.is_link_local or any(address in network for network in networks)
+        return is_in(client, self.clients)
 
 
 class Responder:
     """Answers queries; what was asked before in the same words is answered in the same."""
 
-    def __init__(self, authority: Authority, keep: Keep, recursion: Recursion | None) -> None:
+    def __init__(
+        self,
+        authority: Authority,
+        keep: Keep,
+        recursion: Recursion | None = None,
+        secondaries: Secondaries | None = None,
+        keys: Keys = MappingProxyType({}),
+    ) -> None:
         """`keep` is told of every answer to a datagram that can be given again."""
+        self._secondaries = secondaries
+        self._keys = keys
         self._authority = authority
         self._keep = keep
         self._recursion = recursion
@@ -59,9 +72,11 @@ class Responder:
             known = self._known.get(wire[_ID_SIZE:])
             if known is not None:
                 return wire[:_ID_SIZE] + known
-        query = read(wire, is_stream=is_stream)
+        query = read(wire, self._keys, is_stream=is_stream)
         if not isinstance(query, Query):
             return query
+        if query.type in _TRANSFERS:
+            return self._transfer(query, client)
         recursion = self._recursion
         if recursion and not (query.wants_recursion and recursion.serves(client)):
             recursion = None
@@ -73,10 +88,22 @@ class Responder:
             return self._follow(query, reply, target, recursion)
         return self._tell(wire, query, reply)
 
+    def _transfer(self, query: Query, client: str) -> Answer:
+        """A zone for those who may have it."""
+        zone = self._authority.zones.get(query.name)
+        secondaries = self._secondaries
+        if zone and secondaries and secondaries.may_have(query, client):
+            messages = transfer(query, zone)
+            if query.is_stream:
+                return messages
+            if query.type == RdataType.IXFR:
+                return next(messages)
+        return render(query, Reply(Rcode.REFUSED, self._authority.flags))
+
     def _tell(self, wire: bytes, query: Query, reply: Reply) -> bytes:
         """An answer from our zones: it is the same until they change."""
         answer = render(query, reply)
-        if not query.is_stream:
+        if _is_for_all(query):
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             self._known[wire[_ID_SIZE:]] = answer[_ID_SIZE:]
@@ -91,7 +118,7 @@ class Responder:
             return self._resolve(query, recursion)
         answer = render(query, known)
         is_plain = not (query.wants_dnssec or query.disables_checking or known.flags & Flag.AD)
-        if known.rcode != Rcode.SERVFAIL and is_plain and not query.is_stream:
+        if known.rcode != Rcode.SERVFAIL and is_plain and _is_for_all(query):
             self._keep(query, answer, False)
         return answer
 

@@ -27,6 +27,7 @@ from nfv.services.dns.maps import FastPath
 from nfv.services.dns.recursion import clients, local_zones, recursion
 from nfv.services.dns.responder import Answer as Reply
 from nfv.services.dns.responder import Recursion, Responder
+from nfv.services.dns.secondaries import Notifier, keys_of, secondaries_of
 from nfv.services.dns.zone import Zone
 from nfv.services.frames import Frame, answers_at
 from nfv.services.stack import Stack
@@ -51,6 +52,9 @@ class DnsService(Service):
         self._hosts = Hosts()
         self._publishing: asyncio.TimerHandle | None = None
         self._published = 0.0
+        self._declared: list[Zone] = []
+        self._serial = 0
+        self._notifier = Notifier(place.log)
 
     def configure(self, topology: Topology) -> None:
         function = topology.vnfs[self._place.function]
@@ -60,7 +64,14 @@ class DnsService(Service):
         former, self._fast = self._fast, FastPath(self._place, function, self._mac)
         if former is not None:
             former.close()
+        assert self._stack is not None
         self._topology = topology
+        self._serial = max(int(time.time()), self._serial + 1)
+        self._declared = [
+            zone.renumbered(self._serial) if origin in function.unnumbered else zone
+            for origin, zone in function.zones.items()
+        ]
+        self._notifier.make = self._stack.socket
         self._publish()
         self._listen([str(address.ip) for address in function.addresses])
 
@@ -82,6 +93,7 @@ class DnsService(Service):
     async def close(self) -> None:
         if self._publishing is not None:
             self._publishing.cancel()
+        self._notifier.close()
         for listener in self._listeners.values():
             listener.close()
         if self._fast is not None:
@@ -96,14 +108,39 @@ class DnsService(Service):
         self._publishing, self._published = None, time.monotonic()
         function = self._topology.vnfs[self._place.function]
         assert isinstance(function, Dns)
-        zones = _zones(self._topology, function, self._hosts)
-        authority = Authority(zones, is_recursive=self._recursion is not None)
-        self._responder = Responder(authority, self._fast.keep, self._recursion)
+        zones = self._zones(self._topology, function)
+        authority = Authority(
+            [*local_zones(function), *zones], is_recursive=self._recursion is not None
+        )
+        keys = keys_of(function)
+        secondaries = secondaries_of(function, keys)
+        self._responder = Responder(authority, self._fast.keep, self._recursion, secondaries, keys)
         self._fast.begin(authority)
+        if secondaries is not None:
+            self._notifier.tell(zones, secondaries)
+
+    def _zones(self, topology: Topology, function: Dns) -> list[Zone]:
+        """The function's zones: those that were declared, and the directory's.
+
+        Nobody can take a name or an address that the topology itself has.
+        """
+        zone = dns.name.from_text(function.config.zone)
+        server = dns.name.from_text(function.name, zone)
+        own = list(directory.hosts(topology, zone))
+        taken = {name for name, _ in own} | {address.ip for _, address in own}
+        subnets = [address for _, address in own]
+        told = [
+            (name, address)
+            for name, address in self._hosts.below(zone, subnets)
+            if not taken & {name, address.ip}
+        ]
+        made = directory.zones([*own, *told], zone, server, self._serial)
+        return [*self._declared, *(one for one in made if one.origin not in function.zones)]
 
     def _take_in(self, request: Mapping[str, Any]) -> Answer:
         """Hosts that came or went: at once, unless many do."""
         if self._hosts.take_in(request) and self._publishing is None:
+            self._serial = max(int(time.time()), self._serial + 1)
             wait = max(0.0, self._published + _PAUSE - time.monotonic())
             self._publishing = asyncio.get_running_loop().call_later(wait, self._publish)
         return {}
@@ -162,24 +199,3 @@ class DnsService(Service):
 def start(place: Place) -> DnsService:
     """The service, not yet configured."""
     return DnsService(place)
-
-
-def _zones(topology: Topology, function: Dns, others: Hosts) -> list[Zone]:
-    """The zones of a function: those that were declared, and the directory's.
-
-    Nobody can take a name or an address that the topology itself has.
-    """
-    declared = function.zones
-    zone = dns.name.from_text(function.config.zone)
-    server = dns.name.from_text(function.name, zone)
-    own = list(directory.hosts(topology, zone))
-    taken = {name for name, _ in own} | {address.ip for _, address in own}
-    subnets = [address for _, address in own]
-    told = [
-        (name, address)
-        for name, address in others.below(zone, subnets)
-        if not taken & {name, address.ip}
-    ]
-    made = directory.zones([*own, *told], zone, server, int(time.time()))
-    found = {zone.origin: zone for zone in (*local_zones(function), *made, *declared.values())}
-    return list(found.values())

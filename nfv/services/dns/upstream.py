@@ -121,7 +121,7 @@ class Upstream:
 def _believed(query: dns.message.Message, wire: bytes) -> dns.message.Message:
     """An answer that belongs to the query. Raises `Unanswered`."""
     try:
-        answer = dns.message.from_wire(wire)
+        answer = dns.message.from_wire(wire, keyring=query.keyring, request_mac=query.mac or b"")
     except Exception as error:  # the library raises all kinds for what is malformed
         raise Unanswered("the answer is malformed") from error
     if not query.is_response(answer):

@@ -49,6 +49,14 @@ class Zone:
         """The version of the zone (RFC 1982)."""
         return int(self.soa[0].serial)
 
+    def renumbered(self, serial: int) -> Zone:
+        """The same zone as another version."""
+        soa = Rdataset(self.soa.rdclass, RdataType.SOA)
+        soa.add(self.soa[0].replace(serial=serial), self.soa.ttl)
+        made = Zone(self.origin, ())
+        made.nodes = {**self.nodes, self.origin: {**self.nodes[self.origin], RdataType.SOA: soa}}
+        return made
+
     @property
     def soa(self) -> Rdataset:
         return self.nodes[self.origin][RdataType.SOA]

@@ -13,6 +13,11 @@
 /* NF_LINK(12): port guest */
 /* NF_LINK(13): interface gw:desk */
 /* NF_LINK(14): stage dhcp:service */
+/* NF_LINK(15): constant gw */
+/* NF_LINK(16): constant gw */
+/* NF_LINK(17): constant gw */
+/* NF_LINK(18): constant gw */
+/* NF_LINK(19): constant gw */
 /* f0: gw */
 /* f1: dhcp */
 #line 1 "entry.h"
@@ -32,19 +37,32 @@
 #line 7 "parse.h"
 #line 1 "service.h"
 #line 11 "service.h"
+#define F0_SHIFT4 NF_LINK(15)
+#define F0_MASK4 NF_LINK(16)
+#define F0_BANK4 NF_LINK(17)
+#define F0_MASK6 NF_LINK(18)
+#define F0_BANK6 NF_LINK(19)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "lpm.h"
-#line 7 "lpm.h"
-#line 12 "functions/router.c"
+#line 1 "hop.h"
+#line 1 "action.h"
+#line 1 "plain.h"
+#line 10 "plain.h"
+#line 15 "action.h"
+#line 11 "hop.h"
+#line 1 "prefixes.h"
+#line 10 "prefixes.h"
+#line 13 "functions/router.c"
 #define F1_GUARD 1
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/dhcp.c"
 #line 1 "own.h"
 #line 7 "own.h"
-#line 9 "functions/dhcp.c"
+#line 1 "repeats.h"
+#line 12 "repeats.h"
+#line 11 "functions/dhcp.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {
@@ -70,11 +88,13 @@ int nfv_entry(nf_ctx *ctx)
 		}
 		if (pkt->egress == NF_LINK(11)) {
 			pkt->reason = 0;
+			pkt->stage = NF_LINK(8);
 			verdict = f1_process(ctx, pkt, NF_DIR_REVERSE);
 			if (verdict != NF_NEXT) {
 				f1_report(pkt);
+				pkt->place = 1;
 				if (verdict == NF_SERVE)
-					verdict = service_push(ctx, pkt, NF_LINK(8), NF_LINK(9), NF_LINK(9));
+					verdict = service_push(ctx, pkt, NF_LINK(9), NF_LINK(9));
 				goto out;
 			}
 			pkt->egress = NF_LINK(10);
@@ -98,11 +118,13 @@ int nfv_entry(nf_ctx *ctx)
 		}
 		if (pkt->egress == NF_LINK(7)) {
 			pkt->reason = 0;
+			pkt->stage = NF_LINK(14);
 			verdict = f1_process(ctx, pkt, NF_DIR_REVERSE);
 			if (verdict != NF_NEXT) {
 				f1_report(pkt);
+				pkt->place = 2;
 				if (verdict == NF_SERVE)
-					verdict = service_push(ctx, pkt, NF_LINK(14), NF_LINK(9), NF_LINK(9));
+					verdict = service_push(ctx, pkt, NF_LINK(9), NF_LINK(9));
 				goto out;
 			}
 			pkt->egress = NF_LINK(12);
@@ -119,6 +141,38 @@ int nfv_entry(nf_ctx *ctx)
 		goto out;
 	}
 	verdict = nf_drop(pkt, NF_REASON_NO_CHAIN);
+	goto out;
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
+int nfv_reject(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	index = pkt->place;
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	pkt->place = index;
+	switch (pkt->place) {
+	case 1:
+		goto back1_end;
+	case 2:
+		goto back4_end;
+	}
+	verdict = nf_drop(pkt, NF_REASON_NONE);
+	goto out;
+	back1_end:
+	verdict = NF_DROP;
+	goto out;
+	back4_end:
+	verdict = NF_DROP;
 	goto out;
 out:
 	return entry_finish(ctx, pkt, verdict);

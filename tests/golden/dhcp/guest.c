@@ -14,6 +14,11 @@
 /* NF_LINK(13): stage dhcp:service */
 /* NF_LINK(14): port printer */
 /* NF_LINK(15): port gw:desk */
+/* NF_LINK(16): constant gw */
+/* NF_LINK(17): constant gw */
+/* NF_LINK(18): constant gw */
+/* NF_LINK(19): constant gw */
+/* NF_LINK(20): constant gw */
 /* f0: dhcp */
 /* f1: gw */
 #line 1 "entry.h"
@@ -45,13 +50,22 @@
 #line 1 "functions/dhcp.c"
 #line 1 "own.h"
 #line 7 "own.h"
-#line 9 "functions/dhcp.c"
+#line 1 "repeats.h"
+#line 12 "repeats.h"
+#line 11 "functions/dhcp.c"
+#define F1_SHIFT4 NF_LINK(16)
+#define F1_MASK4 NF_LINK(17)
+#define F1_BANK4 NF_LINK(18)
+#define F1_MASK6 NF_LINK(19)
+#define F1_BANK6 NF_LINK(20)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "lpm.h"
-#line 7 "lpm.h"
-#line 12 "functions/router.c"
+#line 1 "hop.h"
+#line 11 "hop.h"
+#line 1 "prefixes.h"
+#line 10 "prefixes.h"
+#line 13 "functions/router.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {
@@ -75,12 +89,14 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
+	pkt->stage = NF_LINK(8);
 	verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);
 	if (verdict != NF_NEXT) {
 		f0_report(pkt);
+		pkt->place = 1;
 		if (verdict == NF_SERVE)
-			verdict = service_push(ctx, pkt, NF_LINK(8), NF_LINK(6), NF_LINK(9));
+			verdict = service_push(ctx, pkt, NF_LINK(6), NF_LINK(9));
 		goto out;
 	}
 	verdict = f1_process(ctx, pkt, NF_LINK(10));
@@ -92,11 +108,13 @@ int nfv_walk(nf_ctx *ctx)
 	pkt->counted[1] = NF_LINK(12) << 16 | pkt->counter;
 	if (pkt->egress == NF_LINK(15)) {
 		pkt->reason = 0;
+		pkt->stage = NF_LINK(13);
 		verdict = f0_process(ctx, pkt, NF_DIR_REVERSE);
 		if (verdict != NF_NEXT) {
 			f0_report(pkt);
+			pkt->place = 2;
 			if (verdict == NF_SERVE)
-				verdict = service_push(ctx, pkt, NF_LINK(13), NF_LINK(6), NF_LINK(9));
+				verdict = service_push(ctx, pkt, NF_LINK(6), NF_LINK(9));
 			goto out;
 		}
 		pkt->egress = NF_LINK(14);
@@ -110,6 +128,40 @@ int nfv_walk(nf_ctx *ctx)
 	goto out;
 keep:
 	flow_keep(ctx, pkt, NF_LINK(6));
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
+int nfv_reject(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	index = pkt->place;
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	pkt->place = index;
+	switch (pkt->place) {
+	case 1:
+		goto back0_end;
+	case 2:
+		goto back1_end;
+	}
+	verdict = nf_drop(pkt, NF_REASON_NONE);
+	goto out;
+	back0_end:
+	pkt->egress = NF_LINK(6);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
+	back1_end:
+	pkt->egress = NF_LINK(15);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
 out:
 	return entry_finish(ctx, pkt, verdict);
 }

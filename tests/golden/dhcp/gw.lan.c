@@ -39,7 +39,9 @@
 #line 1 "functions/dhcp.c"
 #line 1 "own.h"
 #line 7 "own.h"
-#line 9 "functions/dhcp.c"
+#line 1 "repeats.h"
+#line 12 "repeats.h"
+#line 11 "functions/dhcp.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {
@@ -63,12 +65,14 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
+	pkt->stage = NF_LINK(8);
 	verdict = f0_process(ctx, pkt, NF_DIR_REVERSE);
 	if (verdict != NF_NEXT) {
 		f0_report(pkt);
+		pkt->place = 1;
 		if (verdict == NF_SERVE)
-			verdict = service_push(ctx, pkt, NF_LINK(8), NF_LINK(6), NF_LINK(9));
+			verdict = service_push(ctx, pkt, NF_LINK(6), NF_LINK(9));
 		goto out;
 	}
 	pkt->egress = NF_LINK(10);
@@ -77,6 +81,34 @@ int nfv_walk(nf_ctx *ctx)
 	goto out;
 keep:
 	flow_keep(ctx, pkt, NF_LINK(6));
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
+int nfv_reject(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	index = pkt->place;
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	pkt->place = index;
+	switch (pkt->place) {
+	case 1:
+		goto back0_end;
+	}
+	verdict = nf_drop(pkt, NF_REASON_NONE);
+	goto out;
+	back0_end:
+	pkt->egress = NF_LINK(6);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
 out:
 	return entry_finish(ctx, pkt, verdict);
 }

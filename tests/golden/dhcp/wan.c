@@ -16,6 +16,11 @@
 /* NF_LINK(15): stage dhcp:service */
 /* NF_LINK(16): port printer */
 /* NF_LINK(17): port gw:desk */
+/* NF_LINK(18): constant gw */
+/* NF_LINK(19): constant gw */
+/* NF_LINK(20): constant gw */
+/* NF_LINK(21): constant gw */
+/* NF_LINK(22): constant gw */
 /* f0: gw */
 /* f1: dhcp */
 #line 1 "entry.h"
@@ -41,19 +46,28 @@
 #line 15 "flow.h"
 #line 1 "service.h"
 #line 11 "service.h"
+#define F0_SHIFT4 NF_LINK(18)
+#define F0_MASK4 NF_LINK(19)
+#define F0_BANK4 NF_LINK(20)
+#define F0_MASK6 NF_LINK(21)
+#define F0_BANK6 NF_LINK(22)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "lpm.h"
-#line 7 "lpm.h"
-#line 12 "functions/router.c"
+#line 1 "hop.h"
+#line 11 "hop.h"
+#line 1 "prefixes.h"
+#line 10 "prefixes.h"
+#line 13 "functions/router.c"
 #define F1_GUARD 1
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/dhcp.c"
 #line 1 "own.h"
 #line 7 "own.h"
-#line 9 "functions/dhcp.c"
+#line 1 "repeats.h"
+#line 12 "repeats.h"
+#line 11 "functions/dhcp.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {
@@ -77,7 +91,7 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
 	verdict = f0_process(ctx, pkt, NF_LINK(8));
 	f0_report(pkt);
 	if (verdict != NF_FORWARD) {
@@ -87,11 +101,13 @@ int nfv_walk(nf_ctx *ctx)
 	pkt->counted[0] = NF_LINK(10) << 16 | pkt->counter;
 	if (pkt->egress == NF_LINK(14)) {
 		pkt->reason = 0;
+		pkt->stage = NF_LINK(11);
 		verdict = f1_process(ctx, pkt, NF_DIR_REVERSE);
 		if (verdict != NF_NEXT) {
 			f1_report(pkt);
+			pkt->place = 1;
 			if (verdict == NF_SERVE)
-				verdict = service_push(ctx, pkt, NF_LINK(11), NF_LINK(6), NF_LINK(12));
+				verdict = service_push(ctx, pkt, NF_LINK(6), NF_LINK(12));
 			goto out;
 		}
 		pkt->egress = NF_LINK(13);
@@ -100,11 +116,13 @@ int nfv_walk(nf_ctx *ctx)
 	}
 	if (pkt->egress == NF_LINK(17)) {
 		pkt->reason = 0;
+		pkt->stage = NF_LINK(15);
 		verdict = f1_process(ctx, pkt, NF_DIR_REVERSE);
 		if (verdict != NF_NEXT) {
 			f1_report(pkt);
+			pkt->place = 2;
 			if (verdict == NF_SERVE)
-				verdict = service_push(ctx, pkt, NF_LINK(15), NF_LINK(6), NF_LINK(12));
+				verdict = service_push(ctx, pkt, NF_LINK(6), NF_LINK(12));
 			goto out;
 		}
 		pkt->egress = NF_LINK(16);
@@ -118,6 +136,40 @@ int nfv_walk(nf_ctx *ctx)
 	goto out;
 keep:
 	flow_keep(ctx, pkt, NF_LINK(6));
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
+int nfv_reject(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	index = pkt->place;
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	pkt->place = index;
+	switch (pkt->place) {
+	case 1:
+		goto back1_end;
+	case 2:
+		goto back2_end;
+	}
+	verdict = nf_drop(pkt, NF_REASON_NONE);
+	goto out;
+	back1_end:
+	pkt->egress = NF_LINK(14);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
+	back2_end:
+	pkt->egress = NF_LINK(17);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
 out:
 	return entry_finish(ctx, pkt, verdict);
 }

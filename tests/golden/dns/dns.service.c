@@ -7,7 +7,12 @@
 /* NF_LINK(6): interface gw:lan */
 /* NF_LINK(7): port gw:lan */
 /* NF_LINK(8): port lan */
-/* NF_LINK(9): port dns:service */
+/* NF_LINK(9): constant gw */
+/* NF_LINK(10): constant gw */
+/* NF_LINK(11): constant gw */
+/* NF_LINK(12): constant gw */
+/* NF_LINK(13): constant gw */
+/* NF_LINK(14): port dns:service */
 /* f0: gw */
 #line 1 "entry.h"
 #line 1 "nf.h"
@@ -26,12 +31,23 @@
 #line 7 "parse.h"
 #line 1 "service.h"
 #line 11 "service.h"
+#define F0_SHIFT4 NF_LINK(9)
+#define F0_MASK4 NF_LINK(10)
+#define F0_BANK4 NF_LINK(11)
+#define F0_MASK6 NF_LINK(12)
+#define F0_BANK6 NF_LINK(13)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "lpm.h"
-#line 7 "lpm.h"
-#line 12 "functions/router.c"
+#line 1 "hop.h"
+#line 1 "action.h"
+#line 1 "plain.h"
+#line 10 "plain.h"
+#line 15 "action.h"
+#line 11 "hop.h"
+#line 1 "prefixes.h"
+#line 10 "prefixes.h"
+#line 13 "functions/router.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {

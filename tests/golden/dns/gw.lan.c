@@ -64,13 +64,14 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
+	pkt->stage = NF_LINK(8);
 	verdict = f0_process(ctx, pkt, NF_DIR_REVERSE);
 	if (verdict != NF_NEXT) {
 		f0_report(pkt);
 		pkt->place = 1;
 		if (verdict == NF_SERVE)
-			verdict = service_push(ctx, pkt, NF_LINK(8), NF_LINK(6), NF_LINK(9));
+			verdict = service_push(ctx, pkt, NF_LINK(6), NF_LINK(9));
 		goto out;
 	}
 	pkt->egress = NF_LINK(10);

@@ -11,6 +11,11 @@
 /* NF_LINK(10): interface gw:lan */
 /* NF_LINK(11): port gw:lan */
 /* NF_LINK(12): function gw */
+/* NF_LINK(13): constant gw */
+/* NF_LINK(14): constant gw */
+/* NF_LINK(15): constant gw */
+/* NF_LINK(16): constant gw */
+/* NF_LINK(17): constant gw */
 /* f0: dns */
 /* f1: gw */
 #line 1 "entry.h"
@@ -44,12 +49,19 @@
 #line 1 "answers.h"
 #line 12 "answers.h"
 #line 13 "functions/dns.c"
+#define F1_SHIFT4 NF_LINK(13)
+#define F1_MASK4 NF_LINK(14)
+#define F1_BANK4 NF_LINK(15)
+#define F1_MASK6 NF_LINK(16)
+#define F1_BANK6 NF_LINK(17)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "lpm.h"
-#line 7 "lpm.h"
-#line 12 "functions/router.c"
+#line 1 "hop.h"
+#line 11 "hop.h"
+#line 1 "prefixes.h"
+#line 10 "prefixes.h"
+#line 13 "functions/router.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {
@@ -73,13 +85,14 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
+	pkt->stage = NF_LINK(8);
 	verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);
 	if (verdict != NF_NEXT) {
 		f0_report(pkt);
 		pkt->place = 1;
 		if (verdict == NF_SERVE)
-			verdict = service_push(ctx, pkt, NF_LINK(8), NF_LINK(6), NF_LINK(9));
+			verdict = service_push(ctx, pkt, NF_LINK(6), NF_LINK(9));
 		goto out;
 	}
 	verdict = f1_process(ctx, pkt, NF_LINK(10));

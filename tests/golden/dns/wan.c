@@ -13,6 +13,11 @@
 /* NF_LINK(12): port dns:service */
 /* NF_LINK(13): port lan */
 /* NF_LINK(14): port gw:lan */
+/* NF_LINK(15): constant gw */
+/* NF_LINK(16): constant gw */
+/* NF_LINK(17): constant gw */
+/* NF_LINK(18): constant gw */
+/* NF_LINK(19): constant gw */
 /* f0: gw */
 /* f1: dns */
 #line 1 "entry.h"
@@ -38,12 +43,19 @@
 #line 15 "flow.h"
 #line 1 "service.h"
 #line 11 "service.h"
+#define F0_SHIFT4 NF_LINK(15)
+#define F0_MASK4 NF_LINK(16)
+#define F0_BANK4 NF_LINK(17)
+#define F0_MASK6 NF_LINK(18)
+#define F0_BANK6 NF_LINK(19)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "lpm.h"
-#line 7 "lpm.h"
-#line 12 "functions/router.c"
+#line 1 "hop.h"
+#line 11 "hop.h"
+#line 1 "prefixes.h"
+#line 10 "prefixes.h"
+#line 13 "functions/router.c"
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/dns.c"
@@ -75,7 +87,7 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
 	verdict = f0_process(ctx, pkt, NF_LINK(8));
 	f0_report(pkt);
 	if (verdict != NF_FORWARD) {
@@ -85,12 +97,13 @@ int nfv_walk(nf_ctx *ctx)
 	pkt->counted[0] = NF_LINK(10) << 16 | pkt->counter;
 	if (pkt->egress == NF_LINK(14)) {
 		pkt->reason = 0;
+		pkt->stage = NF_LINK(11);
 		verdict = f1_process(ctx, pkt, NF_DIR_REVERSE);
 		if (verdict != NF_NEXT) {
 			f1_report(pkt);
 			pkt->place = 1;
 			if (verdict == NF_SERVE)
-				verdict = service_push(ctx, pkt, NF_LINK(11), NF_LINK(6), NF_LINK(12));
+				verdict = service_push(ctx, pkt, NF_LINK(6), NF_LINK(12));
 			goto out;
 		}
 		pkt->egress = NF_LINK(13);

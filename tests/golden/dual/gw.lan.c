@@ -86,7 +86,7 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
 	switch (c0_classify(pkt)) {
 	case 1:
 		verdict = f0_process(ctx, pkt, NF_DIR_REVERSE);

@@ -10,6 +10,11 @@
 /* NF_LINK(9): interface gw:lan */
 /* NF_LINK(10): port gw:lan */
 /* NF_LINK(11): function gw */
+/* NF_LINK(12): constant gw */
+/* NF_LINK(13): constant gw */
+/* NF_LINK(14): constant gw */
+/* NF_LINK(15): constant gw */
+/* NF_LINK(16): constant gw */
 /* c0: classifier */
 /* f0: fw */
 /* f1: gw */
@@ -35,14 +40,13 @@
 #line 15 "action.h"
 #line 15 "flow.h"
 #define C0_WORDS 1
-#define C0_TABLE 262144
 #define C0_OTHERS 0
 #define C0_FLEETING 0
 #line 1 "classifier.h"
 #line 1 "matcher.h"
-#line 1 "match.h"
-#line 7 "match.h"
-#line 10 "matcher.h"
+#line 1 "lpm.h"
+#line 7 "lpm.h"
+#line 9 "matcher.h"
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 1 "discovery.h"
@@ -50,26 +54,30 @@
 #line 6 "classifier.h"
 #define F0_STATELESS 0
 #define F0_WORDS 1
-#define F0_TABLE 262144
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/firewall.c"
 #line 1 "matcher.h"
-#line 1 "match.h"
-#line 7 "match.h"
-#line 10 "matcher.h"
+#line 9 "matcher.h"
 #line 11 "functions/firewall.c"
 #line 1 "connections.h"
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 9 "connections.h"
-#line 76 "functions/firewall.c"
+#line 84 "functions/firewall.c"
+#define F1_SHIFT4 NF_LINK(12)
+#define F1_MASK4 NF_LINK(13)
+#define F1_BANK4 NF_LINK(14)
+#define F1_MASK6 NF_LINK(15)
+#define F1_BANK6 NF_LINK(16)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
-#line 1 "lpm.h"
-#line 7 "lpm.h"
-#line 12 "functions/router.c"
+#line 1 "hop.h"
+#line 11 "hop.h"
+#line 1 "prefixes.h"
+#line 10 "prefixes.h"
+#line 13 "functions/router.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"
@@ -95,7 +103,7 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
 	switch (c0_classify(pkt)) {
 	case 1:
 		verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);

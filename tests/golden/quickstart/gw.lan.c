@@ -73,7 +73,7 @@ int nfv_walk(nf_ctx *ctx)
 	verdict = parse_packet(ctx, pkt);
 	if (verdict != NF_NEXT)
 		goto out;
-	flow_begin(pkt);
+	action_begin(pkt);
 	verdict = f0_process(ctx, pkt, NF_DIR_REVERSE);
 	if (verdict != NF_NEXT) {
 		f0_report(pkt);
