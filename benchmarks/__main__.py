@@ -26,6 +26,8 @@ DOCUMENT = DOCS / "performance.md"
 DATA = DOCS / "performance.json"
 PLOTS = DOCS / "plots"
 
+_BEGUN = time.monotonic()
+
 
 @click.command()
 @click.option("--full", is_flag=True, help="All points of all sweeps, not only the outer ones.")
@@ -51,7 +53,6 @@ def main(
     write: bool,
 ) -> None:
     """Compare service chains with a bare XDP redirect and with Linux, in one run."""
-    begun = time.monotonic()
     effort = Effort(rounds, seconds, max(os.sched_getaffinity(0)))
     chosen, more = _choose(only)
     found: list[Result | Figure] = []
@@ -64,7 +65,7 @@ def main(
         except NfvError as error:
             _progress(f"not run: {extra.name}: {error.message}")
             omitted[extra.name] = error.message
-    run_ = _describe(effort, (time.monotonic() - begun) / 60)
+    run_ = _describe(effort, (time.monotonic() - _BEGUN) / 60)
     rates = [each for each in found if isinstance(each, Result)]
     figures = [each for each in found if isinstance(each, Figure)]
     results = Results(run_, chosen, rates, figures, omitted)
@@ -111,7 +112,7 @@ def _cpu_model() -> str:
 
 
 def _progress(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(f"{time.monotonic() - _BEGUN:5.0f} s  {text}", err=True)
 
 
 def _run() -> int:

@@ -13,6 +13,7 @@ from benchmarks.live import Loader
 from benchmarks.runs import Progress
 from benchmarks.ways import Builder
 from benchmarks.wired import Path
+from nfv.chain.sap import Hook
 from nfv.dataplane import ethtool, netns
 from nfv.dataplane.devices import FAR_FEATURES
 from nfv.errors import KernelError, NfvError
@@ -72,7 +73,7 @@ def without_offloads(builder: Builder) -> Builder:
         with builder(loader, name) as path:
             for host in (path.near, path.far):
                 with netns.entered(host.netns):
-                    ethtool.set_features(host.name, FAR_FEATURES)
+                    ethtool.set_features(host.name, FAR_FEATURES[Hook.XDP])
             yield path
 
     return build

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import rules
+from benchmarks.frames import Translation
 from benchmarks.live import Device
 from benchmarks.wired import (
     HOST_ADDRESSES,
@@ -21,7 +22,6 @@ from benchmarks.wired import (
     settle,
 )
 from nfv.chain import names
-from nfv.chain.sap import HostSap
 from nfv.chain.topology import Topology, loads
 from nfv.dataplane import agentctl, engine
 from nfv.ebpf.compose import Composer, compose
@@ -30,12 +30,21 @@ from nfv.errors import InputError, KernelError
 CONNECTIONS = 1 << 21
 """Connections that a firewall has room for."""
 
+TRANSLATION = Translation("198.18.0.10", port_bits=0x1234)
+"""What the far host sees of the near one behind a NAT."""
+
+_NAT = {
+    "type": "snat",  # of tests/vnfs
+    "inside": "10.0.1.0/24",
+    "outside": "198.18.0.0/24",
+    "ports": TRANSLATION.port_bits,
+}
 _FOLLOW_SECONDS = 300.0
 
 
 def router(name: str, hook: str | None = "xdp") -> Topology:
     """A router between the hosts; a hook of None is that of a SAP that names none."""
-    return _routed(name, {}, hook)
+    return _routed(name, {}, {}, hook)
 
 
 def firewalls(name: str, count: int, rule_count: int) -> Topology:
@@ -51,9 +60,9 @@ def standard(
     stateless: bool = False,
     connections: int = CONNECTIONS,
 ) -> Topology:
-    """A firewall and a router."""
+    """A firewall, a router and a source NAT: the chain that is measured most."""
     firewall = {**_firewall(rule_count), "stateless": stateless, "connections": connections}
-    return _routed(name, {"fw": firewall})
+    return _routed(name, {"fw": firewall}, {"nat": _NAT})
 
 
 @contextmanager
@@ -68,7 +77,9 @@ def chain(declared: Topology, composer: Composer = compose) -> Iterator[Path]:
             return
         space = names.node_netns(declared.name, "gw")
         hops = [Device(space, names.interface_device(host)) for host in HOSTS]
-        found = path(hosts, hops, router=space, follow=partial(follow, declared.name))
+        translation = TRANSLATION if "nat" in declared.vnfs else None
+        on = partial(follow, declared.name)
+        found = path(hosts, hops, translation=translation, router=space, follow=on)
         ends = zip(HOSTS, hops, (found.near_end, found.far_end), strict=True)
         settle(space, {host: (hop.name, end.mac) for host, hop, end in ends})
         yield found
@@ -95,20 +106,25 @@ def follow(name: str) -> None:
             raise InputError(f"the router leaves its packets to Linux: {status['why']}")
 
 
-def _routed(name: str, functions: Mapping[str, Any], hook: str | None = "xdp") -> Topology:
-    """Functions in front of a router."""
+def _routed(
+    name: str,
+    functions: Mapping[str, Any],
+    beyond: Mapping[str, Any],
+    hook: str | None = "xdp",
+) -> Topology:
+    """Functions in front of a router, and beyond it."""
     interfaces = {host: {"ip": list(ROUTER_ADDRESSES[host].values())} for host in HOSTS}
     chains = {
         "inside": {"path": ["lan", *functions, "gw:lan"]},
-        "outside": {"path": ["gw:wan", "wan"]},
+        "outside": {"path": ["gw:wan", *beyond, "wan"]},
     }
-    vnfs = {**functions, "gw": {"type": "router", "interfaces": interfaces}}
+    vnfs = {**functions, **beyond, "gw": {"type": "router", "interfaces": interfaces}}
     return _load({"name": name, "saps": _saps(hook), "vnfs": vnfs, "chains": chains})
 
 
 def _saps(hook: str | None = "xdp") -> dict[str, Any]:
     """The hosts. Live frames come by XDP, so programs must be there."""
-    hooked = {"hook": hook} if hook and "hook" in HostSap.model_fields else {}
+    hooked = {"hook": hook} if hook else {}
     return {
         host: {
             "kind": "host",

@@ -32,7 +32,7 @@ _FIELD = re.compile(r"^(\w+):\s+(\d+)$", re.MULTILINE)
 def programs(rounds: int, rule_count: int, progress: Progress) -> Iterator[Figure]:
     """Of the chain that is measured most: programs, maps, and how long they take to make."""
     declared = chains.standard(_NAME, rule_count, connections=_CONNECTIONS)
-    row = f"firewall of {rule_count} rules and router"
+    row = f"firewall of {rule_count} rules, router, NAT"
     compiled: list[float] = []
     loaded: list[float] = []
     for number in range(rounds):
@@ -58,18 +58,19 @@ def apply(counts: Mapping[int, int], progress: Progress) -> Iterator[Figure]:
 
     `counts` are the repetitions by the number of hosts.
     """
+    engine.apply(hosts(1), None, _refuse)  # fills the cache, also for more
+    engine.destroy(_NAME, None, _refuse)
     for count, rounds in counts.items():
         applied, destroyed = [], []
         declared = hosts(count)
-        for number in range(rounds + 1):  # the first fills the cache
-            progress(f"apply: {count} SAPs, {number} of {rounds}")
+        for number in range(rounds):
+            progress(f"apply: {count} SAPs, round {number + 1} of {rounds}")
             begun = time.perf_counter()
             engine.apply(declared, None, _refuse)
             done = time.perf_counter()
             engine.destroy(_NAME, None, _refuse)
-            if number:
-                applied.append(done - begun)
-                destroyed.append(time.perf_counter() - done)
+            applied.append(done - begun)
+            destroyed.append(time.perf_counter() - done)
         row = f"{count:,} SAPs"
         yield Figure(APPLY, row, "apply", "s", tuple(applied))
         yield Figure(APPLY, row, "destroy", "s", tuple(destroyed))

@@ -13,13 +13,13 @@ from benchmarks import bulk, chains, cores, costs, latency, sweeps, ways
 from benchmarks.figures import Figure
 from benchmarks.frames import Kind
 from benchmarks.runs import Effort, Progress, Result
-from benchmarks.sequences import Draw
+from benchmarks.sequences import Addresses, Draw
 from benchmarks.traffic import Traffic
 
 _FLOWS, _RULES = sweeps.FLOWS, sweeps.RULES
 
 _BULK_ROUNDS, _BULK_SECONDS = 10, 2
-_COST_ROUNDS = 3
+_COST_ROUNDS, _QUICK_COST_ROUNDS = 3, 1
 _QUICK_SAPS = {1: 3, 10: 3}
 _SAPS = {1: 3, 10: 3, 100: 3, 1000: 1}
 """Rounds by number of SAPs."""
@@ -48,8 +48,11 @@ def extras() -> list[Extra]:
 
 def _cores(_full: bool, effort: Effort, progress: Progress) -> Found:
     """Two cores have different flows, as where a network card spreads them."""
-    halves = np.array_split(sweeps.addresses(4), 2)
-    traffics = [Traffic(Kind(), Draw(_FLOWS), half) for half in halves]
+
+    def half(number: int) -> Addresses:
+        return np.array_split(sweeps.addresses(), 2)[number]
+
+    traffics = [Traffic(Kind(), Draw(_FLOWS), partial(half, number)) for number in (0, 1)]
     built = sweeps.routed({**sweeps.stateful(_RULES, 2 * _FLOWS), ways.LINUX: ways.linux})
     yield from cores.measure(built, traffics, effort, progress)
 
@@ -74,8 +77,8 @@ def _bulk(full: bool, effort: Effort, progress: Progress) -> Found:
     yield from bulk.measure(built, rounds, _BULK_SECONDS if full else 1, progress)
 
 
-def _programs(_full: bool, _effort: Effort, progress: Progress) -> Found:
-    yield from costs.programs(_COST_ROUNDS, _RULES, progress)
+def _programs(full: bool, _effort: Effort, progress: Progress) -> Found:
+    yield from costs.programs(_COST_ROUNDS if full else _QUICK_COST_ROUNDS, _RULES, progress)
 
 
 def _apply(full: bool, _effort: Effort, progress: Progress) -> Found:

@@ -55,6 +55,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Translation:
+    """What the far host sees of the near one's IPv4 flows: another address, other bits of ports."""
+
+    address: str
+    port_bits: int = 0
+
+
+@dataclass(frozen=True)
 class Kind:
     """What all frames of a traffic have in common."""
 
@@ -104,19 +112,19 @@ class Leg:
     forward: bool  # from the near host
     templates: tuple[Template, ...]
     layout: Layout
+    port_bits: int = 0  # that differ from the flow's port
 
 
-def conversation(kind: Kind, near: Endpoint, far: Endpoint, seen_as: str | None) -> list[Leg]:
-    """What the hosts send, in order, until flows are established; the last leg is measured.
-
-    `seen_as` is the near host's IPv4 address for the far one, if it is translated.
-    """
+def conversation(
+    kind: Kind, near: Endpoint, far: Endpoint, translation: Translation | None = None
+) -> list[Leg]:
+    """What the hosts send, in order, until flows are established; the last leg is measured."""
     if kind.protocol is Protocol.UDP:
         steps = [(True, _Tcp(0)), (False, _Tcp(0)), (True, _Tcp(0))]
     else:
         steps = [(True, _Tcp.SYN), (False, _Tcp.SYN | _Tcp.ACK), (True, _Tcp.ACK)]
     own = near.addresses[kind.version]
-    seen = seen_as if seen_as and kind.version == 4 else own
+    seen = Translation(own) if translation is None or kind.version == 6 else translation
     return [
         Leg(
             forward,
@@ -124,7 +132,7 @@ def conversation(kind: Kind, near: Endpoint, far: Endpoint, seen_as: str | None)
                 _template(
                     kind,
                     near if forward else far,
-                    own if forward else seen,
+                    own if forward else seen.address,
                     forward,
                     flags,
                     size,
@@ -132,6 +140,7 @@ def conversation(kind: Kind, near: Endpoint, far: Endpoint, seen_as: str | None)
                 for size in dict.fromkeys(kind.sizes)
             ),
             layout(kind, forward),
+            0 if forward else seen.port_bits,
         )
         for forward, flags in steps
     ]

@@ -50,7 +50,7 @@ def measure(
         senders = {}
         for way, path in paths.items():
             lane = Lane(loader, sink, path, feed)
-            leg = conversation(kind, path.near_end, path.far_end, path.seen_as)[-1]
+            leg = conversation(kind, path.near_end, path.far_end, path.translation)[-1]
             busy = Sender(loader, path.near, kind, leg, feed.drawn, [0])
             capacity = _capacity(sink, busy, int(lane.rate * _SECONDS))
             for load, mean in (("unloaded", _UNLOADED), ("half load", 2 / capacity * 1e9)):

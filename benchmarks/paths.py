@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from benchmarks.frames import Translation
 from benchmarks.live import Device, Loader, attach, connect
 from benchmarks.wired import (
     HOST_ADDRESSES,
@@ -59,9 +60,9 @@ def linux(name: str, rules: str = "") -> Iterator[Path]:
     with _routed(name) as (hosts, middle):
         if rules:
             run(middle[0].netns, "nft", "--file", "-", text=rules)
-        seen_as = gateway("wan", 4) if MASQUERADE in rules else None
+        translation = Translation(gateway("wan", 4)) if MASQUERADE in rules else None
         space = middle[0].netns
-        yield path(hosts, middle, plain=tuple(middle), seen_as=seen_as, router=space)
+        yield path(hosts, middle, plain=tuple(middle), translation=translation, router=space)
 
 
 @contextmanager

@@ -71,11 +71,10 @@ def draw(results: Results, directory: Path) -> list[str]:
 def _lines(axes: Axes, results: Results, sweep: Sweep, found: list[Result]) -> None:
     """A line for each way and traffic, from point to point."""
     points = [point.label for point in sweep.points]
-    traffics = list(dict.fromkeys(result.traffic for result in found))
-    kinds = list(dict.fromkeys(_kind(traffic) for traffic in traffics))
+    kinds = list(dict.fromkeys(result.traffic for result in found))
     for way in dict.fromkeys(result.way for result in found):
         for kind in kinds:
-            line = [r for r in found if r.way == way and _kind(r.traffic) == kind]
+            line = [r for r in found if r.way == way and r.traffic == kind]
             shares = [(r.point, share) for r in line if (share := results.against(r))]
             if not shares or way == ways.BARE:
                 continue
@@ -117,8 +116,3 @@ def _bars(axes: Axes, results: Results, sweep: Sweep, found: list[Result]) -> No
     axes.invert_yaxis()
     axes.margins(x=0.2)
     axes.set_xlabel(f"nanoseconds a packet, {found[0].traffic} (packet rate, bare redirect = 1)")
-
-
-def _kind(traffic: str) -> str:
-    """How flows are drawn, without their number."""
-    return traffic.rpartition(", ")[2] if "flow" in traffic else traffic

@@ -15,7 +15,7 @@ from nfv.dataplane.bpf import Map
 from nfv.dataplane.refusal import refused
 from nfv.errors import KernelError
 
-_PROBE = 20_000  # frames that tell how quick a path is
+_PROBE = 4096  # frames that tell how quick a path is
 _SHORTEST_WARM_UP, _LONGEST_WARM_UP = 0.02, 0.5  # seconds
 _ESTABLISH_SECONDS = 10.0
 _RETRY_SECONDS = 0.05
@@ -85,7 +85,7 @@ class Lane:
 
     def warm_up(self) -> None:
         """Send until caches and tables are as they are when it goes on like that."""
-        seconds = 2 * self.feed.flows / self.rate
+        seconds = 2 * self.feed.flows / self.rate if self.feed.established else 0.0
         self.sender.send(
             int(self.rate * min(max(seconds, _SHORTEST_WARM_UP), _LONGEST_WARM_UP)) + 1
         )
@@ -96,7 +96,7 @@ class Lane:
         Repeats until all frames arrive, as those that Linux resolves an address for may not.
         """
         path, feed = self._path, self.feed
-        legs = conversation(feed.kind, path.near_end, path.far_end, path.seen_as)
+        legs = conversation(feed.kind, path.near_end, path.far_end, path.translation)
         loader = self._loader
         last = Sender(loader, path.near, feed.kind, legs[-1], feed.drawn)
         if not feed.established:

@@ -11,7 +11,7 @@ from benchmarks.live import Loader, Sink
 from benchmarks.rates import Lane, Sample, attached, measure, undisturbed
 from benchmarks.sweeps import Point, Sweep
 from benchmarks.wired import Path
-from nfv.errors import NfvError, TopologyError
+from nfv.errors import KernelError, NfvError, TopologyError
 
 Progress = Callable[[str], None]
 
@@ -98,7 +98,7 @@ class _Measurement:
                 self._progress(f"establishing {traffic.name}, {way}")
                 try:
                     yield (way, traffic.name), Lane(loader, sink, path, feed)
-                except NfvError as error:
+                except KernelError as error:
                     self._refuse(way, traffic.name, error)
 
     def _refuse(self, way: str, traffic: str, error: NfvError) -> None:

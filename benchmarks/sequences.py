@@ -35,12 +35,11 @@ class Draw:
     once: bool = False  # each flow in its turn
 
     @property
-    def name(self) -> str:
-        """Such as "1,024 flows, uniform"."""
+    def how(self) -> str:
+        """How they are drawn, in words."""
         if self.once:
-            return "every packet a flow of its own"
-        how = f"Zipf {self.zipf}" if self.zipf else "uniform"
-        return "1 flow" if self.flows == 1 else f"{self.flows:,} flows, {how}"
+            return "each once"
+        return f"Zipf {self.zipf}" if self.zipf else "uniform"
 
 
 def flows4(addresses: Addresses, count: int) -> NDArray[np.void]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -19,9 +19,10 @@ from benchmarks.ways import Builder
 DESTINATIONS = 1024
 """Far addresses that the flows are spread over."""
 
-RULES, ROUTES, FLOWS = 100, 300, 1024
+RULES, ROUTES, FLOWS = 100, 1000, 1024
 """What is held where it is not what varies."""
 
+_ZIPF = 1.1
 _ACTIVE = 65536  # destinations in use, of a route table that has more
 _FRESH_SECONDS = 0.02  # a sample in which each packet takes a place in the connection tables
 
@@ -67,24 +68,24 @@ def tables() -> tuple[Table, ...]:
 
 
 @cache
-def addresses(version: int) -> Addresses:
+def addresses(version: int = 4) -> Addresses:
     """Where the flows lead to."""
     (table,) = (found for found in tables() if found.version == version)
     return np.unique(routes.destinations(table, 2 * DESTINATIONS))[:DESTINATIONS]
 
 
-def udp(flows: int, zipf: float = 0, sizes: tuple[int, ...] = (60,)) -> Traffic:
+def udp(flows: int, sizes: tuple[int, ...] = (60,)) -> Traffic:
     """Established UDP over IPv4."""
-    return Traffic(Kind(sizes=sizes), Draw(flows, zipf), addresses(4))
+    return Traffic(Kind(sizes=sizes), Draw(flows), addresses)
 
 
 def routed(built: Mapping[str, Builder]) -> dict[str, Builder]:
     """The ways, their routers with the usual routes."""
-    return {name: ways.with_routes(builder, tables()) for name, builder in built.items()}
+    return {name: ways.with_routes(builder, tables) for name, builder in built.items()}
 
 
 def stateful(rule_count: int, flows: int) -> dict[str, Builder]:
-    """What has a firewall and a router, of ours and of Linux."""
+    """What has a firewall, a router and a NAT, of ours; and Linux, without and with NAT."""
     declared = partial(chains.standard, rule_count=rule_count)
     return {
         ways.OURS: ways.ours(declared),
@@ -105,10 +106,10 @@ def _overview() -> Sweep:
     }
     traffics = (
         udp(FLOWS),
-        Traffic(Kind(Protocol.TCP), Draw(FLOWS), addresses(4)),
-        Traffic(Kind(Protocol.UDP, 6), Draw(FLOWS), addresses(6)),
+        Traffic(Kind(Protocol.TCP), Draw(FLOWS), addresses),
+        Traffic(Kind(Protocol.UDP, 6), Draw(FLOWS), partial(addresses, 6)),
     )
-    held = f"{RULES} rules, {ROUTES:,} routes, {FLOWS:,} flows"
+    held = f"firewall of {RULES} rules, router of {ROUTES:,} routes, NAT, {FLOWS:,} flows"
     point = Point("", routed(built), traffics, quick=True)
     return Sweep("overview", "All ways", "", held, (point,))
 
@@ -138,28 +139,32 @@ def _rules() -> Sweep:
         del built[ways.MASQUERADE]
         return Point(f"{count:,}", routed(built), (udp(FLOWS),), quick=count in (10, 10_000))
 
-    held = f"firewall and router, {ROUTES:,} routes, {FLOWS:,} flows"
+    held = f"firewall, router and NAT, {ROUTES:,} routes, {FLOWS:,} flows"
     points = tuple(point(count) for count in (0, 10, 100, 1000, 10_000))
     return Sweep("rules", "Firewall rules", "rules", held, points)
 
 
 def _routes(version: int, counts: Sequence[int]) -> Sweep:
     def point(count: int) -> Point:
-        table = routes.table(version, count)
+        table = cache(partial(routes.table, version, count))
         built = {
             ways.OURS: ways.ours(chains.router),
             ways.FIB: ways.fib,
             ways.LINUX: ways.linux,
         }
         kind = Kind(version=version)
-        some = routes.destinations(table, _ACTIVE)
-        all_ = routes.destinations(table, LENGTH)
+
+        def leading(destinations: int) -> Callable[[], Addresses]:
+            return lambda: routes.destinations(table(), destinations)
+
         traffics = (
-            Traffic(kind, Draw(_ACTIVE), some, False, "64k active destinations"),
-            Traffic(kind, Draw(LENGTH, once=True), all_, False, "uniform destinations"),
+            Traffic(kind, Draw(_ACTIVE), leading(_ACTIVE), False, "64k active destinations"),
+            Traffic(kind, Draw(LENGTH, once=True), leading(LENGTH), False, "uniform destinations"),
         )
-        full = {name: ways.with_routes(builder, [table]) for name, builder in built.items()}
-        return Point(f"{count:,}", full, traffics, quick=count in (1000, 1_000_000))
+        full = {
+            name: ways.with_routes(builder, lambda: [table()]) for name, builder in built.items()
+        }
+        return Point(f"{count:,}", full, traffics, quick=count == counts[-1])
 
     held = "a router alone, 16 next hops"
     title = f"IPv{version} routes"
@@ -168,21 +173,22 @@ def _routes(version: int, counts: Sequence[int]) -> Sweep:
 
 def _flows() -> Sweep:
     def point(count: int) -> Point:
-        mixes = (udp(count),) if count == 1 else (udp(count), udp(count, 1.1))
+        draws = [Draw(count)] if count == 1 else [Draw(count), Draw(count, _ZIPF)]
+        mixes = tuple(Traffic(Kind(), draw, addresses, label=draw.how) for draw in draws)
         built = routed(stateful(RULES, count))
-        return Point(f"{count:,}", built, mixes, quick=count in (32_768, 1_000_000))
+        return Point(f"{count:,}", built, mixes, quick=count > 1)
 
-    held = f"firewall of {RULES} rules and router of {ROUTES:,} routes"
+    held = f"firewall of {RULES} rules, router of {ROUTES:,} routes, NAT"
     points = tuple(point(count) for count in (1, 1024, 32_768, 1_000_000))
     return Sweep("flows", "Flows", "flows", held, points)
 
 
 def _fresh() -> Sweep:
-    traffic = Traffic(Kind(), Draw(LENGTH, once=True), addresses(4), False, "new flows")
+    traffic = Traffic(Kind(), Draw(LENGTH, once=True), addresses, False, "new flows")
     built = stateful(RULES, 0)
     del built[ways.UNCACHED]
     point = Point("", routed(built), (traffic,), quick=True, seconds=_FRESH_SECONDS)
-    held = f"every packet begins a flow; firewall of {RULES} rules and router"
+    held = f"every packet begins a flow; firewall of {RULES} rules, router, NAT"
     return Sweep("fresh", "New flows", "", held, (point,))
 
 
@@ -193,5 +199,5 @@ def _sizes() -> Sweep:
 
     mixes = {"60": (60,), "512": (512,), "1,514": (1514,), "IMIX": IMIX}
     points = tuple(point(label, sizes) for label, sizes in mixes.items())
-    held = f"firewall of {RULES} rules and router, {FLOWS:,} flows"
+    held = f"firewall of {RULES} rules, router, NAT, {FLOWS:,} flows"
     return Sweep("sizes", "Frame sizes", "bytes", held, points)

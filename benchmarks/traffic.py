@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.frames import Kind, Protocol
@@ -12,29 +13,29 @@ from benchmarks.sequences import Addresses, Draw, drawn, flows4, flows6
 
 @dataclass(frozen=True)
 class Traffic:
-    """What is sent: frames of a kind, of flows that are drawn, to addresses.
+    """What is sent: frames of a kind, of flows that are drawn, to addresses when they are wanted.
 
     `established` flows have been answered before they are measured.
     """
 
     kind: Kind
     draw: Draw
-    addresses: Addresses
+    addresses: Callable[[], Addresses]
     established: bool = True
     label: str = ""
 
     @property
     def name(self) -> str:
-        """Such as "UDP, IPv4, 64 flows, uniform"."""
+        """The label, or such as "UDP, IPv4"."""
         if self.label:
             return self.label
         kind = "TCP ACK" if self.kind.protocol is Protocol.TCP else "UDP"
-        return f"{kind}, IPv{self.kind.version}, {self.draw.name}"
+        return f"{kind}, IPv{self.kind.version}"
 
     def feed(self, loader: Loader) -> Feed:
         """The flows where senders read them."""
         make = flows4 if self.kind.version == 4 else flows6
-        flows = make(self.addresses, self.draw.flows)
+        flows = make(self.addresses(), self.draw.flows)
         once = loader.sequence(flows.tobytes())
         if self.draw.once:
             return Feed(self.kind, self.draw.flows, once, once, self.established)

@@ -26,6 +26,10 @@ class _Uncached(Walks):
     def cached(self) -> bool:
         return False
 
+    @property
+    def hopped(self) -> bool:
+        return False
+
 
 class _TailCalls(_Uncached):
     """A program for each function, and for each router as well."""

@@ -81,14 +81,14 @@ def nft_stateless(rule_count: int) -> Builder:
     return lambda _loader, name: paths.linux(name, rules.as_nft(rule_count, stateful=False))
 
 
-def with_routes(builder: Builder, tables: Sequence[routes.Table]) -> Builder:
+def with_routes(builder: Builder, tables: Callable[[], Sequence[routes.Table]]) -> Builder:
     """The way, with routes in its router if it has one."""
 
     @contextmanager
     def build(loader: Loader, name: str) -> Iterator[Path]:
         with builder(loader, name) as path:
             if path.router is not None:
-                for table in tables:
+                for table in tables():
                     routes.install(path.router, table)
                 path.follow()
             yield path

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from benchmarks.frames import Endpoint
+from benchmarks.frames import Endpoint, Translation
 from benchmarks.live import Device
 from nfv.chain import names
 from nfv.dataplane import netns
@@ -41,9 +41,9 @@ def _nothing() -> None:
 class Path:
     """A way from a host to another one, ready to carry packets.
 
-    `plain` are devices in the middle that run no XDP program. `seen_as` is the near host's IPv4
-    address for the far one, if the path translates it. `router` is the namespace that has routes;
-    `follow` returns when the path goes by all that it has.
+    `plain` are devices in the middle that run no XDP program. `translation` is how the far host
+    sees the near one. `router` is the namespace that has routes; `follow` returns when the path
+    goes by all that it has.
     """
 
     near: Device
@@ -51,7 +51,7 @@ class Path:
     near_end: Endpoint
     far_end: Endpoint
     plain: tuple[Device, ...] = ()
-    seen_as: str | None = None
+    translation: Translation | None = None
     router: str | None = None
     follow: Callable[[], None] = _nothing
     answers: bool = True  # the far host can
@@ -97,7 +97,7 @@ def path(
     hops: list[Device],
     *,
     plain: tuple[Device, ...] = (),
-    seen_as: str | None = None,
+    translation: Translation | None = None,
     router: str | None = None,
     follow: Callable[[], None] = _nothing,
 ) -> Path:
@@ -108,7 +108,7 @@ def path(
             version: address.partition("/")[0] for version, address in HOST_ADDRESSES[host].items()
         }
         ends.append(Endpoint(_mac(device), _mac(hop), addresses))
-    return Path(hosts[0], hosts[1], ends[0], ends[1], plain, seen_as, router, follow)
+    return Path(hosts[0], hosts[1], ends[0], ends[1], plain, translation, router, follow)
 
 
 def settle(namespace: str, ways: dict[str, tuple[str, str]]) -> None:

@@ -4,9 +4,10 @@
  * a template. A live frame's memory comes back as the path left it, so every header byte is written
  * anew. Each CPU goes through the sequence by itself.
  *
- * Set where the text is compiled: HEAD_SIZE, bytes written, even; where in the frame the flow's address,
- * its port and the checksums are (ADDRESS_AT, PORT_AT, L3_CHECK_AT, L4_CHECK_AT; 0: there is none);
- * IPV6; KINDS, the number of templates; STAMP_AT for frames that are timed and paced, or 0.
+ * Set where the text is compiled: FRAME_SIZE, bytes of the longest frame; HEAD_SIZE, bytes written, even;
+ * where in the frame the flow's address, its port and the checksums are (ADDRESS_AT, PORT_AT, L3_CHECK_AT,
+ * L4_CHECK_AT; 0: there is none); PORT_BITS, in which the port differs from the flow's; IPV6; KINDS, the
+ * number of templates; STAMP_AT, in frames that are timed and paced, or 0.
  */
 #include <uapi/linux/bpf.h>
 
@@ -131,7 +132,7 @@ int generate(struct xdp_md *ctx)
 	if (!from)
 		return XDP_ABORTED;
 #if KINDS > 1
-	if (bpf_xdp_adjust_tail(ctx, from->length - (ctx->data_end - ctx->data)))
+	if (bpf_xdp_adjust_tail(ctx, from->length - FRAME_SIZE))
 		return XDP_ABORTED;
 #endif
 	to = (void *)(long)ctx->data;
@@ -145,8 +146,8 @@ int generate(struct xdp_md *ctx)
 #else
 	*(u32 *)(to + ADDRESS_AT) = address;
 	*(u16 *)(to + L3_CHECK_AT) = fold(from->l3_sum + sum);
-	*(u16 *)(to + PORT_AT) = flow->port;
-	sum += flow->port;
+	*(u16 *)(to + PORT_AT) = flow->port ^ PORT_BITS;
+	sum += flow->port ^ PORT_BITS;
 #endif
 #if STAMP_AT
 	{

@@ -10,8 +10,9 @@ from typing import Any
 from nfv.chain import names
 from nfv.chain.fields import Address, InterfaceAddress
 from nfv.chain.path import Attachment, ChainConfig
+from nfv.chain.reach import neighbours
 from nfv.chain.report import Report, did_you_mean, listed
-from nfv.chain.sap import NicSap, Sap, TapSap, VethSap
+from nfv.chain.sap import Hook, NicSap, Sap, TapSap, VethSap
 from nfv.chain.source import KeyPath
 from nfv.functions.base import Function
 
@@ -60,6 +61,7 @@ def check(draft: Draft, report: Report) -> None:
     _check_mtus(draft, ends, report)
     _check_segments(draft, ends, report)
     _check_macs(ends, report)
+    _check_hooks(draft, report)
     _check_fabric_devices(draft, report)
     _check_outer_devices(draft, report)
 
@@ -225,6 +227,20 @@ def _check_macs(ends: Mapping[str, End], report: Report) -> None:
             if owner != entry:
                 message = f"{end.mac} is the MAC address of {owner} too"
                 report.error((*end.path, "mac"), message, "remove it to have one derived")
+
+
+def _check_hooks(draft: Draft, report: Report) -> None:
+    """A program at TC cannot send to a tap or a NIC, which are in other namespaces."""
+    known = {*draft.saps, *draft.vnfs}
+    paths = [chain.path for chain in draft.chains.values() if chain]
+    ends = [(path[0].partition(":")[0], path[-1].partition(":")[0]) for path in paths]
+    near = neighbours(known, [pair for pair in ends if known.issuperset(pair)])
+    outside = {name for name, sap in draft.saps.items() if sap and sap.outside}
+    for name, sap in draft.saps.items():
+        others = sorted(outside & near[name])
+        if sap and sap.declared_hook is Hook.TC and others:
+            message = f"a program at tc cannot send to {others[0]}, a tap or a NIC"
+            report.error(("saps", name, "hook"), message, "leave the key out")
 
 
 def _check_fabric_devices(draft: Draft, report: Report) -> None:

@@ -71,6 +71,15 @@ def entries(topology: Topology) -> dict[Attachment, Entry]:
     }
 
 
+def cable(entry: Entry) -> Attachment | None:
+    """The SAP that every packet goes to, passing no function."""
+    if len(entry.walks) == 1:
+        (walk,) = entry.walks
+        if walk.match is None and not walk.functions and walk.end.interface is None:
+            return walk.end
+    return None
+
+
 def stage(entry: Entry, walk: Walk) -> int:
     """The number of the rest of a walk, behind the function that has a service, at its entry.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from enum import Enum
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +20,15 @@ from nfv.chain.fields import (
 )
 from nfv.chain.report import Report
 
+
+class Hook(Enum):
+    """What a port's program is attached to at its device."""
+
+    XDP = "xdp"
+    TC = "tc"
+
+
+_HOOK = "where its program runs, xdp or tc; by default tc unless a tap or a NIC can be reached"
 _OWN_MAC = "MAC address of the device; by default derived from the names"
 
 
@@ -28,6 +38,12 @@ class Sap(Model):
     name: str = Field(exclude=True)  # the key of the SAP in the file
     kind: str
     mtu: Mtu = 1500
+    outside: ClassVar[bool] = False  # whether its device is not in the topology's own namespace
+
+    @property
+    def declared_hook(self) -> Hook | None:
+        """Where its program shall run, if the file says so."""
+        return None
 
     @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:
@@ -55,6 +71,11 @@ class HostSap(Sap):
         False, description="true: it gets an IPv4 address by DHCP, from a function of its chain"
     )
     mac: Mac | None = Field(None, description=_OWN_MAC)
+    hook: Literal["xdp", "tc"] | None = Field(None, description=_HOOK)
+
+    @property
+    def declared_hook(self) -> Hook | None:
+        return Hook(self.hook) if self.hook else None
 
     @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:
@@ -78,6 +99,7 @@ class TapSap(Sap):
     """A tap device, for a virtual machine or any program that reads and writes frames."""
 
     kind: Literal["tap"]
+    outside: ClassVar[bool] = True
     device: DeviceName | None = Field(None, description="its name; by default TOPOLOGY-SAP")
     netns: NetnsName | None = Field(None, description="namespace of the tap; by default the host's")
     mac: Mac | None = Field(None, description=_OWN_MAC)
@@ -87,6 +109,7 @@ class NicSap(Sap):
     """A device that exists already; it is given back as it was when the topology is destroyed."""
 
     kind: Literal["nic"]
+    outside: ClassVar[bool] = True
     device: DeviceName = Field(description="its name", examples=["eth1"])
 
 
@@ -99,6 +122,11 @@ class VethSap(Sap):
     ip: OneOrMore[InterfaceAddress] = Field((), description="addresses of the interface")
     gateway: OneOrMore[Address] = Field((), description="default gateway, one for each family")
     mac: Mac | None = Field(None, description=_OWN_MAC)
+    hook: Literal["xdp", "tc"] | None = Field(None, description=_HOOK)
+
+    @property
+    def declared_hook(self) -> Hook | None:
+        return Hook(self.hook) if self.hook else None
 
     @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:

@@ -142,11 +142,11 @@ def _chains(found: Inspection) -> str:
 
 def _programs(found: Inspection) -> str:
     rows = [
-        (one.attachment, output.state(one.state), one.name or "", f"{one.machine_code:,}")
+        (one.attachment, one.hook, output.state(one.state), one.name or "", f"{one.machine_code:,}")
         for one in found.programs
     ]
-    header = ("ATTACHMENT", "STATE", "PROGRAM", "MACHINE CODE, BYTES")
-    return output.table(header, rows, right=header[3:])
+    header = ("ATTACHMENT", "HOOK", "STATE", "PROGRAM", "MACHINE CODE, BYTES")
+    return output.table(header, rows, right=header[4:])
 
 
 def _plain(found: Inspection) -> dict[str, object]:

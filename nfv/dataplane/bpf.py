@@ -13,10 +13,11 @@ import errno
 import mmap
 import os
 import platform
+import re
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from nfv.errors import KernelError
@@ -26,6 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 _ATTR_SIZE = 152
+_TCX_SINCE = (6, 6)
 _NAME_SIZE = 16
 
 
@@ -61,15 +63,36 @@ class MapType(IntEnum):
     DEVMAP = 14
 
 
+class ProgramType(IntEnum):
+    """Types of programs in use (enum bpf_prog_type)."""
+
+    SCHED_CLS = 3
+    XDP = 6
+
+
+class AttachType(IntEnum):
+    """Where programs are attached (enum bpf_attach_type)."""
+
+    XDP = 37
+    TCX_INGRESS = 46
+
+
+class LinkType(IntEnum):
+    """What attaches a program (enum bpf_link_type)."""
+
+    XDP = 6
+    TCX = 11
+
+
 PER_CPU = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH})
 
 F_MMAPABLE = 1 << 10
 F_XDP_HAS_FRAGS = 1 << 5
-PROG_TYPE_XDP = 6
-ATTACH_XDP = 37
+_XDP_FLAGS_DRV_MODE = 1 << 2
 TEST_XDP_LIVE_FRAMES = 1 << 1
 
 XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = range(5)
+TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7
 
 
 def _bpf(command: Command, attr: bytes | bytearray, what: str) -> tuple[int, bytearray]:
@@ -295,31 +318,39 @@ def obj_get(path: Path) -> int:
     return _bpf(Command.OBJ_GET, attr, f"open {path}")[0]
 
 
-def prog_load(insns: bytes, name: str, *, flags: int = 0) -> int:
-    """Verify and load an XDP program; return its descriptor.
+def prog_load(
+    insns: bytes, name: str, *, type_: ProgramType = ProgramType.XDP, flags: int = 0
+) -> int:
+    """Verify and load a program; return its descriptor.
 
     A refusal of the verifier raises `VerifierError`, which has its log.
     """
-    attr, _keep = _load_attr(insns, name, flags, None)
+    attr, _keep = _load_attr(insns, name, type_, flags, None)
     try:
         return _bpf(Command.PROG_LOAD, attr, f"load program {name}")[0]
     except KernelError as error:
         if _errno(error) == errno.EPERM:
             raise
         reason = error
-    text = verifier_log(insns, name, flags=flags)[1]
+    text = verifier_log(insns, name, type_=type_, flags=flags)[1]
     raise VerifierError(reason.message, text) from reason.__cause__
 
 
 def verifier_log(
-    insns: bytes, name: str, *, flags: int = 0, level: int = 1, size: int = 1 << 24
+    insns: bytes,
+    name: str,
+    *,
+    type_: ProgramType = ProgramType.XDP,
+    flags: int = 0,
+    level: int = 1,
+    size: int = 1 << 24,
 ) -> tuple[bool, str]:
     """Load and forget a program to learn what the verifier says: whether it passed, and its log.
 
     Level 1 has the path to a refusal, level 4 only the statistics.
     """
     buffer = ctypes.create_string_buffer(size)
-    attr, _keep = _load_attr(insns, name, flags, (level, buffer))
+    attr, _keep = _load_attr(insns, name, type_, flags, (level, buffer))
     try:
         fd = _bpf(Command.PROG_LOAD, attr, f"load program {name}")[0]
     except KernelError:
@@ -337,7 +368,11 @@ class VerifierError(KernelError):
 
 
 def _load_attr(
-    insns: bytes, name: str, flags: int, log: tuple[int, ctypes.Array[ctypes.c_char]] | None
+    insns: bytes,
+    name: str,
+    type_: ProgramType,
+    flags: int,
+    log: tuple[int, ctypes.Array[ctypes.c_char]] | None,
 ) -> tuple[bytes, tuple[object, ...]]:
     """The PROG_LOAD attributes, and the buffers that must live while they are used."""
     code = ctypes.create_string_buffer(insns, len(insns))
@@ -347,7 +382,7 @@ def _load_attr(
         level, size, address = log[0], len(log[1]), ctypes.addressof(log[1])
     attr = struct.pack(
         "=IIQQIIQII16sII",
-        PROG_TYPE_XDP,
+        int(type_),
         len(insns) // 8,
         ctypes.addressof(code),
         ctypes.addressof(licence),
@@ -377,15 +412,16 @@ def prog_info(fd: int) -> tuple[int, str, int]:
 
 
 def prog_run(
-    fd: int, frame: bytes, *, repeat: int = 1, ingress: int = 0, room: int = 4096
+    fd: int, frame: bytes, *, context: bytes | None = None, repeat: int = 1, room: int = 4096
 ) -> tuple[int, bytes, int]:
     """Run a program on one frame without a device (BPF_PROG_TEST_RUN).
 
-    `ingress` is an interface index of the current namespace. Returns the verdict (XDP_*), the frame
-    as the program left it, and the mean duration in nanoseconds.
+    `context` says more of the frame than its bytes, by default nothing: a struct xdp_md, or a
+    struct __sk_buff for a program at TC. Returns the verdict (XDP_* or TC_ACT_*), the frame as the
+    program left it, and the mean duration in nanoseconds.
     """
     output = ctypes.create_string_buffer(room)
-    block = _test_run("test-run a program", fd, frame, ingress, repeat, output=output)
+    block = _test_run("test-run a program", fd, frame, context or b"", repeat, output=output)
     _, verdict, _, size = struct.unpack_from("=IIII", block, 0)
     duration = struct.unpack_from("=I", block, 36)[0]
     return verdict, output.raw[:size], duration
@@ -396,8 +432,9 @@ def prog_run_live(fd: int, frame: bytes, repeat: int, *, ingress: int, batch: in
 
     A frame's memory is used again as the program left it. Blocks until all are sent.
     """
+    context = struct.pack("=6I", 0, len(frame), 0, ingress, 0, 0)
     _test_run(
-        "send live frames", fd, frame, ingress, repeat, flags=TEST_XDP_LIVE_FRAMES, batch=batch
+        "send live frames", fd, frame, context, repeat, flags=TEST_XDP_LIVE_FRAMES, batch=batch
     )
 
 
@@ -405,16 +442,15 @@ def _test_run(
     what: str,
     fd: int,
     frame: bytes,
-    ingress: int,
+    context: bytes,
     repeat: int,
     *,
     output: ctypes.Array[ctypes.c_char] | None = None,
     flags: int = 0,
     batch: int = 0,
 ) -> bytearray:
-    """BPF_PROG_TEST_RUN with a struct xdp_md; returns the attribute block as the kernel left it."""
+    """BPF_PROG_TEST_RUN ; returns the attribute block as the kernel left it."""
     data = ctypes.create_string_buffer(frame, len(frame))
-    context = struct.pack("=6I", 0, len(frame), 0, ingress, 0, 0)
     context_in = ctypes.create_string_buffer(context, len(context))
     attr = struct.pack(
         "=IIIIQQIIIIQQIII",
@@ -428,7 +464,7 @@ def _test_run(
         0,
         len(context),
         0,
-        ctypes.addressof(context_in),
+        ctypes.addressof(context_in) if context else 0,
         0,
         flags,
         0,
@@ -437,13 +473,21 @@ def _test_run(
     return _bpf(Command.PROG_TEST_RUN, attr, what)[1]
 
 
-def link_create(prog_fd: int, ifindex: int, flags: int = 1 << 2) -> int:
-    """Attach an XDP program to a device of the current namespace; return the link's descriptor.
+def link_create(prog_fd: int, ifindex: int, attach: AttachType = AttachType.XDP) -> int:
+    """Attach a program to a device of the current namespace; return the link's descriptor.
 
-    The default flag is XDP_FLAGS_DRV_MODE: native or nothing. EBUSY if another program is attached.
+    XDP is native or nothing, and EBUSY if another program is attached.
     """
-    attr = struct.pack("=IIII", prog_fd, ifindex, ATTACH_XDP, flags)
+    flags = _XDP_FLAGS_DRV_MODE if attach is AttachType.XDP else 0
+    attr = struct.pack("=IIII", prog_fd, ifindex, int(attach), flags)
     return _bpf(Command.LINK_CREATE, attr, f"attach a program to interface {ifindex}")[0]
+
+
+@cache
+def has_tcx() -> bool:
+    """Whether the kernel has links for programs at TC, as Linux has from 6.6 on."""
+    major, minor = map(int, re.findall(r"\d+", platform.release())[:2])
+    return (major, minor) >= _TCX_SINCE
 
 
 def link_update(link_fd: int, prog_fd: int) -> None:
@@ -457,8 +501,13 @@ def link_detach(link_fd: int) -> None:
     _bpf(Command.LINK_DETACH, struct.pack("=I", link_fd), "detach a program")
 
 
+def link_type(link_fd: int) -> int:
+    """What kind of link it is (`LinkType`)."""
+    return int(struct.unpack_from("=I", _info(link_fd, 64))[0])
+
+
 def link_info(link_fd: int) -> tuple[int, int]:
-    """The program identifier of an XDP link, and its ifindex (0 when the device is gone)."""
+    """The program identifier of a link, and its ifindex (0 when the device is gone)."""
     raw = _info(link_fd, 64)
     _type, _ident, prog_id = struct.unpack_from("=3I", raw)
     return prog_id, struct.unpack_from("=I", raw, 16)[0]

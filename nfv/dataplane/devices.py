@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from nfv.chain import names
 from nfv.chain.path import Attachment
+from nfv.chain.sap import Hook
 from nfv.chain.topology import Topology
-from nfv.dataplane import ethtool, netns, tap, xdplink
+from nfv.dataplane import ethtool, netns, proglink, tap
 from nfv.dataplane.addressing import node_changes
 from nfv.dataplane.mapstore import MapNames
 from nfv.dataplane.netlink import Netlink
@@ -20,14 +21,12 @@ from nfv.dataplane.wiring import Device, Port, Wiring
 from nfv.ebpf.compose import MAX_LINEAR_MTU
 from nfv.errors import InputError
 
-FAR_FEATURES = {
-    "tx-checksum": False,
-    "tso": False,
-    "gro": True,
-    "tx-vlan": False,
-    "rx-vlan": False,
+_LEFT_TO_TC = ("tx-checksum", "tso", "tx-vlan", "rx-vlan")
+FAR_FEATURES: Mapping[Hook, Mapping[str, bool]] = {
+    hook: {**dict.fromkeys(_LEFT_TO_TC, hook is Hook.TC), "gro": True} for hook in Hook
 }
-"""Of the far end of a veth: frames reach XDP finished, and frames from XDP are taken (NAPI)."""
+"""Of the far end of a veth, by the hook of the port: frames reach XDP finished, and TC as sockets
+send them. Frames from XDP ports are taken (NAPI) at either."""
 
 _NO_IPV6 = {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1}
 _NO_DAD = {"net/ipv6/conf/all/accept_dad": 0, "net/ipv6/conf/default/accept_dad": 0}
@@ -219,7 +218,7 @@ def _make_veth(port: Port, mark: str) -> Step:
             )
             try:
                 with netns.entered(inner.netns):
-                    ethtool.set_features(inner.name, FAR_FEATURES)
+                    ethtool.set_features(inner.name, FAR_FEATURES[port.hook])
                 with Netlink(inner.netns) as far:
                     far.set_link(inner.name, up=True)
                 netlink.set_link(outer.name, up=True)
@@ -282,6 +281,7 @@ def _adjust(
         ):
             if value != current:
                 late = key == "mtu" and link.mtu <= MAX_LINEAR_MTU < port.mtu
+                late = late and port.hook is Hook.XDP
                 phase = Phase.SETTLE if late else Phase.DEVICE  # once programs take such frames
                 phases.setdefault(phase, {})[key] = (current, value)
         if Phase.SETTLE in phases and device == port.outer:
@@ -297,16 +297,19 @@ def _adjust(
             reason = f"{device.name}: {words}"
             yield Change(element, Symbol.CHANGE, reason, steps=[(phase, step)])
     if port.inner:
-        yield from _offloads(element, port.inner)
+        yield from _offloads(element, port, port.inner)
 
 
-def _offloads(element: Element, device: Device) -> Iterator[Change]:
-    """Features that somebody switched, or a crash left as they were."""
+def _offloads(element: Element, port: Port, device: Device) -> Iterator[Change]:
+    """Features that somebody switched, a crash left as they were, or another hook allows or needs.
+
+    A program at XDP meets no frame that is unfinished, and one that leaves it ends before some are.
+    """
     with netns.entered(device.netns):
         active = [name for name, on in ethtool.features(device.name).items() if on]
     wrong = {
         group: on
-        for group, on in FAR_FEATURES.items()
+        for group, on in FAR_FEATURES[port.hook].items()
         if any(ethtool.GROUPS[group].fullmatch(name) for name in active) != on
     }
     if not wrong:
@@ -323,12 +326,13 @@ def _offloads(element: Element, device: Device) -> Iterator[Change]:
 
     reason = ", ".join(f"{group} {'off' if on else 'on'}" for group, on in wrong.items())
     step = Step(f"set offloads of {device.name}", do, undo)
-    yield Change(element, Symbol.CHANGE, f"{device.name}: {reason}", steps=[(Phase.DEVICE, step)])
+    phase = Phase.SETTLE if port.hook is Hook.TC else Phase.DEVICE
+    yield Change(element, Symbol.CHANGE, f"{device.name}: {reason}", steps=[(phase, step)])
 
 
 def _reattach(topology: Topology, port: Port) -> Step:
     pin = MapNames(topology, {}).link(port.attachment)
-    return Step(f"let {port.outer.name} take long frames", lambda: xdplink.reattach(pin, port))
+    return Step(f"let {port.outer.name} take long frames", lambda: proglink.reattach(pin, port))
 
 
 def _set(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from nfv.dataplane import bpf, headers, leftovers
+from nfv.dataplane.bpf import AttachType, ProgramType
 from nfv.dataplane.netlink import Netlink
 from nfv.ebpf.compiler import Compiler
 from nfv.errors import NfvError
@@ -66,6 +67,7 @@ def examine() -> list[Finding]:
         _kernel(platform.release()),
         _tried("BPF programs", _programs),
         _tried("native XDP on veth", _native_xdp),
+        _tried("TC on veth", _tc),
         _bcc(),
         _tried("kernel headers", _headers),
         _tried("compilation", _compilation),
@@ -122,11 +124,23 @@ def _programs() -> Finding:
 
 def _native_xdp() -> Finding:
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(_attach_to_veth).result()
+        thread.submit(_attach_to_veth, ProgramType.XDP, AttachType.XDP).result()
     return Finding("native XDP on veth", "ok", "attached")
 
 
-def _attach_to_veth() -> None:
+def _tc() -> Finding:
+    check = "TC on veth"
+    if not bpf.has_tcx():
+        detail = (
+            "this kernel has no tcx (Linux 6.6): programs of hosts run at XDP, as for `hook: xdp`"
+        )
+        return Finding(check, "warn", detail)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_attach_to_veth, ProgramType.SCHED_CLS, AttachType.TCX_INGRESS).result()
+    return Finding(check, "ok", "attached")
+
+
+def _attach_to_veth(type_: ProgramType, attach: AttachType) -> None:
     """Attach a program to a veth in a network namespace that ends with the calling thread."""
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET) < 0:
         reason = os.strerror(ctypes.get_errno())
@@ -134,9 +148,9 @@ def _attach_to_veth() -> None:
     with Netlink() as netlink:
         netlink.add_veth("probe", "peer")
         device = netlink.links()["probe"].index
-        program = bpf.prog_load(_PASS, "nfv_doctor")
+        program = bpf.prog_load(_PASS, "nfv_doctor", type_=type_)
         try:
-            os.close(bpf.link_create(program, device))
+            os.close(bpf.link_create(program, device, attach))
         finally:
             os.close(program)
 

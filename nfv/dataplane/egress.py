@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nfv.chain.graph import Entry, entries
+from nfv.chain.graph import Entry, cable, entries
 from nfv.chain.topology import Topology
 from nfv.dataplane.wiring import Wiring, jump
 
@@ -35,8 +35,5 @@ def _egress(entry: Entry, wiring: Wiring) -> Egress:
 
 def _tx(entry: Entry, number: int, wiring: Wiring) -> int:
     """The port of the SAP at the end of a lone, empty chain; otherwise the entry's own program."""
-    if len(entry.walks) == 1:
-        (walk,) = entry.walks
-        if walk.match is None and not walk.functions and walk.end.interface is None:
-            return wiring.ports[walk.end].number
-    return JUMP | jump(number)
+    end = cable(entry)
+    return JUMP | jump(number) if end is None else wiring.ports[end].number

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from nfv.chain.graph import Entry, entries
+from nfv.chain.hook import Slot, slots
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane import epoch
@@ -27,6 +28,7 @@ from nfv.dataplane.mapstore import (
     flow_limit,
 )
 from nfv.dataplane.plan import Change, Element, Phase, Symbol, element_named
+from nfv.dataplane.portmaps import PortMaps
 from nfv.dataplane.programs import Programs
 from nfv.dataplane.rtnl import Link
 from nfv.dataplane.state import State
@@ -68,8 +70,10 @@ class FastPath:
         self.unsure = before is not None and before.changing
         self.names = MapNames(topology, after.sizes)
         self.graph: Mapping[Attachment, Entry] = entries(topology)
-        self.units: dict[Attachment, Unit] = {
-            place: composer(topology, self.graph, entry) for place, entry in self.graph.items()
+        chosen = {place: port.hook for place, port in wiring.ports.items()}
+        self.units: dict[Slot, Unit] = {
+            slot: composer(topology, self.graph, self.graph[slot.place], slot.hook)
+            for slot in slots(topology, chosen)
         }
         _check_programs(self.units)
         _check_flows(topology)
@@ -78,7 +82,7 @@ class FastPath:
         )
         self.plans: dict[Path, MapPlan] = self.names.plans(self.units, self.objects)
         self.maps: dict[Path, Map] = {}
-        self.programs: dict[tuple[Attachment, str], int] = {}
+        self.programs: dict[tuple[Slot, str], int] = {}
         self.constants = {
             "cpus": CPUS - 1,
             "flow_bits": flow_bits(topology),
@@ -104,6 +108,7 @@ class FastPath:
         """
         yield from MapChanges(self).changes()
         yield from TableChanges(self).changes()
+        yield from PortMaps(self).changes(devices)
         yield from Programs(self).changes(devices)
         yield from self._surplus()
 
@@ -167,6 +172,7 @@ class FastPath:
             number = self.before.ports.get(directory.name) if self.before else None
             if kind == "port" and number is not None:
                 Programs(self).forget_port(number)
+                PortMaps(self).forget(number)
             shutil.rmtree(directory)
 
         name = directory.name.partition(":")[0]
@@ -181,8 +187,8 @@ class FastPath:
         )
 
 
-def _check_programs(units: Mapping[Attachment, Unit]) -> None:
-    for place, unit in units.items():
+def _check_programs(units: Mapping[Slot, Unit]) -> None:
+    for (place, _hook), unit in units.items():
         if len(unit.programs) > MAX_PROGRAMS:
             raise InputError(
                 f"the chains that begin at {place} need {len(unit.programs)} programs, the most "

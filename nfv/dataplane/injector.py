@@ -179,7 +179,7 @@ class Injector:
     def sending(self) -> Iterator[Callable[[int, int], None]]:
         """A function that runs the program so many times, and so many at once.
 
-        It waits for frames that are due about 0.1 ms each time.
+        It waits for the next frame about 0.3 ms each time.
         """
         device = self._device
         with netns.entered(device.netns if device else None):

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from nfv.chain.graph import SERVICE
-from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, bpf, servicectl, state
+from nfv.dataplane import agentctl, bpf, proglink, servicectl, state
 from nfv.dataplane.observation import Observation, observe
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import Device, Port, wire
@@ -36,6 +35,7 @@ class ProgramStatus:
     """The program that packets meet where they enter at a port."""
 
     attachment: str
+    hook: str  # "xdp" or "tc", or what it would be
     state: str  # "up", or what is wrong
     name: str | None
     machine_code: int  # bytes
@@ -88,7 +88,7 @@ def inspect(applied: State) -> Inspection:
         applied,
         topology,
         tuple(_port(port, seen) for port in wiring.ports.values()),
-        tuple(_program(topology.name, place) for place in wiring.ports),
+        tuple(_program(topology.name, port) for port in wiring.ports.values()),
         agent(topology.name),
         tuple(
             _service(topology.name, name)
@@ -157,20 +157,22 @@ def _troubles(port: Port, seen: Observation) -> Iterator[str]:
     yield from ("no carrier" for link in links.values() if link and not link.carrier)
 
 
-def _program(topology: str, place: Attachment) -> ProgramStatus:
-    pin = state.pins(topology) / "port" / str(place) / "link"
+def _program(topology: str, port: Port) -> ProgramStatus:
+    place = str(port.attachment)
+    pin = state.pins(topology) / "port" / place / "link"
+    hook = (proglink.hook_of(pin) or port.hook).value
     if not pin.exists():
-        return ProgramStatus(str(place), "not attached", None, 0)
+        return ProgramStatus(place, hook, "not attached", None, 0)
     link = bpf.obj_get(pin)
     try:
         ident, ifindex = bpf.link_info(link)
     finally:
         os.close(link)
     if not ifindex:
-        return ProgramStatus(str(place), "device is gone", None, 0)
+        return ProgramStatus(place, hook, "device is gone", None, 0)
     program = bpf.prog_open(ident)
     try:
         _, name, machine_code = bpf.prog_info(program)
     finally:
         os.close(program)
-    return ProgramStatus(str(place), UP, name, machine_code)
+    return ProgramStatus(place, hook, UP, name, machine_code)

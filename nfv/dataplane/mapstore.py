@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfv.chain.hook import Slot
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane import bpf, paths, state
@@ -36,7 +37,9 @@ ASIDE = "_old"  # what a pin's name ends with while another has its place
 
 _SHARED_SIZES = {
     "nf_ports": MAX_PORTS,
+    "nf_devices": MAX_PORTS,
     "nf_jumps": MAX_PROGRAMS * MAX_PORTS,
+    "nf_tc_jumps": MAX_PROGRAMS * MAX_PORTS,
     "nf_sent": MAX_PORTS,
     "nf_packets": 1,
     "nf_rejects": 1,
@@ -128,11 +131,11 @@ class MapNames:
         return (self.vnf(vnf) if vnf else self.port(place)) / rest
 
     def plans(
-        self, units: Mapping[Attachment, Unit], objects: Mapping[str, Object]
+        self, units: Mapping[Slot, Unit], objects: Mapping[str, Object]
     ) -> dict[Path, MapPlan]:
         """All maps that the units need, by pin."""
         found: dict[Path, MapPlan] = {}
-        for place, unit in units.items():
+        for (place, _hook), unit in units.items():
             for name, spec in objects[unit.text].maps.items():
                 pin = self.pin(unit, place, name)
                 if pin not in found:

@@ -7,10 +7,13 @@ import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nfv.chain.hook import Slot
 from nfv.chain.path import Attachment
-from nfv.dataplane import bpf, netns, paths, xdplink
+from nfv.chain.sap import Hook
+from nfv.dataplane import bpf, netns, proglink
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.mapstore import aside, unpin
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
@@ -25,59 +28,18 @@ if TYPE_CHECKING:
 
 PROGRAM_PREFIX = "nfv_"
 
+_JUMPS = {Hook.XDP: "jumps", Hook.TC: "tc_jumps"}
+"""Tables of tail calls: one holds programs of one type."""
+
 
 class Programs:
-    """How the ports and programs of a fast path differ from what runs."""
+    """How the programs of a fast path differ from those that run."""
 
     def __init__(self, path: FastPath) -> None:
         self.path = path
 
     def changes(self, devices: Mapping[Attachment, Link]) -> Iterator[Change]:
-        """Connect the ports, and exchange the programs that are not as they must be."""
-        for place, port in self.path.wiring.ports.items():
-            yield from self._connect(place, port, devices.get(place))
-        yield from self._exchange_all(devices)
-
-    def _connect(self, place: Attachment, port: Port, device: Link | None) -> Iterator[Change]:
-        """Where a port's number leads to."""
-        ports = self.path.maps.get(self.path.names.root / "ports")
-        key = struct.pack("=I", port.number)
-        former = ports.lookup(key) if ports else None
-        if device is not None and former == struct.pack("=I", device.index):
-            return
-
-        known = self.path.before is not None and str(place) in self.path.before.ports
-
-        def do() -> None:
-            if not known:  # the number may have been another port's
-                root = self.path.names.root
-                counted = paths.read(root).sent[port.number]
-                self.path.maps[root / "sent"][port.number] = paths.deduct(counted)
-            with netns.entered(port.outer.netns):  # where the kernel looks the index up
-                index = struct.pack("=I", xdplink.ifindex(port))
-                self.path.maps[self.path.names.root / "ports"].update(key, index)
-
-        def undo() -> None:
-            found = self.path.maps[self.path.names.root / "ports"]
-            if former is None:
-                found.delete(key)
-                return
-            with netns.entered(self._former_netns(place, port)):
-                found.update(key, former)
-
-        yield Change(
-            self.path.element(place),
-            Symbol.CHANGE if known else Symbol.ADD,
-            f"port {place} leads nowhere" if known and former is None else "",
-            steps=[(Phase.PROGRAM, Step(f"connect port {place}", do, undo))],
-        )
-
-    def _former_netns(self, place: Attachment, port: Port) -> str | None:
-        """Where the device of a port was, which its ifindex counts in."""
-        former = self.path.old_wiring.ports.get(place) if self.path.old_wiring else None
-        return (former or port).outer.netns
-
-    def _exchange_all(self, devices: Mapping[Attachment, Link]) -> Iterator[Change]:
+        """Exchange the programs that are not as they must be."""
         reasons = {
             place: self._misfit(place, port, devices.get(place))
             for place, port in self.path.wiring.ports.items()
@@ -112,13 +74,13 @@ class Programs:
             steps=[(Phase.PROGRAM, forget)],
         )
 
-    def _fingerprint(self, place: Attachment, program: str) -> str | None:
+    def _fingerprint(self, slot: Slot, program: str) -> str | None:
         """Names a program by its code, constants and maps; None if a map is not there yet."""
-        unit = self.path.units[place]
+        unit = self.path.units[slot]
         code = self.path.objects[unit.text].programs[program]
         idents = {}
         for name in sorted(code.names):
-            found = self.path.maps.get(self.path.names.pin(unit, place, name))
+            found = self.path.maps.get(self.path.names.pin(unit, slot.place, name))
             if found is None:
                 return None
             idents[name] = found.id
@@ -151,93 +113,138 @@ class Programs:
         pin = self.path.names.link(place)
         if device is None or not pin.exists():
             return "program is not attached"
+        hook = proglink.hook_of(pin)
+        if hook is not port.hook:
+            return f"hook {hook.value} -> {port.hook.value}" if hook else "hook"
         link = bpf.obj_get(pin)
         try:
             ident, index = bpf.link_info(link)
         finally:
             os.close(link)
-        if index != device.index or device.xdp_prog_id != ident:
+        if index != device.index or (hook is Hook.XDP and device.xdp_prog_id != ident):
             return "program is not attached"
-        jumps = self.path.maps.get(self.path.names.root / "jumps")
-        for ordinal, program in enumerate(self.path.units[place].programs):
-            found = _jump_target(jumps, jump(port.number, ordinal))
-            if found is None or _program_name(found) != self._fingerprint(place, program):
-                return "program"
-        return "" if _jump_target(jumps, jump(port.number)) == ident else "program"
+        if _jump_target(self._jumps(hook), jump(port.number)) != ident:
+            return "program"
+        return "" if all(self._fits(Slot(place, each), port.number) for each in Hook) else "program"
+
+    def _fits(self, slot: Slot, number: int) -> bool:
+        """Whether the programs that others jump to are those that a port must have for a hook."""
+        jumps = self._jumps(slot.hook)
+        if slot not in self.path.units:
+            return _jump_target(jumps, jump(number)) is None
+        for ordinal, program in enumerate(self.path.units[slot].programs):
+            found = _jump_target(jumps, jump(number, ordinal))
+            if found is None or _program_name(found) != self._fingerprint(slot, program):
+                return False
+        return True
+
+    def _jumps(self, hook: Hook) -> Map | None:
+        """The table of tail calls for a hook, if any program is for it."""
+        return self.path.maps.get(self.path.names.root / _JUMPS[hook])
+
+    def _slots(self, place: Attachment) -> list[Slot]:
+        return [slot for slot in self.path.units if slot.place == place]
 
     def load(self, places: Sequence[Attachment]) -> None:
         """Load all programs, several at once; nothing is attached yet."""
 
-        def load(wanted: tuple[Attachment, str]) -> int:
-            place, program = wanted
-            unit = self.path.units[place]
+        def load(wanted: tuple[Slot, str]) -> int:
+            slot, program = wanted
+            unit = self.path.units[slot]
             code = self.path.objects[unit.text].programs[program]
             fds = {
-                name: self.path.maps[self.path.names.pin(unit, place, name)].fd
+                name: self.path.maps[self.path.names.pin(unit, slot.place, name)].fd
                 for name in code.names
             }
-            name = self._fingerprint(place, program)
+            name = self._fingerprint(slot, program)
             assert name is not None
-            flags = bpf.F_XDP_HAS_FRAGS if has_frags(self.path.topology) else 0
+            whole = code.bind(fds, self.links(unit))
+            type_, flags = proglink.PROGRAM_TYPES[slot.hook], self.load_flags(slot.hook)
             try:
-                return bpf.prog_load(code.bind(fds, self.links(unit)), name, flags=flags)
+                return bpf.prog_load(whole, name, type_=type_, flags=flags)
             except bpf.VerifierError as error:
                 if not error.log:  # refused before it was looked at
                     raise
                 raise self.path.compiler.explain(unit.text, program, error.log) from error
 
         wanted = [
-            (place, program) for place in places for program in self.path.units[place].programs
+            (slot, program)
+            for place in places
+            for slot in self._slots(place)
+            for program in self.path.units[slot].programs
         ]
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             self.path.programs.update(zip(wanted, pool.map(load, wanted), strict=True))
 
+    def load_flags(self, hook: Hook) -> int:
+        """What the kernel is told of a program when it is loaded."""
+        return bpf.F_XDP_HAS_FRAGS if hook is Hook.XDP and has_frags(self.path.topology) else 0
+
     def _exchange(self, place: Attachment, port: Port) -> Iterator[Step]:
         """Put a port's programs in the places of those that run; first what it may jump to."""
-        for program in reversed(self.path.units[place].programs):
-            yield self._exchange_jump(place, port, program)
+        for slot in self._slots(place):
+            for program in reversed(self.path.units[slot].programs):
+                yield self._exchange_jump(slot, port, program)
         pin = self.path.names.link(place)
+        main = Slot(place, port.hook), MAIN
         exchanged: list[int] = []  # the program that ran before, where the link stays
+        moved: list[tuple[Hook, int]] = []  # the one that ran at the device's other hook
 
         def do() -> None:
             with netns.entered(port.outer.netns):
-                index = xdplink.ifindex(port)
-                former = xdplink.running(pin, index)
+                index = proglink.ifindex(port)
+                former = proglink.running(pin, index, port.hook)
                 if former is not None:
                     self.path.held.append(former)
-                    xdplink.update(pin, self.path.programs[place, MAIN])
+                    proglink.update(pin, self.path.programs[main])
                     exchanged.append(former)
                     return
-                xdplink.detach(aside(pin))  # of a change that was killed; maybe from this device
+                moved.extend(self._elsewhere(pin, index))
+                proglink.detach(aside(pin))  # of a change that was killed; maybe from this device
                 if pin.exists():
                     os.replace(pin, aside(pin))
-                xdplink.attach(self.path.programs[place, MAIN], index, pin)
+                proglink.attach(self.path.programs[main], index, port.hook, pin)
+                if moved:
+                    proglink.detach(aside(pin))
 
         def undo() -> None:
             if exchanged:
-                xdplink.update(pin, exchanged[0])
-                return
-            if aside(pin).exists():
+                proglink.update(pin, exchanged[0])
+            elif moved:
+                os.replace(pin, aside(pin))
+                with netns.entered(port.outer.netns):
+                    hook, former = moved[0]
+                    proglink.attach(former, proglink.ifindex(port), hook, pin)
+                proglink.detach(aside(pin))
+            elif aside(pin).exists():
                 os.replace(aside(pin), pin)
             else:
                 unpin(pin)
 
         yield Step(f"run program of {place}", do, undo)
 
-    def _exchange_jump(self, place: Attachment, port: Port, program: str) -> Step:
-        target = jump(port.number, self.path.units[place].programs.index(program))
+    def _elsewhere(self, pin: Path, index: int) -> Iterator[tuple[Hook, int]]:
+        """What runs at another hook of a device, by ifindex of this namespace."""
+        hook = proglink.hook_of(pin)
+        former = proglink.running(pin, index, hook) if hook else None
+        if hook is not None and former is not None:
+            self.path.held.append(former)
+            yield hook, former
+
+    def _exchange_jump(self, slot: Slot, port: Port, program: str) -> Step:
+        target = jump(port.number, self.path.units[slot].programs.index(program))
         key = struct.pack("=I", target)
         former: list[int] = []
 
         def jumps() -> Map:
-            return self.path.maps[self.path.names.root / "jumps"]
+            return self.path.maps[self.path.names.root / _JUMPS[slot.hook]]
 
         def do() -> None:
             ident = _jump_target(jumps(), target)
             if ident is not None:
                 former.append(bpf.prog_open(ident))
                 self.path.held += former
-            jumps().update(key, struct.pack("=I", self.path.programs[place, program]))
+            jumps().update(key, struct.pack("=I", self.path.programs[slot, program]))
 
         def undo() -> None:
             if former:
@@ -245,24 +252,30 @@ class Programs:
             else:
                 jumps().delete(key)
 
-        return Step(f"prepare program of {place}", do, undo)
+        return Step(f"prepare program of {slot.place}", do, undo)
 
     def _forget_former(self, place: Attachment) -> Step:
         """Of a port whose walk has become shorter, free the programs that went on for it."""
-        number, count = self.path.wiring.ports[place].number, len(self.path.units[place].programs)
-        title = f"forget former programs of {place}"
-        return Step(title, lambda: self._forget_programs(number, count))
+        number, title = self.path.wiring.ports[place].number, f"forget former programs of {place}"
+        counts = {slot.hook: len(self.path.units[slot].programs) for slot in self._slots(place)}
 
-    def _forget_programs(self, number: int, first: int) -> None:
+        def do() -> None:
+            for hook in Hook:
+                self._forget_programs(hook, number, counts.get(hook, 0))
+
+        return Step(title, do)
+
+    def _forget_programs(self, hook: Hook, number: int, first: int) -> None:
         """Clear the places of a port's programs from some ordinal on."""
-        jumps = self.path.maps[self.path.names.root / "jumps"]
-        for ordinal in range(first, MAX_PROGRAMS):
-            jumps.delete(struct.pack("=I", jump(number, ordinal)))
+        jumps = self._jumps(hook)
+        if jumps is not None:
+            for ordinal in range(first, MAX_PROGRAMS):
+                jumps.delete(struct.pack("=I", jump(number, ordinal)))
 
     def forget_port(self, number: int) -> None:
-        """Nothing leads to the number any more."""
-        self._forget_programs(number, 0)
-        self.path.maps[self.path.names.root / "ports"].delete(struct.pack("=I", number))
+        """Nothing leads to the walks of the number any more."""
+        for hook in Hook:
+            self._forget_programs(hook, number, 0)
 
 
 def _jump_target(jumps: Map | None, place: int) -> int | None:

@@ -17,10 +17,11 @@ from nfv.errors import KernelError, NfvError
 _DENSE = 20_000
 """Packets a second from which the kernel waits for them, as a call for each would take too long."""
 
-_CALM = 2_000
-"""Packets a second up to which a process sleeps for most of the time."""
+_CALM = 1_000
+"""Packets a second up to which a process sleeps for half of the time or more."""
 
-_EARLY = 150_000  # nanoseconds before a frame is due, from which the program waits for it
+_EARLY = 600_000  # nanoseconds before a frame is due, at which the process has to be awake
+_CLOSE = 250_000  # nanoseconds before a frame is due, from which the program waits for it
 _UNFILLED = 0.001  # seconds to wait for frames that are not written yet, or for the beginning
 _LOOK = 0.01  # seconds between two looks at whether it has begun
 _MOST_RUNS = (1 << 32) - 1
@@ -122,7 +123,7 @@ def _run(rate: float | None, run: Callable[[int, int], None]) -> None:
 def _step(injector: Injector, run: Callable[[int, int], None]) -> None:
     """Send frame by frame, and sleep between them."""
     cursor = injector.cursor
-    cursor["running"] = 1
+    run(1, 1)  # nothing is due yet; a first call takes longer
     while cursor["sent"] < cursor["limit"]:
         due = injector.next_due()
         if due is None:
@@ -131,4 +132,6 @@ def _step(injector: Injector, run: Callable[[int, int], None]) -> None:
         early = due - _EARLY - time.monotonic_ns()
         if early > 0:
             time.sleep(early / 1e9)
+        while time.monotonic_ns() < due - _CLOSE:
+            pass  # a call that ends before the frame is due is followed by a gap
         run(1, 1)

@@ -48,11 +48,15 @@ def _served(topology: Topology) -> list[str]:
 
 
 def _start(topology: str, function: str) -> Step:
-    return Step(
-        f"start the service of {function}",
-        lambda: servicectl.start(topology, function),
-        lambda: servicectl.stop(topology, function),
-    )
+    kept = (state.data(topology) / function).exists()  # since before the machine started again
+
+    def undo() -> None:
+        servicectl.stop(topology, function)
+        if not kept:
+            state.remove_data(topology, function)
+
+    title = f"start the service of {function}"
+    return Step(title, lambda: servicectl.start(topology, function), undo)
 
 
 def _reload(topology: str, function: str) -> Step:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -107,6 +107,8 @@ def remove(name: str) -> None:
 def remove_data(name: str, function: str = "") -> None:
     """Remove what the service of a function keeps, or all services of a topology."""
     shutil.rmtree(data(name) / function, ignore_errors=True)
+    with suppress(OSError):  # others are in it, or it is not there
+        data(name).rmdir()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfv.chain.graph import entries
+from nfv.chain.hook import Slot
 from nfv.chain.path import Attachment
 from nfv.dataplane.mapstore import FunctionMaps
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
@@ -42,8 +43,8 @@ class TableChanges:
                 _difference(former, function) if differs else "",
                 steps=[(Phase.TABLE, self._fill(name, former if whole else None))],
             )
-        for place, unit in self.path.units.items():
-            yield from self._classifier_change(place, unit)
+        for place, port in self.path.wiring.ports.items():
+            yield from self._classifier_change(place, self.path.units[Slot(place, port.hook)])
 
     def _has_tables(self, directory: Path) -> bool:
         """Whether the maps that an instance's configuration is written to are there."""

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from nfv.chain import names
 from nfv.chain.graph import SERVICE, attachments, is_service
+from nfv.chain.hook import Hooks, hooks
 from nfv.chain.path import Attachment
-from nfv.chain.sap import HostSap, NicSap, TapSap, VethSap
+from nfv.chain.sap import Hook, HostSap, NicSap, TapSap, VethSap
 from nfv.chain.topology import Topology
+from nfv.dataplane.bpf import has_tcx
 from nfv.errors import InputError
 
 HEADER_SIZE = 16
@@ -50,6 +52,7 @@ class Port:
     inner: Device | None
     mac: str | None  # of the inner device, or of the tap's far side
     mtu: int
+    hook: Hook  # of its program
 
     @property
     def is_tap(self) -> bool:
@@ -97,12 +100,18 @@ def give_numbers(names: Iterable[str], before: Mapping[str, int]) -> dict[str, i
     return {name: kept[name] if name in kept else next(fresh) for name in wanted}
 
 
-def wire(topology: Topology, numbers: Mapping[str, int]) -> Wiring:
-    """Derive the ports. Pure: the same topology and numbers give the same names."""
-    return Wiring(
-        topology.name,
-        {place: _port(topology, place, numbers[str(place)]) for place in attachments(topology)},
-    )
+def wire(topology: Topology, numbers: Mapping[str, int], chosen: Hooks | None = None) -> Wiring:
+    """Derive the ports: the same topology and numbers give the same names on a machine.
+
+    Without other `chosen` hooks, ports have those that the topology asks for, as far as the kernel
+    has them.
+    """
+    if chosen is None:
+        chosen = hooks(topology) if has_tcx() else dict.fromkeys(hooks(topology), Hook.XDP)
+    ports = {
+        place: _port(topology, place, numbers[str(place)], hook) for place, hook in chosen.items()
+    }
+    return Wiring(topology.name, ports)
 
 
 def service_mtu(topology: Topology) -> int:
@@ -113,11 +122,11 @@ def service_mtu(topology: Topology) -> int:
     return max(mtus, default=0) + HEADER_SIZE
 
 
-def _port(topology: Topology, place: Attachment, number: int) -> Port:
+def _port(topology: Topology, place: Attachment, number: int, hook: Hook) -> Port:
     fabric = names.fabric_netns(topology.name)
     if is_service(topology, place):
         outer = Device(fabric, names.service_device(place.node))
-        return Port(number, place, SERVICE, outer, None, None, service_mtu(topology))
+        return Port(number, place, SERVICE, outer, None, None, service_mtu(topology), hook)
     if place.interface is not None:
         interface = topology.vnfs[place.node].interfaces[place.interface]
         return Port(
@@ -130,6 +139,7 @@ def _port(topology: Topology, place: Attachment, number: int) -> Port:
             ),
             interface.mac or names.mac(topology.name, place.node, place.interface),
             interface.mtu,
+            hook,
         )
     sap = topology.saps[place.node]
     mac = getattr(sap, "mac", None) or names.mac(topology.name, sap.name)
@@ -143,4 +153,4 @@ def _port(topology: Topology, place: Attachment, number: int) -> Port:
         outer = Device(sap.netns, sap.device or names.tap_device(topology.name, sap.name))
     elif isinstance(sap, NicSap):
         outer, mac = Device(None, sap.device), None
-    return Port(number, place, sap.kind, outer, inner, mac, sap.mtu)
+    return Port(number, place, sap.kind, outer, inner, mac, sap.mtu, hook)

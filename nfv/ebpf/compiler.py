@@ -23,6 +23,7 @@ _VERIFIER_LINE = re.compile(r"^; (.*?) @ (\S+?):(\d+)$", re.MULTILINE)
 
 
 CFLAGS = [
+    "-Werror=implicit-function-declaration",
     "-Wno-macro-redefined",
     "-Wno-address-of-packed-member",
     "-Wno-unknown-attributes",

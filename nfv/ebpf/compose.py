@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from nfv.chain.graph import Entry, Walk
 from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction, Pattern
+from nfv.chain.sap import Hook
 from nfv.chain.topology import Topology
 from nfv.ebpf import sources
 from nfv.ebpf.tables import asks_for_flags, matcher_defines, turned
@@ -25,6 +26,7 @@ MAX_LINEAR_MTU = 3400
 """A larger frame does not lie in one page, and programs must say that they know."""
 
 _FRAGS = "#define NFV_FRAGS 1\n"
+_TC = "#define NFV_TC 1\n"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Unit:
     links: tuple[Link, ...]  # by the number in NF_LINK
     instances: Mapping[str, str]  # prefix -> VNF name; "c0" -> "" is the entry's own classifier
     walks: tuple[Walk, ...]
+    hook: Hook
 
     @property
     def digest(self) -> str:
@@ -43,17 +46,18 @@ class Unit:
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
-Composer: TypeAlias = Callable[[Topology, Mapping[Attachment, Entry], Entry], Unit]
-"""Writes the C text of one entry of a topology."""
+Composer: TypeAlias = Callable[[Topology, Mapping[Attachment, Entry], Entry, Hook], Unit]
+"""Writes the C text of one entry of a topology, for one hook."""
 
 
 def compose(
     topology: Topology,
     graph: Mapping[Attachment, Entry],
     entry: Entry,
+    hook: Hook,
     kind: type[Walks] = Walks,
 ) -> Unit:
-    """The C text of one entry. Pure and deterministic.
+    """The C text of one entry, for one hook. Pure and deterministic.
 
     Another `kind` of walks cuts them otherwise, which the benchmarks compare.
     """
@@ -62,12 +66,12 @@ def compose(
     if walks.classified:
         instances = {"c0": "", **instances}
     programs = tuple(walks.bodies)
-    text = _FRAGS if has_frags(topology) else ""
+    text = _TC if hook is Hook.TC else _FRAGS if has_frags(topology) else ""
     text += _sources(topology, walks) + '#line 1 "chain"\n'
     for name, body in walks.bodies.items():
         is_quick = walks.quick and name == MAIN
         text += _function(name, body if is_quick else _walking(body, walks.keep))
-    return Unit(text, programs, tuple(walks.links), instances, entry.walks)
+    return Unit(text, programs, tuple(walks.links), instances, entry.walks, hook)
 
 
 def _sources(topology: Topology, walks: Walks) -> str:

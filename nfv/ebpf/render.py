@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nfv.chain.graph import entries
+from nfv.chain.hook import Hooks, hooks, slots
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.ebpf.compose import Unit, compose
@@ -21,12 +22,15 @@ class Rendered:
     bindings: Mapping[Attachment, Unit]
 
 
-def render(topology: Topology) -> list[Rendered]:
-    """Every text once, in the order of the first entries that need them."""
+def render(topology: Topology, chosen: Hooks | None = None) -> list[Rendered]:
+    """Every text once, in the order of the first entries that need them.
+
+    Without other `chosen` hooks, for those that the topology asks for.
+    """
     graph = entries(topology)
     shared: dict[str, dict[Attachment, Unit]] = {}
-    for place, entry in graph.items():
-        unit = compose(topology, graph, entry)
+    for place, hook in slots(topology, hooks(topology) if chosen is None else chosen):
+        unit = compose(topology, graph, graph[place], hook)
         shared.setdefault(unit.text, {})[place] = unit
     return [_rendered(text, bindings) for text, bindings in shared.items()]
 

@@ -46,7 +46,6 @@ class Function(Generic[ConfigT]):
     cacheable: ClassVar[bool] = False  # a flow's next packet may go the way of the last, unseen
     answers: ClassVar[bool] = False  # its C may return NF_ANSWER
     counts: ClassVar[bool] = True  # its C says in pkt->counter where it has counted a packet
-    service: ClassVar[str] = ""  # module of its service (nfv.services.base), if it has one
     next_hops: ClassVar[bool] = False  # a router: its C has self_forward and sets pkt->next_hop
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
@@ -61,6 +60,11 @@ class Function(Generic[ConfigT]):
     def interfaces(self) -> Mapping[str, Interface]:
         """Interfaces that chains may end at; none for a bump in the wire."""
         return {}
+
+    @property
+    def service(self) -> str:
+        """Module of its service (nfv.services.base), if it has one."""
+        return ""
 
     def check(self, report: Report) -> None:
         """Report what is wrong between the parts of this function.

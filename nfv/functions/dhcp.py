@@ -15,6 +15,7 @@ between it and the client.
 | names of clients | option 12, or 81 (RFC 4702) |
 | network boot | next server, file; by vendor class, user class (RFC 3004), system (RFC 4578) |
 | rapid commit | RFC 4039 |
+| `mode: relay` | RFC 1542: adds option 82 with the access point as circuit, takes it off answers |
 
 `nfvctl inspect TOPOLOGY NAME` lists the leases, `nfvctl tell TOPOLOGY NAME release ip=ADDRESS` ends
 one. Each change of a lease is a line of JSON in `/var/lib/nfv/TOPOLOGY/NAME/events.jsonl`.
@@ -32,10 +33,17 @@ pools, after a pool has shrunk, runs out and is not renewed.
 
 Limits, and why:
 
+- The worker is Python: a first lease (four messages) takes it 0.22 ms of CPU to decide, and 0.38 ms
+  with reading, writing and syncing at 300 a second; that is some 2,600 a second, where Kea 2.2,
+  which does not sync, does 8,000 on such a machine. Renewals on the fast path: 1.5 million a second
+  (one client, 342 bytes, sender and program on one CPU).
 - DHCPv4 only. DHCPv6 needs router advertisements that agree with it, and the router sends none.
 - On the fast path a message is answered that differs from one that its client has sent before in
   nothing but its transaction and seconds: clients that renew, rebind or start again send such. It
   must be a multiple of 4 bytes long, of 572 at most, and have come without relay agent.
+- A relay agent finds the client by the option 82 that the server sends back, as RFC 3046 demands;
+  answers of servers that do not send it back are lost.
+- No address is probed (ping, ARP) before it is offered: clients probe themselves, and DECLINE.
 - A lease is of a client on one link; leases are not shared with a second server (failover), for
   which there is no standard.
 - Vendor-specific options (43) are sent as the bytes that the file gives; options encoded by
@@ -49,9 +57,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainSerializer, PlainValidator
 
 from nfv.chain.fields import (
     InterfaceAddress,
@@ -141,6 +149,7 @@ Range = Annotated[
 Identifier = Annotated[
     bytes,
     PlainValidator(_parse_client_id),
+    PlainSerializer(bytes.hex, when_used="json"),
     text_schema("text, or bytes in hexadecimal after 0x", "port-7", "0x0102:0304"),
 ]
 
@@ -248,8 +257,13 @@ class DhcpConfig(FunctionConfig, Told):
         description="own addresses, best one on each subnet of hosts; they identify the server"
     )
     mac: Mac | None = Field(None, description="MAC address; by default derived from the names")
+    mode: Literal["server", "relay"] = Field(
+        "server", description="relay: hand on between clients and `servers`"
+    )
+    servers: OneOrMore[Address4] = Field((), description="servers that a relay agent hands on to")
+    gateway: Address4 | None = Field(None, description="default gateway of a relay agent")
     subnets: Annotated[Many[Subnet], Field(max_length=MAX_SUBNETS)] = Field(
-        description="subnets of clients, on the chains or behind relay agents"
+        (), description="subnets of clients, on the chains or behind relay agents"
     )
     classes: dict[Name, Class] = Field(
         default_factory=dict, description="kinds of clients by name; what the first says wins"
@@ -257,6 +271,12 @@ class DhcpConfig(FunctionConfig, Told):
     lease: LeaseSeconds = Field(3600, description="seconds that a lease lasts")
     lease_max: LeaseSeconds | None = Field(
         None, description="if clients ask for more: at most so many; by default `lease`"
+    )
+    renew: LeaseSeconds | None = Field(
+        None, description="seconds until clients renew (T1); by default half of the lease"
+    )
+    rebind: LeaseSeconds | None = Field(
+        None, description="seconds until they ask any server (T2); by default 7/8 of the lease"
     )
     authoritative: Annotated[bool, Field(strict=True)] = Field(
         True, description="false: do not refuse (NAK) addresses that belong to no subnet here"
@@ -284,7 +304,10 @@ class Dhcp(Function[DhcpConfig]):
     cacheable = True
     answers = True
     counts = False
-    service = "nfv.services.dhcp.service"
+
+    @property
+    def service(self) -> str:
+        return f"nfv.services.dhcp.{'relay' if self.config.mode == 'relay' else 'service'}"
 
     @property
     def name_server(self) -> str | None:
@@ -314,6 +337,7 @@ class Dhcp(Function[DhcpConfig]):
                     report.error(("subnets", index, "chains", number), message, hint)
 
     def check(self, report: Report) -> None:
+        self._check_mode(report)
         self._check_networks(report)
         self._check_reservations(report)
         for index, subnet in enumerate(self.config.subnets):
@@ -323,6 +347,24 @@ class Dhcp(Function[DhcpConfig]):
                 if unknown:
                     hint = f"classes are {', '.join(self.config.classes) or 'none'}"
                     at.error(("classes",), f"no class '{unknown[0]}'", hint)
+
+    def _check_mode(self, report: Report) -> None:
+        """A server has subnets, a relay agent has servers; neither has what is the other's."""
+        config = self.config
+        wanted, others = "subnets", ["servers", "gateway"]
+        if config.mode == "relay":
+            wanted, others = "servers", ["subnets", "classes"]
+        if not getattr(config, wanted):
+            report.error((), f"a {config.mode} needs {wanted}", f"add `{wanted}:`")
+        for key in others:
+            if getattr(config, key):
+                report.error((key,), f"mode: {config.mode} has no {key}", key=True)
+        times = [time for time in (config.renew, config.rebind, config.lease) if time is not None]
+        if times != sorted(set(times)):
+            message = "renew, rebind and lease must follow each other in time"
+            report.error(("lease",), message, "write renew < rebind < lease")
+        if config.gateway and not any(config.gateway in own.network for own in config.ip):
+            report.error(("gateway",), f"{config.gateway} is in no subnet of `ip`")
 
     def _check_networks(self, report: Report) -> None:
         subnets = self.config.subnets

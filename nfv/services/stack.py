@@ -31,7 +31,6 @@ _SETTINGS = {
     "net/ipv6/conf/default/accept_dad": "0",
     "net/ipv6/conf/default/accept_ra": "0",
     "net/ipv6/conf/default/router_solicitations": "0",
-    "net/ipv4/ping_group_range": "1 0",
 }
 
 Send = Callable[[int, bytes], None]

@@ -15,24 +15,30 @@ from pathlib import Path
 
 from scapy.packet import Packet
 
+from nfv.chain.graph import attachments, is_service
+from nfv.chain.hook import Hooks, Slot
 from nfv.chain.path import Attachment
+from nfv.chain.sap import Hook
 from nfv.chain.topology import Topology, loads
 from nfv.dataplane import bpf, epoch, headers, paths
 from nfv.dataplane.bpf import Map, MapType
 from nfv.dataplane.fastpath import FastPath
 from nfv.dataplane.mapstore import FunctionMaps
 from nfv.dataplane.paths import Paths
+from nfv.dataplane.proglink import PROGRAM_TYPES
 from nfv.dataplane.programs import Programs
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import give_numbers, jump, number_ports, wire
 from nfv.ebpf import sources, tables
 from nfv.ebpf.compiler import Compiler
-from nfv.ebpf.compose import classifier_patterns, has_frags
+from nfv.ebpf.compose import classifier_patterns
 from tests.functions.routing import RouterTables, fill_from_topology
 
 LOOPBACK = 1  # ifindex: a port must lead to some device, but test runs send nothing
 MAX_FRAME = 16384
 REASONS = 64  # more than there are
+
+_VERDICTS = {bpf.TC_ACT_SHOT: bpf.XDP_DROP, bpf.TC_ACT_REDIRECT: bpf.XDP_REDIRECT}
 
 Count = tuple[int, int]
 """Packets and bytes."""
@@ -55,9 +61,12 @@ class Outcome:
 class Bench:
     """The programs of one topology, loaded."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, hook: Hook = Hook.XDP) -> None:
         self.topology: Topology = loads(text)
-        self.wiring = wire(self.topology, number_ports(self.topology, {}))
+        self.hook = hook
+        self.wiring = wire(
+            self.topology, number_ports(self.topology, {}), every_port(self.topology, hook)
+        )
         self.counters = {
             name: dict(function.counters({})) for name, function in self.topology.vnfs.items()
         }
@@ -83,7 +92,7 @@ class Bench:
         for name, function in self.topology.vnfs.items():
             if any(pin.parent == path.names.vnf(name) for pin in path.plans):
                 function.fill(self.function_maps(name), self.counters[name], {})
-        for place, unit in path.units.items():
+        for (place, _hook), unit in path.units.items():
             if "c0" in unit.instances:
                 maps = self._maps_in(path.names.port(place))
                 tables.publish(maps.memory("matcher"), classifier_patterns(unit.walks))
@@ -97,16 +106,16 @@ class Bench:
 
     def _load(self) -> None:
         path = self._fastpath
-        Programs(path).load(list(path.units))
-        for (place, program), fd in path.programs.items():
-            number = self.wiring.ports[place].number
-            if (jumps := self._shared("jumps")) is not None:
-                ordinal = path.units[place].programs.index(program)
+        Programs(path).load(list(self.wiring.ports))
+        for (slot, program), fd in path.programs.items():
+            number = self.wiring.ports[slot.place].number
+            table = "tc_jumps" if slot.hook is Hook.TC else "jumps"
+            if (jumps := self._shared(table)) is not None:
+                ordinal = path.units[slot].programs.index(program)
                 jumps[jump(number, ordinal)] = struct.pack("=I", fd)
-        ports = self._shared("ports")
-        assert ports is not None
         for port in self.wiring.ports.values():
-            ports[port.number] = struct.pack("=I", LOOPBACK)
+            if (ports := self._shared("ports")) is not None:
+                ports[port.number] = struct.pack("=I", LOOPBACK)
 
     def close(self) -> None:
         """Forget the programs and maps."""
@@ -167,17 +176,28 @@ class Bench:
         assert mac is not None
         return mac
 
-    def execute(self, place: str, frame: bytes) -> tuple[int, bytes]:
-        """Run a frame; return the verdict (XDP_*) and what the frame became."""
-        fd = self._fastpath.programs[Attachment.parse(place), "nfv_entry"]
-        verdict, out, _ = bpf.prog_run(fd, frame, room=MAX_FRAME)
+    def takes(self, frame: bytes) -> bool:
+        """Whether the kernel's test run takes a frame: at TC only with a whole IP header."""
+        if self.hook is Hook.XDP:
+            return True
+        header = {b"\x08\x00": 20, b"\x86\xdd": 40}.get(frame[12:14], 0)
+        return len(frame) >= 14 + header
+
+    def execute(self, place: str, frame: bytes, context: bytes | None = None) -> tuple[int, bytes]:
+        """Run a frame; return the verdict (XDP_*, at either hook) and what the frame became."""
+        at = Attachment.parse(place)
+        slot = Slot(at, self.wiring.ports[at].hook)
+        fd = self._fastpath.programs[slot, "nfv_entry"]
+        verdict, out, _ = bpf.prog_run(fd, frame, context=context, room=MAX_FRAME)
+        if slot.hook is Hook.TC:
+            verdict = _VERDICTS[verdict]
         assert verdict in (bpf.XDP_DROP, bpf.XDP_REDIRECT), f"verdict {verdict}"
         return verdict, out
 
-    def run(self, place: str, frame: Packet | bytes) -> Outcome:
-        """Let a frame come in by a port."""
+    def run(self, place: str, frame: Packet | bytes, context: bytes | None = None) -> Outcome:
+        """Let a frame come in by a port; `context` as for `bpf.prog_run`."""
         before = dict(self._counts())
-        verdict, out = self.execute(place, bytes(frame))
+        verdict, out = self.execute(place, bytes(frame), context)
         counted = {
             key: (now[0] - before.get(key, (0, 0))[0], now[1] - before.get(key, (0, 0))[1])
             for key, now in self._counts()
@@ -189,16 +209,16 @@ class Bench:
         reason = reasons[0] if len(reasons) == 1 else "rejected"
         return Outcome(left[0] if left else None, out, reason, counted)
 
-    def verify(self, place: Attachment, program: str) -> tuple[int, str]:
+    def verify(self, slot: Slot, program: str) -> tuple[int, str]:
         """How many instructions a program has, and what the verifier says of them at its end."""
         path = self._fastpath
-        unit = path.units[place]
+        unit = path.units[slot]
         code = path.objects[unit.text].programs[program]
-        pins = {name: path.names.pin(unit, place, name) for name in code.names}
+        pins = {name: path.names.pin(unit, slot.place, name) for name in code.names}
         fds = {name: path.maps[pin].fd for name, pin in pins.items()}
-        flags = bpf.F_XDP_HAS_FRAGS if has_frags(self.topology) else 0
-        bound = code.bind(fds, Programs(path).links(unit))
-        passed, log = bpf.verifier_log(bound, program, flags=flags, level=4)
+        programs, type_ = Programs(path), PROGRAM_TYPES[slot.hook]
+        bound, flags = code.bind(fds, programs.links(unit)), programs.load_flags(slot.hook)
+        passed, log = bpf.verifier_log(bound, program, type_=type_, flags=flags, level=4)
         assert passed, log
         return len(code.insns) // 8, log
 
@@ -224,6 +244,13 @@ class Bench:
         if (known := self._shared("paths")) is None:
             return Paths()
         return paths.collect(known, self.shared("actions"))
+
+
+def every_port(topology: Topology, hook: Hook) -> Hooks:
+    """The same hook at all ports but the taps of services, which have XDP."""
+    return {
+        place: Hook.XDP if is_service(topology, place) else hook for place in attachments(topology)
+    }
 
 
 def _by_reason(

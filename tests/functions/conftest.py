@@ -1,4 +1,4 @@
-"""A module's TOPOLOGY, loaded once; every test of the module finds it without connections."""
+"""A module's TOPOLOGY, loaded once for each hook; a module's tests find it without connections."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from nfv.chain.sap import Hook
 from tests.functions.bench import Bench
 
 
@@ -21,9 +22,9 @@ def _one_cpu() -> Iterator[None]:
     os.sched_setaffinity(0, cpus)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=Hook, ids=lambda hook: hook.name)
 def loaded(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    with closing(Bench(request.module.TOPOLOGY)) as bench:
+    with closing(Bench(request.module.TOPOLOGY, hook=request.param)) as bench:
         yield bench
 
 

@@ -6,7 +6,7 @@ import struct
 from contextlib import closing
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt
@@ -228,6 +228,7 @@ def test_walk_and_cache_agree_on_any_frame(
         header = IP(bytes(frame[14:34]))
         header.chksum = None
         frame[14:34] = bytes(header)[:20]
+    assume(bench.takes(bytes(frame)))
     known = bench.run("lan", bytes(frame))
     bench.forget_flows()
     walked = bench.run("lan", bytes(frame))

@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nfv.chain.graph import entries
+from nfv.chain.hook import hooks
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology, loads
 from nfv.ebpf import sources
 from nfv.ebpf.compose import Unit, compose
+from nfv.ebpf.render import render
 
 HERE = Path(__file__).parent
 UPDATE = "if it is meant, run: scripts/test tests/golden --update-golden"
@@ -26,8 +28,12 @@ _CHAIN = "chain"
 
 
 def composed(topology: Topology) -> dict[Attachment, Unit]:
+    """What is attached at every entry."""
     graph = entries(topology)
-    return {place: compose(topology, graph, entry) for place, entry in graph.items()}
+    return {
+        place: compose(topology, graph, graph[place], hook)
+        for place, hook in hooks(topology).items()
+    }
 
 
 def golden_path(topology: Topology, place: Attachment) -> Path:
@@ -75,7 +81,7 @@ def test_every_text_is_as_reviewed(topology: Topology, update: bool) -> None:
 
 def test_the_same_topology_gives_the_same_texts(topology: Topology) -> None:
     """Also in another process, where sets and hashes have another order."""
-    here = {str(place): unit.digest for place, unit in composed(topology).items()}
+    here = [(str(place), found.digest) for found in render(topology) for place in found.bindings]
     script = (
         "import sys; from nfv.chain.topology import loads; from nfv.ebpf.render import render; "
         "print(sorted((str(place), found.digest) for found in render(loads(sys.stdin.read())) "
@@ -90,7 +96,7 @@ def test_the_same_topology_gives_the_same_texts(topology: Topology) -> None:
         cwd=HERE.parents[1],
         env={"PYTHONHASHSEED": "1"},
     )
-    assert there.stdout.strip() == str(sorted(here.items()))
+    assert there.stdout.strip() == str(sorted(here))
 
 
 def test_equal_structure_gives_equal_texts() -> None:

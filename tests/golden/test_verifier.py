@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from nfv.chain.hook import Slot
+from nfv.chain.sap import Hook
 from nfv.chain.topology import Topology
 from nfv.ebpf.render import render
-from tests.functions.bench import Bench
+from tests.functions.bench import Bench, every_port
 
 pytestmark = pytest.mark.root
 
@@ -41,14 +43,17 @@ def kernel() -> str:
 
 
 def costs(topology: Topology) -> Iterator[tuple[str, Cost]]:
-    """The cost of every program of every distinct text, by the first entry that it is for."""
-    with closing(Bench(topology.source.text)) as bench:
-        for found in render(topology):
-            place = next(iter(found.bindings))
-            for program in found.programs:
-                instructions, log = bench.verify(place, program)
-                cost = {name: number(what, log) for name, what in _STATISTICS.items()}
-                yield f"{place} {program}", {"instructions": instructions, **cost}
+    """The cost of every program of every text at each hook, by the first entry that it is for."""
+    for hook in Hook:
+        with closing(Bench(topology.source.text, hook=hook)) as bench:
+            for found in render(topology, every_port(topology, hook)):
+                place, unit = next(iter(found.bindings.items()))
+                slot = Slot(place, unit.hook)
+                for program in found.programs:
+                    instructions, log = bench.verify(slot, program)
+                    cost = {name: number(what, log) for name, what in _STATISTICS.items()}
+                    title = f"{place} {unit.hook.value} {program}"
+                    yield title, {"instructions": instructions, **cost}
 
 
 def number(what: re.Pattern[str], log: str) -> int:

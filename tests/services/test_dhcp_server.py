@@ -139,6 +139,16 @@ def test_a_client_may_ask_for_less_time_and_not_for_more(bed: Bed) -> None:
         assert int.from_bytes(offer.message.options[51], "big") == given
 
 
+def test_when_to_renew_and_to_rebind(bed: Bed) -> None:
+    """As declared, for leases that are long enough; else as RFC 2131 has it (section 4.4.5)."""
+    bed.configure(f"{DEFAULT}renew: 900\nrebind: 1800")
+    for wanted, times in ((3600, (900, 1800)), (1200, (900, 1050)), (600, (300, 525))):
+        offer = bed.send(Type.DISCOVER, o51=wanted.to_bytes(4, "big"))
+        assert offer is not None
+        found = tuple(int.from_bytes(offer.message.options[code], "big") for code in (58, 59))
+        assert found == times
+
+
 # REQUEST -----------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import pytest
 from scapy.layers.inet import TCP, UDP
 from scapy.layers.l2 import Ether
 
-from benchmarks import routes, rules
+from benchmarks import chains, routes, rules, variants
 from benchmarks.figures import Spread, percentile, ratio, spread
 from benchmarks.frames import (
     IMIX,
@@ -19,12 +19,19 @@ from benchmarks.frames import (
     Kind,
     Protocol,
     Template,
+    Translation,
     conversation,
     stamp_at,
 )
 from benchmarks.latency import intervals
 from benchmarks.sequences import LENGTH, Draw, drawn, flows4, flows6
+from nfv.chain.graph import entries
+from nfv.chain.path import Attachment
+from nfv.chain.sap import Hook
+from nfv.ebpf.compose import Composer
+from nfv.ebpf.walks import REJECT, WALK
 from nfv.functions.firewall import FirewallConfig
+from tests import vnfs
 
 NEAR = Endpoint("02:00:00:00:00:01", "02:00:00:00:00:0a", {4: "10.0.1.10", 6: "2001:db8:1::10"})
 FAR = Endpoint("02:00:00:00:00:02", "02:00:00:00:00:0b", {4: "192.0.2.254", 6: "2001:db8:2::254"})
@@ -53,7 +60,7 @@ def words(data: bytes) -> int:
 
 def sent(kind: Kind, template: Template, forward: bool) -> bytes:
     """The frame that programs/generator.c makes of a template and a flow, the same way."""
-    (leg,) = (leg for leg in conversation(kind, NEAR, FAR, None)[:2] if leg.forward is forward)
+    (leg,) = (leg for leg in conversation(kind, NEAR, FAR)[:2] if leg.forward is forward)
     place = leg.layout
     address, port = FLOW[kind.version]
     packed = address.packed[: 4 if kind.version == 4 else 8]
@@ -82,7 +89,7 @@ def rebuilt(packet: Ether) -> bytes:
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_frames_are_what_hosts_send(kind: Kind) -> None:
-    for leg in conversation(kind, NEAR, FAR, None):
+    for leg in conversation(kind, NEAR, FAR):
         (template,) = leg.templates
         source, destination = (NEAR, FAR) if leg.forward else (FAR, NEAR)
         frame = sent(kind, template, leg.forward)
@@ -101,7 +108,7 @@ def test_frames_are_what_hosts_send(kind: Kind) -> None:
 
 def test_tcp_flows_begin_with_a_handshake() -> None:
     kind = Kind(Protocol.TCP)
-    legs = conversation(kind, NEAR, FAR, None)
+    legs = conversation(kind, NEAR, FAR)
     segments = [Ether(sent(kind, leg.templates[0], leg.forward))[TCP] for leg in legs]
     assert [leg.forward for leg in legs] == [True, False, True]
     assert [str(segment.flags) for segment in segments] == ["S", "SA", "A"]
@@ -110,12 +117,13 @@ def test_tcp_flows_begin_with_a_handshake() -> None:
 
 def test_answers_go_to_the_translated_address() -> None:
     kind = Kind()
-    _, answer, _ = conversation(kind, NEAR, FAR, "192.0.2.1")
+    _, answer, _ = conversation(kind, NEAR, FAR, Translation("192.0.2.1", 0x1234))
     assert Ether(sent(kind, answer.templates[0], False)).payload.dst == "192.0.2.1"
+    assert answer.port_bits == 0x1234
 
 
 def test_a_mix_has_a_template_for_each_size() -> None:
-    leg = conversation(Kind(sizes=IMIX), NEAR, FAR, None)[-1]
+    leg = conversation(Kind(sizes=IMIX), NEAR, FAR)[-1]
     assert [template.length for template in leg.templates] == [60, 590, 1514]
     addresses = np.array([1], np.uint64)
     sequence = drawn(flows4(addresses, 2), Draw(2), [0] * 7 + [1] * 4 + [2])
@@ -190,3 +198,21 @@ def test_intervals_have_the_mean_that_is_wanted() -> None:
     found = intervals(1000)
     assert np.mean(found) == pytest.approx(1000, rel=0.05)
     assert np.std(found) == pytest.approx(1000, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("composer", "programs"),
+    [(variants.UNCACHED, 1), (variants.TAIL_CALLS, 3), (variants.POLYCUBE, 3)],
+)
+def test_variants_pass_every_packet_through_all_functions(
+    composer: Composer, programs: int
+) -> None:
+    with vnfs.installed():
+        topology = chains.standard("bench", rule_count=1)
+        graph = entries(topology)
+        unit = composer(topology, graph, graph[Attachment("lan")], Hook.XDP)
+    assert sorted(unit.instances.values()) == ["fw", "gw", "nat"]
+    assert WALK not in unit.programs  # which a packet whose flow is known does not reach
+    assert sum(name != REJECT for name in unit.programs) == programs
+    for prefix in unit.instances:
+        assert f"verdict = {prefix}_process(" in unit.text

@@ -269,16 +269,15 @@ static __always_inline int self_forward6(nf_ctx *ctx, u8 *frame, u64 name)
 static __always_inline int self_forward(nf_ctx *ctx, u64 port)
 {
 	u64 name = PLAIN_NAME(action_now(), port);
-	u8 *frame = (void *)(long)ctx->data;
+	u8 *frame = hook_data(ctx);
 	__be16 ethertype;
 
-	if (frame + PLAIN_BYTES > (u8 *)(long)ctx->data_end)
+	if (frame + PLAIN_BYTES > (u8 *)hook_end(ctx))
 		return -1;
 	ethertype = hook_ethertype(ctx, (void *)frame);
 	if (ethertype == bpf_htons(ETH_P_IP))
 		return self_forward4(ctx, frame, name);
-	if (ethertype == bpf_htons(ETH_P_IPV6) &&
-	    frame + PLAIN_BYTES_IPV6 <= (u8 *)(long)ctx->data_end)
+	if (ethertype == bpf_htons(ETH_P_IPV6) && frame + PLAIN_BYTES_IPV6 <= (u8 *)hook_end(ctx))
 		return self_forward6(ctx, frame, name);
 	return -1;
 }

@@ -217,18 +217,17 @@ static __always_inline int flow_forward(nf_ctx *ctx, u64 port)
 {
 	u64 cpu = bpf_get_smp_processor_id();
 	u64 name = PLAIN_NAME(action_now(), port);
-	u8 *frame = (void *)(long)ctx->data;
+	u8 *frame = hook_data(ctx);
 	struct hook_wire wire;
 	__be16 ethertype;
 
-	if (frame + PLAIN_BYTES > (u8 *)(long)ctx->data_end)
+	if (frame + PLAIN_BYTES > (u8 *)hook_end(ctx))
 		return -1;
 	ethertype = hook_ethertype(ctx, (void *)frame);
 	hook_measure(ctx, &wire);
 	if (ethertype == bpf_htons(ETH_P_IP))
 		return flow_forward4(ctx, frame, &wire, cpu, name);
-	if (ethertype == bpf_htons(ETH_P_IPV6) &&
-	    frame + PLAIN_BYTES_IPV6 <= (u8 *)(long)ctx->data_end)
+	if (ethertype == bpf_htons(ETH_P_IPV6) && frame + PLAIN_BYTES_IPV6 <= (u8 *)hook_end(ctx))
 		return flow_forward6(ctx, frame, &wire, cpu, name);
 	return -1;
 }
@@ -294,7 +293,7 @@ static __always_inline void flow_keep6(nf_ctx *ctx, const struct nf_packet *pkt,
  */
 static __always_inline void flow_keep(nf_ctx *ctx, const struct nf_packet *pkt, u32 port)
 {
-	u8 *data_end = (void *)(long)ctx->data_end, *frame = (void *)(long)ctx->data;
+	u8 *data_end = hook_end(ctx), *frame = hook_data(ctx);
 	struct action_path path = {};
 
 	if (pkt->fleeting || !flow_holds(pkt) || frame + PLAIN_BYTES > data_end)

@@ -18,6 +18,8 @@
 #include <uapi/linux/tcp.h>
 #include <uapi/linux/udp.h>
 
+#include "checksum.h"
+
 /* What goes over the wire for one frame. */
 struct hook_wire {
 	u64 frames;

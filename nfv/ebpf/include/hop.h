@@ -78,7 +78,7 @@ static __always_inline int hop_forward6(nf_ctx *ctx, u8 *frame, u64 hop_limit, u
 /* At the end of a walk through the router that sends the packet on, before it is edited. */
 static __always_inline void hop_keep(nf_ctx *ctx, const struct nf_packet *pkt, u32 port)
 {
-	u8 *data_end = (void *)(long)ctx->data_end, *frame = (void *)(long)ctx->data;
+	u8 *data_end = hook_end(ctx), *frame = hook_data(ctx);
 	u64 name = hop_name(PLAIN_NAME(pkt->epoch, port), pkt->family == 6, pkt->next_hop);
 	struct action_path path = {};
 	struct hop *hop;

@@ -201,9 +201,9 @@ static __always_inline int nf_answer(struct nf_packet *pkt, u8 reason)
 /* `size` bytes at an offset of the frame, or NULL if it ends before. */
 static __always_inline void *nf_at(nf_ctx *ctx, u32 offset, u32 size)
 {
-	void *at = (void *)(long)ctx->data + (offset & NF_OFFSET_MASK);
+	void *at = hook_data(ctx) + (offset & NF_OFFSET_MASK);
 
-	return at + size > (void *)(long)ctx->data_end ? 0 : at;
+	return at + size > hook_end(ctx) ? 0 : at;
 }
 
 /* The IP header, if there are `size` bytes of it. */

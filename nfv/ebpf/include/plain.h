@@ -91,7 +91,7 @@ static __always_inline int plain_read4(nf_ctx *ctx, const u8 *frame, u64 name, s
 		return 0;
 	protocol = plain->third >> 8 & 0xff;
 	plain->name = (name | (protocol & 1)) << 32 | *(u32 *)(frame + PLAIN_L4);
-	return plain_l4(frame + PLAIN_L4, (void *)(long)ctx->data_end, protocol,
+	return plain_l4(frame + PLAIN_L4, hook_end(ctx), protocol,
 			plain->length - sizeof(struct iphdr));
 }
 
@@ -121,7 +121,7 @@ static __always_inline int plain_read6(nf_ctx *ctx, const u8 *frame, u64 name, s
 	plain->addresses[2] = *(u64 *)(ip + 24);
 	plain->addresses[3] = *(u64 *)(ip + 32);
 	plain->name = (name | (plain->protocol & 1)) << 32 | *(u32 *)(frame + PLAIN_L4_IPV6);
-	return plain_l4(frame + PLAIN_L4_IPV6, (void *)(long)ctx->data_end, plain->protocol,
+	return plain_l4(frame + PLAIN_L4_IPV6, hook_end(ctx), plain->protocol,
 			plain->length - sizeof(struct ipv6hdr));
 }
 

@@ -228,7 +228,7 @@ static __always_inline void reject_error(nf_ctx *ctx, const struct nf_packet *pk
 					 u32 sum)
 {
 	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
-	void *quote = icmp + 1, *end = (void *)(long)ctx->data_end;
+	void *quote = icmp + 1, *end = hook_end(ctx);
 
 	icmp->type = type;
 	icmp->code = code;

@@ -22,14 +22,38 @@ struct hook_device {
 	u8 mac[ETH_ALEN]; /* of that end */
 };
 
+/*
+ * A member of the context. The verifier wants its offset in the instruction that loads it, where the
+ * compiler may add it before.
+ */
+#define HOOK_READ(ctx, member)                                                                     \
+	({                                                                                         \
+		u64 __value;                                                                       \
+		asm volatile("%0 = *(u32 *)(%1 + %2)"                                              \
+			     : "=r"(__value)                                                       \
+			     : "r"(ctx), "i"(offsetof(nf_ctx, member)));                           \
+		__value;                                                                           \
+	})
+
 BPF_TABLE("array", u32, struct hook_device, nf_devices, 1);
 BPF_PROG_ARRAY(nf_tc_jumps, 1);
+
+/* Where the frame begins, and where the part of it ends that can be read. */
+static __always_inline void *hook_data(nf_ctx *ctx)
+{
+	return (void *)HOOK_READ(ctx, data);
+}
+
+static __always_inline void *hook_end(nf_ctx *ctx)
+{
+	return (void *)HOOK_READ(ctx, data_end);
+}
 
 /* Whether all that a walk reads of a plain TCP or UDP packet can be reached. */
 static __always_inline int hook_is_open(nf_ctx *ctx)
 {
-	struct ethhdr *eth = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = hook_data(ctx);
+	void *end = hook_end(ctx);
 	u8 protocol;
 
 	if ((void *)eth + HOOK_HEADERS4 + sizeof(struct tcphdr) > end)
@@ -55,7 +79,7 @@ static __always_inline int hook_is_open(nf_ctx *ctx)
 /* Before anything is read: bring together what functions may look at, if it lies in several places. */
 static __always_inline void hook_open(nf_ctx *ctx)
 {
-	u32 linear = ctx->data_end - ctx->data, length = ctx->len;
+	u32 linear = hook_end(ctx) - hook_data(ctx), length = HOOK_READ(ctx, len);
 
 	if (linear < length && linear < HOOK_LINEAR && !hook_is_open(ctx))
 		bpf_skb_pull_data(ctx, length < HOOK_LINEAR ? length : HOOK_LINEAR);
@@ -64,14 +88,14 @@ static __always_inline void hook_open(nf_ctx *ctx)
 /* Bytes of the frame, with its tag. */
 static __always_inline u64 hook_length(nf_ctx *ctx)
 {
-	return ctx->vlan_present ? ctx->len + HOOK_TAG : ctx->len;
+	return HOOK_READ(ctx, vlan_present) ? HOOK_READ(ctx, len) + HOOK_TAG : HOOK_READ(ctx, len);
 }
 
 /* Bytes that each segment of a frame begins with, or 0 if they cannot be told. */
 static __always_inline u32 hook_headers(nf_ctx *ctx)
 {
-	struct ethhdr *eth = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = hook_data(ctx);
+	void *end = hook_end(ctx);
 	struct tcphdr *tcp;
 	u32 headers;
 	u8 protocol;
@@ -102,25 +126,25 @@ static __always_inline u32 hook_headers(nf_ctx *ctx)
 /* What the kernel will make of the frame where it leaves for a wire. */
 static __always_inline void hook_measure(nf_ctx *ctx, struct hook_wire *wire)
 {
-	u32 segment = ctx->gso_size, headers;
+	u32 segment = HOOK_READ(ctx, gso_size), headers;
 
 	wire->frames = 1;
 	wire->bytes = hook_length(ctx);
-	wire->largest = ctx->len - sizeof(struct ethhdr);
+	wire->largest = HOOK_READ(ctx, len) - sizeof(struct ethhdr);
 	if (!segment)
 		return;
 	headers = hook_headers(ctx);
-	if (!headers || headers >= ctx->len)
+	if (!headers || headers >= HOOK_READ(ctx, len))
 		return;
-	wire->frames = (ctx->len - headers + segment - 1) / segment;
-	wire->bytes += (wire->frames - 1) * (headers + wire->bytes - ctx->len);
+	wire->frames = (HOOK_READ(ctx, len) - headers + segment - 1) / segment;
+	wire->bytes += (wire->frames - 1) * (headers + wire->bytes - HOOK_READ(ctx, len));
 	wire->largest = headers + segment - sizeof(struct ethhdr);
 }
 
 /* The tag is what follows the MAC addresses on a wire. */
 static __always_inline __be16 hook_ethertype(nf_ctx *ctx, const struct ethhdr *eth)
 {
-	return ctx->vlan_present ? ctx->vlan_proto : eth->h_proto;
+	return HOOK_READ(ctx, vlan_present) ? HOOK_READ(ctx, vlan_proto) : eth->h_proto;
 }
 
 /*
@@ -129,7 +153,8 @@ static __always_inline __be16 hook_ethertype(nf_ctx *ctx, const struct ethhdr *e
  */
 static __always_inline u32 hook_extent(nf_ctx *ctx, u32 stated, u32 header)
 {
-	return stated || !ctx->gso_size ? stated + header : ctx->len - sizeof(struct ethhdr);
+	return stated || !HOOK_READ(ctx, gso_size) ? stated + header
+						   : HOOK_READ(ctx, len) - sizeof(struct ethhdr);
 }
 
 /* Go on in the program at a place of the jump table; returns if there is none. */
@@ -145,9 +170,9 @@ static __always_inline void hook_jump(nf_ctx *ctx, u32 place)
 static __always_inline int hook_send(nf_ctx *ctx, u32 port)
 {
 	struct hook_device *device = nf_devices.lookup(&port);
-	u16 *to = (void *)(long)ctx->data, *own;
+	u16 *to = hook_data(ctx), *own;
 
-	if (!device || (void *)(to + 3) > (void *)(long)ctx->data_end)
+	if (!device || (void *)(to + 3) > hook_end(ctx))
 		return HOOK_DROP;
 	own = (u16 *)device->mac;
 	if (device->peer && to[0] == own[0] && to[1] == own[1] && to[2] == own[2])
@@ -167,7 +192,7 @@ static __always_inline int hook_trim(nf_ctx *ctx, u32 length)
  */
 static __always_inline int hook_lengthen(nf_ctx *ctx, u32 length)
 {
-	return bpf_skb_change_tail(ctx, ctx->len + length, 0) ? -1 : 0;
+	return bpf_skb_change_tail(ctx, HOOK_READ(ctx, len) + length, 0) ? -1 : 0;
 }
 
 /* Make room for so many bytes before the network header; what is in front is then undefined. */

@@ -5,13 +5,21 @@
 
 typedef struct xdp_md nf_ctx;
 
-#include "checksum.h"
-
 #define HOOK_DROP XDP_DROP
 #define HOOK_WHOLE 1
 
 BPF_DEVMAP(nf_ports, 1);
 BPF_PROG_ARRAY(nf_jumps, 1);
+
+static __always_inline void *hook_data(nf_ctx *ctx)
+{
+	return (void *)(long)ctx->data;
+}
+
+static __always_inline void *hook_end(nf_ctx *ctx)
+{
+	return (void *)(long)ctx->data_end;
+}
 
 static __always_inline void hook_open(nf_ctx *ctx)
 {
@@ -22,7 +30,7 @@ static __always_inline u64 hook_length(nf_ctx *ctx)
 #ifdef NFV_FRAGS
 	return bpf_xdp_get_buff_len(ctx);
 #else
-	return (void *)(long)ctx->data_end - (void *)(long)ctx->data;
+	return hook_end(ctx) - hook_data(ctx);
 #endif
 }
 
@@ -84,9 +92,9 @@ static __always_inline int hook_pull(nf_ctx *ctx, u32 length)
 
 static __always_inline void hook_checksum(nf_ctx *ctx, u32 offset, int is_udp, u32 pseudo, u32 gain)
 {
-	u16 *checksum = (void *)(long)ctx->data + offset, sum;
+	u16 *checksum = hook_data(ctx) + offset, sum;
 
-	if ((void *)(checksum + 1) > (void *)(long)ctx->data_end || (is_udp && !*checksum))
+	if ((void *)(checksum + 1) > hook_end(ctx) || (is_udp && !*checksum))
 		return;
 	sum = checksum_gain(*checksum, pseudo + gain);
 	*checksum = is_udp && !sum ? 0xffff : sum;

@@ -13,7 +13,7 @@
 
 #define REPLAY_CHUNK_SIZE 1048576
 #define REPLAY_MAX_FRAME 4096
-#define REPLAY_WAIT 4096  /* looks at the clock in one run, some 0.1 ms */
+#define REPLAY_WAIT 8192  /* looks at the clock in one run, some 0.3 ms */
 #define REPLAY_LOOK 64    /* packets between two looks at the clock at top speed */
 #define REPLAY_SUB_BITS 5 /* buckets for each power of two of an error, as a power of two */
 #define REPLAY_MAX_POWER 40

@@ -30,12 +30,17 @@ class Answer:
     room: int  # bytes at most
 
 
-def times(seconds: int) -> dict[int, bytes]:
-    """The lease time, and when to renew and to rebind (RFC 2131, section 4.4.5)."""
+def times(seconds: int, renew: int | None, rebind: int | None) -> dict[int, bytes]:
+    """The lease time, and when to renew and to rebind (RFC 2131, section 4.4.5).
+
+    What was declared holds for leases that are long enough for it.
+    """
+    second = rebind if rebind is not None and rebind < seconds else seconds * 7 // 8
+    first = renew if renew is not None and renew < second else min(seconds // 2, second)
     return {
         Option.LEASE_TIME: seconds.to_bytes(4, "big"),
-        Option.RENEWAL_TIME: (seconds // 2).to_bytes(4, "big"),
-        Option.REBINDING_TIME: (seconds * 7 // 8).to_bytes(4, "big"),
+        Option.RENEWAL_TIME: first.to_bytes(4, "big"),
+        Option.REBINDING_TIME: second.to_bytes(4, "big"),
     }
 
 

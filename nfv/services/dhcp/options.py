@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from nfv.chain.fields import (
     Many,
@@ -77,7 +77,10 @@ Domain = Annotated[
 ]
 Text = Annotated[str, PlainValidator(_parse_text), text_schema("text")]
 Hex = Annotated[
-    bytes, PlainValidator(_parse_hex), text_schema("bytes in hexadecimal", "01:04:c0a80001")
+    bytes,
+    PlainValidator(_parse_hex),
+    PlainSerializer(bytes.hex, when_used="json"),
+    text_schema("bytes in hexadecimal", "01:04:c0a80001"),
 ]
 Value = Annotated[
     Any,

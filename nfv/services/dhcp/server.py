@@ -365,7 +365,9 @@ class Server:
         told = self._plan.answering(place, case.classes, reservation)
         own: dict[int, bytes] = dict(more or {})
         if address is not None:
-            own.update(answers.times(self._seconds(case, place)))
+            config = self._plan.config
+            seconds = self._seconds(case, place)
+            own.update(answers.times(seconds, config.renew, config.rebind))
         self.counted[kind.name.lower()] += 1
         return answers.positive(
             case.client, kind, place.server, address or _NONE, told, own, case.asked.source

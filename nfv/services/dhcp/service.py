@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import AddressValueError, IPv4Address, IPv4Interface
+from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
 from nfv.chain import names
@@ -22,6 +22,7 @@ from nfv.services.dhcp.answers import SERVER_PORT
 from nfv.services.dhcp.answers import Answer as ServerAnswer
 from nfv.services.dhcp.events import Events, document
 from nfv.services.dhcp.leases import Lease, Leases, State
+from nfv.services.dhcp.links import ends
 from nfv.services.dhcp.plan import Plan
 from nfv.services.dhcp.repeats import MOST, Repeats, Said
 from nfv.services.dhcp.server import Asked, Server
@@ -80,7 +81,7 @@ class DhcpService(Service):
         self._mac = bytes.fromhex(mac.replace(":", ""))
         self._own = frozenset(address.ip for address in function.config.ip)
         self._register(topology.name, function.config.name_server)
-        plan = Plan(function.config, {chain: _ends(topology, chain) for chain in self._chains})
+        plan = Plan(function.config, {chain: ends(topology, chain) for chain in self._chains})
         if self._server is None:
             self._server = Server(plan, self._leases, self._clock)
         else:
@@ -107,13 +108,13 @@ class DhcpService(Service):
     def receive(self, frames: Sequence[Frame]) -> None:
         replies: list[_Reply] = []
         for frame in frames:
-            datagram = parse_udp(frame.data)
-            if datagram is None:
-                answer = neighbours.answer(frame.data, self._own, self._mac)
-                if answer:
-                    self._place.send(answers_at(frame.stage), answer)
-            elif datagram.dport == SERVER_PORT and (reply := self._treat(frame, datagram)):
-                replies.append(_Reply(frame.stage, datagram, reply))
+            try:
+                reply = self._take(frame)
+            except Exception as error:  # others' frames are to be answered all the same
+                self._place.log("error", f"a frame failed: {error!r}: {frame.data.hex()}")
+                continue
+            if reply is not None:
+                replies.append(reply)
         former = {lease.address: before for before, lease in self._leases.changes()}
         if self._commit():
             for one in replies:
@@ -138,6 +139,19 @@ class DhcpService(Service):
         self._leases.close()
 
     # Messages
+
+    def _take(self, frame: Frame) -> _Reply | None:
+        """Treat a frame; what it is answered with must wait for the leases."""
+        datagram = parse_udp(frame.data)
+        if datagram is None:
+            answer = neighbours.answer(frame.data, self._own, self._mac)
+            if answer:
+                self._place.send(answers_at(frame.stage), answer)
+            return None
+        if datagram.dport != SERVER_PORT:
+            return None
+        reply = self._treat(frame, datagram)
+        return _Reply(frame.stage, datagram, reply) if reply else None
 
     def _treat(self, frame: Frame, datagram: Datagram) -> ServerAnswer | None:
         assert self._server is not None
@@ -267,14 +281,3 @@ def _is_same(before: Lease, lease: Lease) -> bool:
     """Whether a client that had a lease still has it."""
     bound = before.state is State.BOUND and lease.state is State.BOUND
     return bound and before.client == lease.client
-
-
-def _ends(topology: Topology, chain: str) -> list[IPv4Address]:
-    """The addresses that are declared at both ends of a chain."""
-    found = []
-    for end in topology.chains[chain].attachments:
-        if end.interface is None:
-            found += list(topology.saps[end.node].addresses)
-        else:
-            found += list(topology.vnfs[end.node].interfaces[end.interface].ip)
-    return [address.ip for address in found if isinstance(address, IPv4Interface)]

@@ -16,12 +16,12 @@ from dns.rdatatype import RdataType
 
 from nfv.ebpf import sources
 from nfv.services.dns.message import OPT_BYTES, Query
+from nfv.services.dns.zone import Node, Zone
 
-_HEADER = "answers.h"
-MAX_NAME = sources.constant(_HEADER, "SELF_NAME")
-MAX_LABELS = sources.constant(_HEADER, "SELF_LABELS")
-MAX_DATA = sources.constant(_HEADER, "SELF_DATA")
-PROBES = sources.constant(_HEADER, "SELF_PROBES")
+MAX_NAME = sources.constant("questions.h", "SELF_NAME")
+MAX_LABELS = sources.constant("questions.h", "SELF_LABELS")
+MAX_DATA = sources.constant("answers.h", "SELF_DATA")
+PROBES = sources.constant("answers.h", "SELF_PROBES")
 
 _WORD = 8
 _KIND_SIZE = 4  # type and class
@@ -167,6 +167,16 @@ def _sum(data: bytes, is_odd: bool) -> int:
     return sum(struct.unpack(f"={len(padded) // 2}H", padded))
 
 
+def types_of(node: Node) -> frozenset[RdataType]:
+    """The types that a name is asked for: those that it has, and addresses in any case."""
+    return frozenset({RdataType.A, RdataType.AAAA, *node})
+
+
+def answers_of(zone: Zone) -> int:
+    """How many answers a zone has for the names in it."""
+    return sum(len(types_of(node)) for node in zone.nodes.values())
+
+
 def capacity(answers: int) -> int:
-    """Places for so many answers: a power of two, half of it free."""
-    return max(1 << 14, 1 << (2 * answers - 1).bit_length())
+    """Places for so many answers: a power of two, of which a fifth or more is free."""
+    return max(1 << 14, 1 << (answers * 5 // 4).bit_length())

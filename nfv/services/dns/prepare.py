@@ -7,15 +7,12 @@ import time
 from collections.abc import Iterator
 
 from dns.rdataclass import RdataClass
-from dns.rdatatype import RdataType
 
 from nfv.services.dns import fastpath, message
 from nfv.services.dns.authority import Authority
 from nfv.services.dns.fastpath import Answers
 
 _STEP = 0.002  # seconds in which nobody else is served
-
-_ALWAYS = frozenset({RdataType.A, RdataType.AAAA})
 
 
 async def prepare_all(authority: Authority, answers: Answers) -> int:
@@ -41,5 +38,5 @@ async def prepare_all(authority: Authority, answers: Answers) -> int:
 def _queries(authority: Authority) -> Iterator[message.Query]:
     for zone in authority.zones.values():
         for name, node in zone.nodes.items():
-            for rdtype in _ALWAYS | node.keys():
+            for rdtype in fastpath.types_of(node):
                 yield message.Query(0, 0, name, rdtype, RdataClass.IN, message.MAX_UDP)

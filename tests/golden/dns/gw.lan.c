@@ -10,15 +10,16 @@
 /* NF_LINK(9): port dns:service */
 /* NF_LINK(10): port lan */
 /* f0: dns */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"
-#line 1 "tc.h"
-#line 30 "hook.h"
-#line 1 "xdp.h"
 #line 1 "checksum.h"
-#line 9 "xdp.h"
+#line 22 "hook.h"
+#line 1 "tc.h"
 #line 32 "hook.h"
+#line 1 "xdp.h"
+#line 34 "hook.h"
 #line 7 "nf.h"
 #line 1 "commit.h"
 #line 11 "commit.h"
@@ -39,7 +40,9 @@
 #line 1 "own.h"
 #line 7 "own.h"
 #line 1 "answers.h"
-#line 12 "answers.h"
+#line 1 "questions.h"
+#line 7 "questions.h"
+#line 13 "answers.h"
 #line 13 "functions/dns.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)

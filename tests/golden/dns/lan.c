@@ -18,15 +18,16 @@
 /* NF_LINK(17): constant gw */
 /* f0: dns */
 /* f1: gw */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"
-#line 1 "tc.h"
-#line 30 "hook.h"
-#line 1 "xdp.h"
 #line 1 "checksum.h"
-#line 9 "xdp.h"
+#line 22 "hook.h"
+#line 1 "tc.h"
 #line 32 "hook.h"
+#line 1 "xdp.h"
+#line 34 "hook.h"
 #line 7 "nf.h"
 #line 1 "commit.h"
 #line 11 "commit.h"
@@ -47,7 +48,9 @@
 #line 1 "own.h"
 #line 7 "own.h"
 #line 1 "answers.h"
-#line 12 "answers.h"
+#line 1 "questions.h"
+#line 7 "questions.h"
+#line 13 "answers.h"
 #line 13 "functions/dns.c"
 #define F1_SHIFT4 NF_LINK(13)
 #define F1_MASK4 NF_LINK(14)

@@ -17,15 +17,16 @@
 /* NF_LINK(16): constant gw */
 /* f0: fw */
 /* f1: gw */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"
-#line 1 "tc.h"
-#line 30 "hook.h"
-#line 1 "xdp.h"
 #line 1 "checksum.h"
-#line 9 "xdp.h"
+#line 22 "hook.h"
+#line 1 "tc.h"
 #line 32 "hook.h"
+#line 1 "xdp.h"
+#line 34 "hook.h"
 #line 7 "nf.h"
 #line 1 "commit.h"
 #line 11 "commit.h"

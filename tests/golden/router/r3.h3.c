@@ -6,15 +6,16 @@
 /* NF_LINK(5): flow_life r3:h3 */
 /* NF_LINK(6): port h3 */
 /* NF_LINK(7): port r3:h3 */
+#define NFV_TC 1
 #line 1 "entry.h"
 #line 1 "nf.h"
 #line 1 "hook.h"
-#line 1 "tc.h"
-#line 30 "hook.h"
-#line 1 "xdp.h"
 #line 1 "checksum.h"
-#line 9 "xdp.h"
+#line 22 "hook.h"
+#line 1 "tc.h"
 #line 32 "hook.h"
+#line 1 "xdp.h"
+#line 34 "hook.h"
 #line 7 "nf.h"
 #line 1 "commit.h"
 #line 11 "commit.h"

@@ -4,41 +4,52 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
+from nfv.chain.sap import Hook
 from nfv.dataplane import bpf, netns
+from nfv.dataplane.bpf import AttachType, LinkType, ProgramType
 from nfv.dataplane.netlink import Netlink
 from nfv.dataplane.wiring import Port
 from nfv.errors import KernelError
 
+PROGRAM_TYPES: Mapping[Hook, ProgramType] = {
+    Hook.XDP: ProgramType.XDP,
+    Hook.TC: ProgramType.SCHED_CLS,
+}
+_ATTACH_TYPES = {Hook.XDP: AttachType.XDP, Hook.TC: AttachType.TCX_INGRESS}
+_HOOKS = {LinkType.XDP: Hook.XDP, LinkType.TCX: Hook.TC}
+
 
 def reattach(pin: Path, port: Port) -> None:
-    """Detach the program of a port's pinned link, and attach it again.
+    """Detach the XDP program of a port's pinned link, and attach it again.
 
     A veth learns only so that a program takes longer frames than the one before (veth_xdp_set).
     Frames that arrive meanwhile are lost.
     """
     with netns.entered(port.outer.netns):
         index = ifindex(port)
-        program = running(pin, index)
+        program = running(pin, index, Hook.XDP)
         if program is None:
             raise KernelError(f"no program is attached to {port.outer.name}")
         link = bpf.obj_get(pin)
         try:
             bpf.link_detach(link)
             pin.unlink()
-            attach(program, index, pin)
+            attach(program, index, Hook.XDP, pin)
         finally:
             os.close(link)
             os.close(program)
 
 
-def running(pin: Path, device: int) -> int | None:
+def running(pin: Path, device: int, hook: Hook) -> int | None:
     """The program of a pinned link, if the link is that of a device, by ifindex, of this namespace.
 
-    A link does not tell in which namespace its index counts; the device tells its program.
+    An XDP link does not tell in which namespace its index counts; the device tells its program.
     """
-    if not pin.exists():
+    found = hook_of(pin)
+    if found is not hook:
         return None
     link = bpf.obj_get(pin)
     try:
@@ -47,8 +58,22 @@ def running(pin: Path, device: int) -> int | None:
         os.close(link)
     if index != device:
         return None
-    with Netlink() as netlink:
-        return bpf.prog_open(ident) if netlink.link(device).xdp_prog_id == ident else None
+    if hook is Hook.XDP:
+        with Netlink() as netlink:
+            if netlink.link(device).xdp_prog_id != ident:
+                return None
+    return bpf.prog_open(ident)
+
+
+def hook_of(pin: Path) -> Hook | None:
+    """Which hook a pinned link is for; None if nothing is pinned."""
+    if not pin.exists():
+        return None
+    link = bpf.obj_get(pin)
+    try:
+        return _HOOKS[LinkType(bpf.link_type(link))]
+    finally:
+        os.close(link)
 
 
 def update(pin: Path, program: int) -> None:
@@ -60,10 +85,10 @@ def update(pin: Path, program: int) -> None:
         os.close(link)
 
 
-def attach(program: int, device: int, pin: Path) -> None:
+def attach(program: int, device: int, hook: Hook, pin: Path) -> None:
     """Attach a program to a device, by ifindex in this namespace, and pin the link."""
     pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    link = bpf.link_create(program, device)
+    link = bpf.link_create(program, device, _ATTACH_TYPES[hook])
     try:
         bpf.obj_pin(link, pin)
     finally:

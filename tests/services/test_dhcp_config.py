@@ -1,0 +1,139 @@
+"""What the checks of a dhcp function's configuration say."""
+
+from __future__ import annotations
+
+import pytest
+
+from nfv.errors import TopologyError
+from nfv.services.dhcp.options import CODES, CustomOption, Options, contents
+from tests.services.dhcpbed import function
+
+SUBNET = "network: 10.0.1.0/24"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("ip: 10.0.1.2/24", "a server needs subnets"),
+        ("ip: 10.0.1.2/24\nmode: relay", "a relay needs servers"),
+        (
+            f"ip: 10.0.1.2/24\nmode: relay\nservers: 10.0.9.2\nsubnets: [{{{SUBNET}}}]",
+            "mode: relay has no subnets",
+        ),
+        (
+            f"ip: 10.0.1.2/24\ngateway: 10.0.1.1\nsubnets: [{{{SUBNET}}}]",
+            "mode: server has no gateway",
+        ),
+        (
+            "ip: 10.0.1.2/24\nmode: relay\nservers: 10.0.9.2\ngateway: 10.0.2.1",
+            "10.0.2.1 is in no subnet of `ip`",
+        ),
+        (
+            f"ip: 10.0.1.2/24\nrenew: 900\nrebind: 600\nsubnets: [{{{SUBNET}}}]",
+            "must follow each other in time",
+        ),
+        (f"ip: 2001:db8::1/64\nsubnets: [{{{SUBNET}}}]", "is not an IPv4 address"),
+        (
+            f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}, pools: [{{range: 10.0.2.1-10.0.2.9}}]}}]",
+            "is not within 10.0.1.0/24",
+        ),
+        (
+            f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}, pools: [{{range: 10.0.1.0-10.0.1.9}}]}}]",
+            "are no host's addresses",
+        ),
+        (
+            f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}, pools: [{{range: 10.0.1.9-10.0.1.5}}]}}]",
+            "ends before it begins",
+        ),
+        (
+            f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}}}, {{network: 10.0.0.0/16}}]",
+            "overlaps 10.0.1.0/24",
+        ),
+        (
+            f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}, reservations: [{{ip: 10.0.1.9}}]}}]",
+            "is reserved for nobody",
+        ),
+        (
+            f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}, reservations: "
+            "[{ip: 10.0.1.2, client_id: a}]}]",
+            "is the function's own address",
+        ),
+        (
+            f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}, chains: insde}}]",
+            "'insde' is no chain that this function stands in",
+        ),
+        (
+            f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}}}]\n"
+            "custom: [{code: 53, type: uint8, value: 1}]",
+            "option 53 is the protocol's own",
+        ),
+        (
+            f"ip: 10.0.1.2/24\nsubnets: [{{{SUBNET}}}]\n"
+            "custom: [{code: 224, type: uint8, value: 256}]",
+            "cannot be sent as uint8",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(lines: str, message: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        function(f"type: dhcp\n{lines}")
+
+    assert any(message in problem.message for problem in caught.value.problems)
+
+
+def test_every_named_option_is_sent() -> None:
+    assert CODES.keys() == Options.model_fields.keys()
+    assert len({code for code, _ in CODES.values()}) == len(CODES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "content"),
+    [
+        ("routers", ["10.0.1.1", "10.0.1.2"], "0a000101 0a000102"),
+        ("time_offset", -3600, "fffff1f0"),
+        ("mtu", 1400, "0578"),
+        (
+            "search",
+            ["lab.example", "example.org"],
+            "036c6162076578616d706c6500 076578616d706c65036f726700",
+        ),
+        ("sip", "10.0.1.1", "01 0a000101"),
+        ("ipv6_only", 1800, "00000708"),
+        ("vendor", "01:02:ff", "0102ff"),
+        ("boot_file", "a.efi", "612e656669"),
+        ("static_routes", [{"to": "10.17.0.0/16", "via": "10.0.1.1"}], "10 0a11 0a000101"),
+    ],
+)
+def test_options_are_sent_as_their_standards_say(name: str, value: object, content: str) -> None:
+    options = Options.model_validate({name: value})
+
+    assert contents(options, ()) == {CODES[name][0]: bytes.fromhex(content)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "content"),
+    [
+        ("ip", ["10.0.1.1", "10.0.1.2"], "0a000101 0a000102"),
+        ("uint8", 7, "07"),
+        ("uint16", [1, 2], "0001 0002"),
+        ("uint32", 4011, "00000fab"),
+        ("text", "x", "78"),
+        ("domains", "lab.example", "036c6162076578616d706c6500"),
+        ("hex", "ca:fe", "cafe"),
+    ],
+)
+def test_custom_options(kind: str, value: object, content: str) -> None:
+    option = CustomOption.model_validate({"code": 224, "type": kind, "value": value})
+
+    assert option.content() == bytes.fromhex(content)
+
+
+def test_identifiers_that_are_no_text_can_be_written_as_json() -> None:
+    """As `plan` does, to say what differs."""
+    found = function(
+        f"type: dhcp\nip: 10.0.1.2/24\noptions: {{vendor: ff}}\nsubnets:\n"
+        f'  - {{{SUBNET}, reservations: [{{remote_id: "0xff", ip: 10.0.1.9}}]}}'
+    )
+    text = found.config.model_dump_json(warnings=False)
+
+    assert text.count('"ff"') == 2
