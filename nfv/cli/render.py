@@ -49,7 +49,10 @@ def command(topology: str, attachment: str | None, format_: Format) -> None:
 
 
 def _find(texts: list[Rendered], attachment: str) -> Rendered:
-    by_place = {str(place): rendered for rendered in texts for place in rendered.bindings}
+    by_place: dict[str, Rendered] = {}
+    for rendered in texts:  # what is attached comes before what only others jump to
+        for place in rendered.bindings:
+            by_place.setdefault(str(place), rendered)
     if attachment not in by_place:
         raise failure.unknown("attachment", attachment, by_place)
     return by_place[attachment]

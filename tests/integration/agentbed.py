@@ -43,7 +43,7 @@ chains:
 
 LINE = 64  # bytes
 BANKS = 2
-POOL_BITS = 14  # lines of each table
+SHAPE = Shape(16, 14)  # of the tables
 ADJACENCIES = 256
 OFF = 0xFFFFFFFF
 CHILD, BUCKET = 1 << 25, 1 << 24
@@ -67,16 +67,13 @@ PUNT, BLACKHOLE = Hop(0), Hop(2)
 class Bed:
     """One topology with a router `gw` and a firewall `fw`, in namespaces and maps of its own."""
 
-    def __init__(
-        self, name: str, *, pool_bits: int = POOL_BITS, adjacencies: int = ADJACENCIES
-    ) -> None:
-        shape = Shape(16, pool_bits)
+    def __init__(self, name: str, *, shape: Shape = SHAPE, adjacencies: int = ADJACENCIES) -> None:
         self.name = name
         self.netns = f"nfv.{name}.gw"
         self.pins = state.pins(name) / "vnf" / "gw"
         self.sizes = {
             "fib4": (BANKS * shape.capacity * LINE, 1),
-            "fib6": (BANKS * shape.capacity * LINE, 1),
+            "fib6": (BANKS * Shape(16, shape.pool_bits).capacity * LINE, 1),
             "adjacencies": (32, adjacencies),
             "interfaces": (8, 2),
             "defaults": (8, 1),
@@ -192,8 +189,10 @@ class Bed:
             return PUNT
         with _opened(self.pins / f"fib{version}") as table:
             words = table.memory()
-            bank = table.value_size // BANKS * (default >> 31)
-            number = _longest_match(words, bank, destination) or default & 0x3FFFFFFF
+            half = table.value_size // BANKS
+            bank = half * (default >> 31)
+            root_bits = 24 if version == 4 and half > 1 << 26 else 16
+            number = _longest_match(words, bank, root_bits, destination) or default & 0x3FFFFFFF
             words.close()
         with _opened(self.pins / "adjacencies") as adjacencies:
             fields = struct.unpack("=4I6s6s4x", adjacencies[number])
@@ -229,9 +228,9 @@ def scratch_name(test: str) -> str:
 
 
 @contextmanager
-def running_bed(test: str) -> Iterator[Bed]:
+def running_bed(test: str, *, shape: Shape = SHAPE) -> Iterator[Bed]:
     """A bed with its agent, as long as the block."""
-    bed = Bed(scratch_name(test))
+    bed = Bed(scratch_name(test), shape=shape)
     try:
         bed.build()
         agentctl.start(bed.name)
@@ -250,7 +249,10 @@ def _opened(pin: Path) -> Iterator[Map]:
 
 
 def _longest_match(
-    words: mmap.mmap, start: int, address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    words: mmap.mmap,
+    start: int,
+    root_bits: int,
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> int:
     """The entry that an address leads to in a table that starts at some byte; see prefixes.h."""
 
@@ -258,9 +260,9 @@ def _longest_match(
         return int(struct.unpack_from("=I", words, start + line * LINE + at * 4)[0])
 
     key = int(address) << 128 - address.max_prefixlen
-    entry, used = word(0, key >> 112), 16
+    entry, used = word(0, key >> 128 - root_bits), root_bits
     while entry & CHILD:
-        line = (1 << 12) + entry % BUCKET
+        line = (1 << root_bits) // 16 + entry % BUCKET
         if not entry & BUCKET:
             used += 8
             entry = word(line, key >> 128 - used & 255)

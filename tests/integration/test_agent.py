@@ -22,6 +22,7 @@ import pytest
 from nfv.dataplane import agentctl, control, netns, state, supervisor
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.jiffies import Jiffies, hz
+from nfv.ebpf.tableshape import Shape
 from nfv.errors import KernelError
 from tests.integration.agentbed import PUNT, Bed, running_bed, scratch_name
 
@@ -280,7 +281,7 @@ def test_only_root_may_ask(running_once: Bed) -> None:
 def test_a_full_table_leaves_its_version_to_the_kernel(
     version: int, pool_bits: int, prefixes: list[str], via: str
 ) -> None:
-    bed = Bed(scratch_name("full"), pool_bits=pool_bits)
+    bed = Bed(scratch_name("full"), shape=Shape(16, pool_bits))
     try:
         bed.build()
         agentctl.start(bed.name)

@@ -16,6 +16,7 @@ import yaml
 
 from nfv import __version__
 from nfv.chain.graph import attachments
+from nfv.chain.hook import hooks
 from nfv.chain.topology import load
 from nfv.cli import main
 from nfv.dataplane.doctor import Finding, Status
@@ -273,11 +274,13 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("file", EXAMPLES)
-def test_every_attachment_has_one_text(file: str) -> None:
+def test_every_attachment_has_one_text_for_each_hook_it_is_needed_for(file: str) -> None:
     topology = load(file)
     texts = render(topology)
-    places = [place for rendered in texts for place in rendered.bindings]
-    assert sorted(map(str, places)) == sorted(map(str, attachments(topology)))
+    found = [(place, unit.hook) for one in texts for place, unit in one.bindings.items()]
+    assert len(set(found)) == len(found)
+    assert {place for place, _ in found} == {*attachments(topology)}
+    assert hooks(topology).items() <= set(found)
     assert len({rendered.text for rendered in texts}) == len(texts)
 
 
