@@ -12,7 +12,6 @@ from scapy.layers.l2 import Ether
 from nfv.chain.sap import Hook
 from nfv.dataplane import bpf
 from tests.functions.bench import Bench
-from tests.functions.firewalling import CAPACITIES
 from tests.property.counters import Counters
 from tests.property.generate import rules
 from tests.property.generate.routes import routes
@@ -222,14 +221,8 @@ class Bed:
 
 
 def load(spec: Mapping[str, Any], hook: Hook = Hook.XDP) -> Bench:
-    """Compile and load a topology, with room for other rules."""
-    firewalls = [name for name, vnf in spec["vnfs"].items() if vnf["type"] == "firewall"]
-    capacities = {
-        key.replace("fw/", f"{name}/"): size
-        for key, size in CAPACITIES.items()
-        for name in firewalls
-    }
-    return Bench(text_of(spec), capacities, hook=hook)
+    """Compile and load a topology."""
+    return Bench(text_of(spec), hook=hook)
 
 
 def draw(seed: int, routers: int) -> dict[str, Any]:
