@@ -13,7 +13,6 @@ from ipaddress import (
     IPv6Network,
     ip_address,
     ip_interface,
-    ip_network,
 )
 from typing import Annotated, Any, TypeVar
 
@@ -139,8 +138,8 @@ def parse_interface_address(value: object) -> IPv4Interface | IPv6Interface:
 def parse_network(value: object) -> IPv4Network | IPv6Network:
     """A prefix; an address alone stands for itself."""
     text = text_of(value, "an IP prefix")
-    network = _parse_ip(lambda prefix: ip_network(prefix, strict=False), text, "an IP prefix")
-    given = ip_interface(text)
+    given = _parse_ip(ip_interface, text, "an IP prefix")
+    network = given.network
     if given.ip != network.network_address:
         hint = f"write {network}, or {given.ip} for the one address"
         raise refusal(f"{text} has bits set beyond its prefix length", hint)

@@ -19,7 +19,7 @@ import yaml
 from nfv.chain.files import Files
 from nfv.errors import InputError, Position, Problem, TopologyError
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 16 << 20
 MAX_DEPTH = 32
 MAX_ALIASED_NODES = 10_000
 MAX_DIGITS = 20
@@ -122,7 +122,7 @@ def read(file: str | Path) -> Source:
             f"cannot read {name}: {reason}", "give the path of a topology file"
         ) from error
     if len(content) > MAX_BYTES:
-        raise InputError(f"{name} is larger than {MAX_BYTES >> 10} KiB", "is it a topology file?")
+        raise InputError(f"{name} is larger than {MAX_BYTES >> 20} MiB", "is it a topology file?")
     try:
         directory = Path() if name == "<stdin>" else Path(file).parent
         return parse(content.decode("utf-8-sig"), name, Files(directory))

@@ -14,6 +14,9 @@ from nfv.chain.report import Report, did_you_mean, listed
 
 ModelT = TypeVar("ModelT", bound=Model)
 
+_PARTS = (Model, dict, list, tuple)
+"""What other parts may be in."""
+
 _WANTED = {
     "int_type": "a whole number",
     "bool_type": "true or false",
@@ -108,7 +111,8 @@ def _check_parts(part: object, report: Report) -> None:
         part.check(report)
         part = dict(part)
     for key, item in _items(part):
-        _check_parts(item, report.at(key))
+        if isinstance(item, _PARTS):
+            _check_parts(item, report.at(key))
 
 
 def _check_readable(annotation: Any, data: object, report: Report) -> None:

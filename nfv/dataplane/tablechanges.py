@@ -82,7 +82,7 @@ class TableChanges:
 
         def fill(wanted: Sequence[Any]) -> Callable[[], None]:
             def call() -> None:
-                tables.publish(self._function_maps(directory), wanted, {})
+                tables.publish(self._function_maps(directory).memory("matcher"), wanted)
                 self.path.forget_flows()
 
             return call

@@ -18,7 +18,7 @@ from nfv.chain.pattern import Direction, Pattern
 from nfv.chain.sap import Hook
 from nfv.chain.topology import Topology
 from nfv.ebpf import sources
-from nfv.ebpf.tables import asks_for_flags, turned, words
+from nfv.ebpf.tables import asks_for_flags, matcher_defines, turned
 from nfv.ebpf.walks import MAIN, REJECT, Link, Walks
 from nfv.functions.base import Function
 
@@ -85,7 +85,7 @@ def _sources(topology: Topology, walks: Walks) -> str:
     if walks.classified:
         patterns = classifier_patterns(walks.entry.walks)
         values = {
-            "WORDS": words(len(patterns)),
+            **matcher_defines(patterns),
             "OTHERS": int(walks.entry.walks[-1].match is not None),
             "FLEETING": int(any(asks_for_flags(pattern) for pattern in patterns)),
         }

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 from nfv.chain.pattern import Pattern
-from nfv.ebpf import matcher, sources
-from nfv.ebpf.lpm import SLOTS
+from nfv.ebpf import matcher
 from nfv.ebpf.object import Layout
-
-WORD_BITS = 64
-MAX_WORDS = 16
+from nfv.ebpf.sources import constant
+from nfv.ebpf.tries import LINE
+from nfv.errors import InputError
 
 DATAGRAMS = 4096
 """Fragmented datagrams whose first fragment is remembered, of each function or classifier."""
 
-_PLAIN_FLAGS = sources.constant("plain.h", "PLAIN_TCP_FLAGS")
-_MIN_NODES, _MIN_ROWS = 32, 64
-_NODE_BYTES = 1024
+_ROOM = constant("match.h", "MATCH_ROOM")
+_WORD = 8  # bytes of an element of the matcher's map
+_TABLES = tuple(1 << bits for bits in range(18, 29, 2))
+"""What the matcher's map may hold, in bytes: 256 KiB to 256 MiB."""
+_PLAIN_FLAGS = constant("plain.h", "PLAIN_TCP_FLAGS")
 _PORTLESS = frozenset({1, 58})  # ICMP, ICMPv6: their "port" is a type, and replies have another
 
 
@@ -36,51 +38,61 @@ class Maps(Protocol):
         """Set an element of an array map to zero, on every CPU."""
 
 
-def words(rules: int) -> int:
-    """Words of a row that has a bit for each of so many rules: a power of two."""
-    return _power_of_two(max(1, -(-rules // WORD_BITS)))
+def matcher_defines(patterns: Sequence[Pattern], beside: int = 0) -> Mapping[str, int]:
+    """The size classes of matcher.h that patterns need; `beside` are bytes for each of them.
 
-
-def matcher_sizes(patterns: Sequence[Pattern]) -> Mapping[str, int]:
-    """Capacities of the maps in matcher.h, for two halves."""
-    tables = matcher.build(patterns)
-    nodes = max(_MIN_NODES, _power_of_two(len(tables.nodes) // SLOTS))
-    rows = max(_MIN_ROWS, _power_of_two(len(tables.rows)))
-    return {"nodes": 2 * nodes, "rows": 2 * rows, "matcher": 1}
-
-
-def places(patterns: Sequence[Pattern]) -> int:
-    """Places of a half of a table that stands beside the matcher: the default, then the rules."""
-    return words(len(patterns)) * WORD_BITS + 1
-
-
-def publish(maps: Maps, patterns: Sequence[Pattern], beside: Mapping[str, Iterable[bytes]]) -> None:
-    """Write patterns, and what stands beside them, into the half that is not read; then name it.
-
-    `beside` has the elements of further maps by place, the default's first.
+    Raises InputError if there is none for so many.
     """
-    halves = maps.layout("matcher").unpack(bytes(maps.memory("matcher")))
-    other = 1 - int.from_bytes(_raw(halves["half"]), "little")
-    tables = matcher.build(patterns)
-    row_size = maps.layout("rows").size
-    nodes, rows = maps.memory("nodes"), maps.memory("rows")
-    half_nodes = len(nodes) // _NODE_BYTES // 2
-    half_rows = _elements(rows, row_size) // 2
-    start = other * half_nodes * _NODE_BYTES
-    image = tables.nodes.tobytes()
-    nodes[start : start + len(image)] = image
-    packed = matcher.row_bytes(tables, row_size // 8)
-    start = other * half_rows * row_size
-    rows[start : start + len(packed)] = packed
-    count = places(patterns)
-    for name, elements in beside.items():
-        memory, size = maps.memory(name), maps.layout(name).size
-        for place, element in enumerate(elements):
-            start = (other * count + place) * size
-            memory[start : start + size] = element
-    # The lengths stay the same in the life of the maps: what changes is the half, one store.
-    named = maps.layout("matcher").pack(half=other, nodes=half_nodes, rows=half_rows, rules=count)
-    maps.memory("matcher")[: len(named)] = named
+    return {
+        "WORDS": matcher.size_class(len(patterns)).words,
+        "TABLE": _table(tuple(patterns), beside),
+    }
+
+
+def matcher_sizes(patterns: Sequence[Pattern], beside: int = 0) -> Mapping[str, int]:
+    """Capacities of the maps in matcher.h, for two images."""
+    return {"matcher": (_table(tuple(patterns), beside) + _ROOM) // _WORD}
+
+
+def publish(memory: memoryview, patterns: Sequence[Pattern], beside: Sequence[bytes] = ()) -> None:
+    """Write an image into the half of the matcher's map that is not read; then name it.
+
+    `beside` has an element for what decides when no pattern matches, and one for each pattern.
+    Raises ValueError if the map was made for smaller tables.
+    """
+    first, second = _places(len(memory) - _ROOM)
+    place = second if int.from_bytes(memory[:4], "little") == first else first
+    image = _image(tuple(patterns), place) + b"".join(beside)
+    if len(image) > second - first:
+        raise ValueError(f"an image of {len(image)} bytes, {second - first} are free")
+    memory[place : place + len(image)] = image
+    memory[:4].cast("I")[0] = place
+
+
+def _places(table: int) -> tuple[int, int]:
+    """Where the two images begin."""
+    return LINE, table // 2
+
+
+def _table(patterns: tuple[Pattern, ...], beside: int) -> int:
+    """How many bytes of the map are read."""
+    if len(patterns) > matcher.MAX_PATTERNS:
+        raise InputError(f"{len(patterns)} classifiers, the most is {matcher.MAX_PATTERNS}")
+    size = len(_image(patterns, LINE)) + beside * (len(patterns) + 1)
+    for table in _TABLES:
+        if size <= table // 2 - LINE:
+            return table
+    raise InputError(
+        f"the tables of {len(patterns)} rules or classifiers take {size >> 20} MiB, "
+        f"the most is {_TABLES[-1] >> 21} MiB",
+        "put fewer prefixes and ports into them",
+    )
+
+
+@lru_cache(maxsize=4)
+def _image(patterns: tuple[Pattern, ...], place: int) -> bytes:
+    """The matcher's image; making plans and carrying them out ask for the same ones."""
+    return matcher.build(patterns, place)
 
 
 def turned(pattern: Pattern) -> Pattern:
@@ -99,15 +111,3 @@ def turned(pattern: Pattern) -> Pattern:
 def asks_for_flags(pattern: Pattern) -> bool:
     """Whether packets of one established TCP connection may match it or not, by their flags."""
     return pattern.tcp_flags is not None and bool(pattern.tcp_flags[0] & ~_PLAIN_FLAGS)
-
-
-def _elements(memory: memoryview, size: int) -> int:
-    return len(memory) // size
-
-
-def _raw(value: int | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.to_bytes(4, "little")
-
-
-def _power_of_two(value: int) -> int:
-    return 1 << (value - 1).bit_length()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator
@@ -31,7 +34,9 @@ _ACTIONS: Mapping[Action, int] = {"accept": 0, "drop": 1, "reject": 2}  # enum s
 DEFAULT = "default"
 """The default policy's name in statistics."""
 
-MAX_RULES = tables.MAX_WORDS * tables.WORD_BITS
+MAX_RULES = 10_000
+
+_RULE = struct.Struct("=HHI")  # struct self_rule
 
 PrefixLists = Mapping[str, tuple[Network, ...]]
 
@@ -93,16 +98,13 @@ class Firewall(Function[FirewallConfig]):
     kept = frozenset({"connections4", "connections6", "counters"})
 
     def defines(self) -> Mapping[str, int]:
-        rules = len(self.config.rules)
-        return {"STATELESS": int(self.config.stateless), "WORDS": tables.words(rules)}
+        classes = tables.matcher_defines(self.patterns, _RULE.size)
+        return {"STATELESS": int(self.config.stateless), **classes}
 
     def map_sizes(self) -> Mapping[str, int]:
-        patterns = self.patterns()
-        places = tables.places(patterns)
         return {
-            **tables.matcher_sizes(patterns),
-            "rules": 2 * places,
-            "counters": 2 * places,
+            **tables.matcher_sizes(self.patterns, _RULE.size),
+            "counters": self._places,
             "connections4": self.config.connections,
             "connections6": self.config.connections,
             "datagrams": tables.DATAGRAMS,
@@ -111,45 +113,50 @@ class Firewall(Function[FirewallConfig]):
     def rule_names(self) -> Mapping[str, int]:
         """Index of each rule by its name in statistics, or its text; -1 is the default."""
         names = {DEFAULT: -1}
+        repeated = Counter([DEFAULT])
         for index, rule in enumerate(self.config.rules):
             text = rule.name or rule.model_dump_json(exclude_defaults=True, warnings=False)
-            repeated = sum(name.partition("#")[0] == text for name in names)
-            names[f"{text}#{repeated}" if repeated else text] = index
+            names[f"{text}#{repeated[text]}" if repeated[text] else text] = index
+            repeated[text] += 1
         return names
 
     def counters(self, before: Mapping[str, int]) -> Mapping[str, int]:
         """A rule keeps its place wherever it moves; a place given up is not taken at once."""
         names = self.rule_names()
-        size = self.map_sizes()["counters"]
+        size = self._places
         kept = {name: before[name] for name in names if before.get(name, size) < size}
-        used = {*kept.values(), *before.values()}
+        used, given_up = set(kept.values()), set(before.values())
         free = [place for place in range(size) if place not in used]
-        free += [place for place in range(size) if place not in {*kept.values(), *free}]
-        fresh = iter(free)
+        fresh = iter(sorted(free, key=lambda place: place in given_up))
         return {name: kept[name] if name in kept else next(fresh) for name in names}
 
     def fill(self, maps: Maps, counters: Mapping[str, int], before: Mapping[str, int]) -> None:
         for name, place in counters.items():
             if before.get(name) != place:
                 maps.clear("counters", place)
-        layout = maps.layout("rules")
         actions = [self.config.default, *(rule.action for rule in self.config.rules)]
         names = self.rule_names()
-        patterns = self.patterns()
-        asking = [tables.asks_for_flags(pattern) for pattern in patterns]
+        asking = [i for i, p in enumerate(self.patterns) if tables.asks_for_flags(p)]
+        first = min(asking, default=len(names))
         elements = [
-            layout.pack(
-                action=_ACTIONS[actions[index + 1]],
-                fleeting=any(asking[: index + 1] if index >= 0 else asking),
-                counter=counters[name],
+            _RULE.pack(
+                _ACTIONS[actions[index + 1]],
+                index >= first or (index < 0 and bool(asking)),
+                counters[name],
             )
             for name, index in names.items()
         ]
-        tables.publish(maps, patterns, {"rules": elements})
+        tables.publish(maps.memory("matcher"), self.patterns, elements)
 
-    def patterns(self) -> list[Pattern]:
+    @cached_property
+    def patterns(self) -> tuple[Pattern, ...]:
         """The pattern of each rule, in order."""
-        return [rule.pattern(self.config.prefix_lists) for rule in self.config.rules]
+        return tuple(rule.pattern(self.config.prefix_lists) for rule in self.config.rules)
+
+    @property
+    def _places(self) -> int:
+        """Twice those that its rules and the default need, and some for further rules."""
+        return 2 * (max(64, 1 << (len(self.config.rules) - 1).bit_length()) + 1)
 
     def check(self, report: Report) -> None:
         names: dict[str, int] = {}

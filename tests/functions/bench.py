@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from scapy.packet import Packet
@@ -61,14 +61,7 @@ class Outcome:
 class Bench:
     """The programs of one topology, loaded."""
 
-    def __init__(
-        self,
-        text: str,
-        capacities: Mapping[str, int] | None = None,
-        *,
-        hook: Hook = Hook.XDP,
-    ) -> None:
-        """`capacities` are sizes of maps, by the end of their path ("fw/nodes")."""
+    def __init__(self, text: str, *, hook: Hook = Hook.XDP) -> None:
         self.topology: Topology = loads(text)
         self.hook = hook
         self.wiring = wire(
@@ -83,18 +76,16 @@ class Bench:
         self._fastpath = FastPath(
             self.topology, self.wiring, Compiler(headers.find()), None, applied
         )
-        self._make_maps(capacities or {})
+        self._make_maps()
         self._fill()
         self._load()
 
     # Setting up ----------------------------------------------------------------------------------
 
-    def _make_maps(self, capacities: Mapping[str, int]) -> None:
+    def _make_maps(self) -> None:
         path = self._fastpath
         for pin, plan in path.plans.items():
-            name = f"{pin.parent.name}/{pin.name}"
-            path.plans[pin] = replace(plan, capacity=capacities.get(name, plan.capacity))
-            path.maps[pin] = path.plans[pin].create()
+            path.maps[pin] = plan.create()
 
     def _fill(self) -> None:
         path = self._fastpath
@@ -104,7 +95,7 @@ class Bench:
         for (place, _hook), unit in path.units.items():
             if "c0" in unit.instances:
                 maps = self._maps_in(path.names.port(place))
-                tables.publish(maps, classifier_patterns(unit.walks), {})
+                tables.publish(maps.memory("matcher"), classifier_patterns(unit.walks))
         self.routers = {
             name: RouterTables(self.topology, self.wiring, name, self.function_maps(name))
             for name, function in self.topology.vnfs.items()

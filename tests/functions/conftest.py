@@ -24,8 +24,7 @@ def _one_cpu() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=Hook, ids=lambda hook: hook.name)
 def loaded(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    capacities = getattr(request.module, "CAPACITIES", None)
-    with closing(Bench(request.module.TOPOLOGY, capacities, hook=request.param)) as bench:
+    with closing(Bench(request.module.TOPOLOGY, hook=request.param)) as bench:
         yield bench
 
 

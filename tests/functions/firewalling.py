@@ -7,9 +7,6 @@ from scapy.packet import Packet
 from tests.functions.bench import Bench, Count
 from tests.functions.frames import ether
 
-CAPACITIES = {"fw/nodes": 4096, "fw/rows": 4096}
-"""Room for the rules of any test: they change, the programs don't."""
-
 SIDES = ("left", "right")
 ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 

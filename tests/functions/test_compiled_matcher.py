@@ -14,40 +14,38 @@ from hypothesis import strategies as st
 from nfv.chain.pattern import Direction, Pattern
 from nfv.dataplane import bpf
 from nfv.ebpf import tables
-from nfv.ebpf.matcher import PORT_PROTOCOLS, TCP
+from nfv.ebpf.vectors import PORT_PROTOCOLS, TCP
 from tests.functions.bench import Bench
-from tests.functions.firewalling import CAPACITIES, SIDES, firewall
+from tests.functions.firewalling import SIDES, firewall
 from tests.unit.matching import Packet, first_match
 from tests.unit.test_matcher import packets, patterns
 
 pytestmark = pytest.mark.root
 
+RULE = struct.Struct("=HHI")  # struct self_rule: action, fleeting, counter
 ACCEPT = 0  # enum self_action; 1 is to drop
 EXTENSIONS = frozenset({0, 43, 44, 60})  # IPv6 next headers that are no transport protocol
 LATER_FRAGMENT = 5  # offset, in units of 8 bytes
 
 
-@pytest.fixture(scope="module", params=[1, 65], ids=["one word", "two words"])
+@pytest.fixture(scope="module", params=[1, 65, 257, 1025], ids="{} rules and more".format)
 def matcher(request: pytest.FixtureRequest) -> Iterator[tuple[Bench, int]]:
-    """A firewall, and how many rules it has: they are in rows of one word, or of two."""
+    """A firewall, and how many rules it has at least: each count is of another size class."""
     rules = ["action: accept"] * request.param
-    capacities = {**CAPACITIES, "fw/rules": 1024, "fw/counters": 1024}
-    with closing(Bench(firewall(*rules, stateless="true"), capacities)) as bench:
+    with closing(Bench(firewall(*rules, stateless="true"))) as bench:
         yield bench, request.param
 
 
 def publish(bench: Bench, rules: Sequence[Pattern]) -> None:
     """Make these the firewall's rules: default (place 0) and every other accept, the rest drop."""
-    maps = bench.function_maps("fw")
-    layout = maps.layout("rules")
-    elements = [layout.pack(action=place % 2, counter=place) for place in range(len(rules) + 1)]
-    tables.publish(maps, rules, {"rules": elements})
+    elements = [RULE.pack(place % 2, 0, place) for place in range(len(rules) + 1)]
+    tables.publish(bench.function_maps("fw").memory("matcher"), rules, elements)
     bench.forget_flows()
 
 
 def decided(bench: Bench) -> list[int]:
     """How many packets each place has counted."""
-    counters = bench.map_of("fw", "counters").items(batch=2048)
+    counters = bench.map_of("fw", "counters").items(batch=65536)
     return [sum(count for count, _ in struct.iter_unpack("=QQ", value)) for _, value in counters]
 
 
@@ -80,15 +78,15 @@ def as_parsed(packet: Packet) -> Packet:
     return replace(packet, has_l4=has_l4, sport=sport)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(patterns, max_size=12), st.lists(packets, min_size=1, max_size=12))
 def test_decides_like_the_patterns_read_in_order(
     matcher: tuple[Bench, int], rules: list[Pattern], some: list[Packet]
 ) -> None:
     bench, places = matcher
-    # Where there are two words, the rules are in the second: those before match no packet.
+    # The rules are the last of the size class's least: those before match no packet.
     impossible = Pattern(protocols=(6,), families=(4,), tcp_flags=(0, 1))
-    placed = [*([impossible] * (places - 1)), *rules]
+    placed = [*([impossible] * places), *rules]
     publish(bench, placed)
     for packet in some:
         assume(packet.family == 4 or packet.protocol not in EXTENSIONS)
@@ -107,9 +105,10 @@ def test_decides_like_the_patterns_read_in_order(
 
 def test_both_halves_are_read(matcher: tuple[Bench, int]) -> None:
     """Every change is written into the half that is not read: two changes, both halves."""
-    bench, _ = matcher
+    bench, least = matcher
     packet = Packet(4, 1 << 24, 2 << 24, TCP, 1, 80, 2, True, Direction.FORWARD)
     for place in (1, 2, 1):
-        publish(bench, [Pattern(dports=((9, 9),))] * (place - 1) + [Pattern()])
+        never = Pattern(dports=((9, 9),))
+        publish(bench, [never] * (place - 1) + [Pattern()] + [never] * least)
         verdict, _ = bench.execute("left", frame_of(packet))
         assert verdict == (bpf.XDP_REDIRECT if place % 2 == ACCEPT else bpf.XDP_DROP)

@@ -11,7 +11,6 @@ from scapy.packet import Raw
 
 from nfv.ebpf.connections import State
 from tests.functions.bench import Bench, number
-from tests.functions.firewalling import CAPACITIES as CAPACITIES
 from tests.functions.firewalling import counted, cross, firewall
 from tests.functions.frames import back, ip
 

@@ -22,7 +22,7 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
 from tests.functions.bench import Bench
-from tests.functions.firewalling import CAPACITIES, counted, cross, firewall
+from tests.functions.firewalling import counted, cross, firewall
 from tests.functions.frames import back, ip
 
 pytestmark = pytest.mark.root
@@ -33,7 +33,7 @@ LISTS = "{web: [10.0.2.0/24, 2001:db8:2::/64], none: [192.0.2.0/24]}"
 @pytest.fixture(scope="module", params=["stateful", "stateless"])
 def loaded(request: pytest.FixtureRequest) -> Iterator[Bench]:
     text = firewall("action: accept", stateless=str(request.param == "stateless").lower())
-    with closing(Bench(text, CAPACITIES)) as bench:
+    with closing(Bench(text)) as bench:
         yield bench
 
 

@@ -11,7 +11,6 @@ from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.packet import Raw
 
 from tests.functions.bench import Bench
-from tests.functions.firewalling import CAPACITIES as CAPACITIES
 from tests.functions.firewalling import counted, cross, firewall
 from tests.functions.frames import back, ip, padded
 

@@ -25,8 +25,8 @@ from scapy.packet import Raw
 from nfv.dataplane import bpf, headers
 from nfv.ebpf import sources
 from nfv.ebpf.compiler import Compiler
-from nfv.ebpf.matcher import PORT_PROTOCOLS
 from nfv.ebpf.object import Layout
+from nfv.ebpf.vectors import PORT_PROTOCOLS
 from tests.functions.bench import Bench, number
 from tests.functions.firewalling import firewall
 from tests.functions.frames import ip

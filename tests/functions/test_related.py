@@ -10,7 +10,6 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6Unknown, IPv6, IPv6ExtHd
 from scapy.packet import Raw
 
 from tests.functions.bench import Bench
-from tests.functions.firewalling import CAPACITIES as CAPACITIES
 from tests.functions.firewalling import counted, cross, firewall
 from tests.functions.frames import back, ip
 

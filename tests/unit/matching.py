@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from nfv.chain.pattern import Direction, Pattern, Range
-from nfv.ebpf.lpm import POINTER, SLOTS, STRIDE
-from nfv.ebpf.matcher import PORT_PROTOCOLS, TCP, Node, Tables
+from nfv.ebpf.matcher import CHUNK, GROUP, HEAD, size_class
+from nfv.ebpf.tries import NODE, SELECT, SLOTS
+from nfv.ebpf.vectors import PORT_PROTOCOLS, TCP, WORD
+
+DE_BRUIJN = 0x03F79D71B4CB0A89
 
 
 @dataclass(frozen=True)
@@ -34,35 +38,118 @@ def first_match(patterns: Sequence[Pattern], packet: Packet) -> int | None:
     return next((i for i, pattern in enumerate(patterns) if _matches(pattern, packet)), None)
 
 
-def lookup(tables: Tables, packet: Packet) -> int | None:
-    """Return the index of the first rule that the packet matches, read from the tables alone."""
-    ipv6 = packet.family == 6
-    width = 128 if ipv6 else 32
+class Linear:
+    """What `first_match` does, for many packets: of patterns with one value of each condition."""
 
-    def row(node: int, slot: int) -> int:
-        return tables.rows[tables.nodes[node * SLOTS + slot]]
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        self._patterns = patterns
+        self._dst = [_interval(pattern.dst) for pattern in patterns]
 
-    def trie_row(node: int, key: int, width: int) -> int:
-        while True:
-            width -= STRIDE
-            word = tables.nodes[node * SLOTS + (key >> width & 0xFF)]
-            if not word & POINTER:
-                return tables.rows[word]
-            node = word ^ POINTER
+    def first_match(self, packet: Packet) -> int | None:
+        """Return the index of the first pattern that the packet matches."""
+        for index, (low, high) in enumerate(self._dst):
+            if low <= packet.dst <= high and _matches(self._patterns[index], packet):
+                return index
+        return None
 
-    hits = row(Node.PROTOCOL + packet.direction * 2 + ipv6, packet.protocol)
-    hits &= trie_row(Node.SRC_IPV6 if ipv6 else Node.SRC_IPV4, packet.src, width)
-    hits &= trie_row(Node.DST_IPV6 if ipv6 else Node.DST_IPV4, packet.dst, width)
-    if packet.has_l4:
-        hits &= trie_row(Node.SPORT, packet.sport, 16)
-        hits &= trie_row(Node.DPORT, packet.dport, 16)
-    else:
-        hits &= row(Node.WITHOUT, 0) & row(Node.WITHOUT, 1)
-    if packet.has_l4 and packet.protocol == TCP:
-        hits &= row(Node.TCP_FLAGS, packet.tcp_flags)
-    else:
-        hits &= row(Node.WITHOUT, 2)
-    return (hits & -hits).bit_length() - 1 if hits else None
+
+def _interval(networks: Sequence[IPv4Network | IPv6Network]) -> tuple[int, int]:
+    if not networks:
+        return 0, (1 << 128) - 1
+    (network,) = networks
+    return int(network.network_address), int(network.broadcast_address)
+
+
+def lookup(image: bytes, patterns: int, packet: Packet, base: int = 0) -> int | None:
+    """Return the index of the first pattern that the packet matches, read from the image alone.
+
+    It was built of so many patterns, to stand at `base`.
+    """
+    return _Reader(image, base).match(patterns, packet)
+
+
+class _Reader:
+    """An image as matcher.h reads it."""
+
+    def __init__(self, image: bytes, base: int) -> None:
+        self._image = image
+        self._base = base
+        *self._roots, self._kinds, self._places, self._beside = HEAD.unpack_from(image)
+
+    def match(self, patterns: int, packet: Packet) -> int | None:
+        ipv6 = packet.family == 6
+        size = 16 if ipv6 else 4
+        src, dst = (key.to_bytes(size, "big") for key in (packet.src, packet.dst))
+        walk = self._walk if ipv6 else self._step
+        ports = [port.to_bytes(2, "big") for port in (packet.sport, packet.dport)]
+        rows = [
+            walk(self._roots[2 * ipv6], src),
+            walk(self._roots[2 * ipv6 + 1], dst),
+            *(self._step(root, port) for root, port in zip(self._roots[4:], ports, strict=True)),
+            self._kind(packet),
+        ]
+        found = [
+            self._u32(self._places + 4 * (word * WORD + entry(bits)))
+            for word, bits in self._words(rows, patterns)
+            if bits
+        ]
+        return min(found, default=None)
+
+    def _u32(self, place: int) -> int:
+        return int(struct.unpack_from("=I", self._image, place - self._base)[0])
+
+    def _u64(self, place: int) -> int:
+        return int(struct.unpack_from("=Q", self._image, place - self._base)[0])
+
+    def _step(self, slot: int, key: bytes) -> int:
+        for byte in key:
+            slot = self._u32((slot & ~SELECT) + (4 * byte if slot & SELECT else 0))
+        return slot
+
+    def _walk(self, slot: int, key: bytes) -> int:
+        while slot & NODE:
+            place = slot & ~(NODE | 63)
+            start = place - self._base
+            prefix, mask = self._image[start : start + 16], self._image[start + 16 : start + 32]
+            if any((a ^ b) & m for a, b, m in zip(key, prefix, mask, strict=True)):
+                slot = self._u32(place + 32)
+            else:
+                byte = key[slot >> 1 & 15] if slot & SELECT else 0
+                slot = self._u32(place + 36 + 4 * byte)
+        return slot
+
+    def _kind(self, packet: Packet) -> int:
+        tcp = packet.has_l4 and packet.protocol == TCP
+        table = (packet.direction * 2 + (packet.family == 6)) * 3 + packet.has_l4 + tcp
+        slot = packet.tcp_flags if tcp else packet.protocol
+        return self._u32(self._kinds + 4 * (table * SLOTS + slot))
+
+    def _words(self, rows: Sequence[int], patterns: int) -> Iterator[tuple[int, int]]:
+        """The words that are looked at, with what all rows share in them."""
+        size = size_class(patterns)
+        if size.plain:
+            for word in range(size.words):
+                yield word, _and(self._u64(row + 8 * word) for row in rows)
+            return
+        groups = _and(self._u64(row) for row in rows)
+        while groups:
+            first = entry(groups) * GROUP
+            groups &= groups - 1
+            chunks = [self._u32(row + 8 + 4 * (first // CHUNK)) for row in rows]
+            for word in range(first, first + GROUP):
+                yield word, _and(self._u64(chunk + 8 * (word % CHUNK)) for chunk in chunks)
+
+
+def entry(bits: int) -> int:
+    """Where the entry of the lowest bit set stands, among 64."""
+    return ((bits & -bits) * DE_BRUIJN & (1 << 64) - 1) >> 58
+
+
+def _and(words: Iterator[int]) -> int:
+    shared = (1 << 64) - 1
+    for word in words:
+        shared &= word
+    return shared
 
 
 def _matches(pattern: Pattern, packet: Packet) -> bool:

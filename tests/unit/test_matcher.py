@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -10,13 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfv.chain.pattern import Direction, Pattern
-from nfv.ebpf.lpm import POINTER, SLOTS
-from nfv.ebpf.matcher import Node, Tables, build, row_bytes
+from nfv.ebpf.matcher import MAX_PATTERNS, SIZE_CLASSES, build
 from tests.unit.matching import Packet, first_match, lookup
 
 ICMP, TCP, UDP, GRE, ICMPV6, SCTP = 1, 6, 17, 47, 58, 132
 SYN, ACK = 0x02, 0x10
-FIXED_NODES = 12
 
 NETWORKS: tuple[IPv4Network | IPv6Network, ...] = (
     *map(IPv4Network, ("0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.0.1.0/24", "192.0.2.0/23")),
@@ -99,9 +98,14 @@ def packet(src: str = "10.0.1.10", dst: str = "192.0.2.1", **fields: object) -> 
 
 def matches(pattern: Pattern, packet: Packet) -> bool:
     """Say whether the tables of this one pattern and its plain reading both accept the packet."""
-    from_tables = lookup(build([pattern]), packet)
+    from_tables = decided([pattern], packet)
     assert from_tables == first_match([pattern], packet)
     return from_tables == 0
+
+
+def decided(rules: Sequence[Pattern], packet: Packet) -> int | None:
+    """Return what the tables of these rules say of one packet."""
+    return lookup(build(rules), len(rules), packet)
 
 
 def net(text: str) -> IPv4Network | IPv6Network:
@@ -111,9 +115,10 @@ def net(text: str) -> IPv4Network | IPv6Network:
 @settings(deadline=None)
 @given(st.lists(patterns, max_size=12), st.lists(packets, min_size=1, max_size=20))
 def test_tables_classify_like_the_patterns(rules: list[Pattern], some: list[Packet]) -> None:
-    tables = build(rules)
+    base = 64 * len(some)
+    image = build(rules, base)
     for one in some:
-        assert lookup(tables, one) == first_match(rules, one)
+        assert lookup(image, len(rules), one, base) == first_match(rules, one)
 
 
 @settings(deadline=None)
@@ -128,37 +133,30 @@ def test_each_condition_alone_narrows_a_match(
             narrower = replace(holding, **{name: condition})
             if first_match([narrower], packet) == 0:
                 holding = narrower
-    assert lookup(build([Pattern(families=(10 - packet.family,)), holding]), packet) == 1
+    assert decided([Pattern(families=(10 - packet.family,)), holding], packet) == 1
 
 
-@settings(deadline=None)
-@given(st.lists(patterns, max_size=12))
-def test_every_slot_leads_to_a_row(rules: list[Pattern]) -> None:
-    tables = build(rules)
-    count = len(tables.nodes) // SLOTS
-    assert len(tables.nodes) == count * SLOTS
-    pointers = [word - POINTER for word in tables.nodes if word & POINTER]
-    assert sorted(pointers) == list(range(FIXED_NODES, count))
-    numbers = {word for word in tables.nodes if not word & POINTER}
-    assert numbers <= set(range(1, len(tables.rows)))
-    assert tables.rows[0] == 0
-    assert len(set(tables.rows[1:])) == len(tables.rows) - 1
-    assert max(tables.rows).bit_length() <= tables.rules == len(rules)
+@pytest.mark.parametrize("count", [62, 64, 256, 1022, 1024, 4097, MAX_PATTERNS - 2])
+def test_the_first_of_several_matches_wins_in_each_size_class(count: int) -> None:
+    rules = [Pattern(dports=((port, port),)) for port in range(1000, 1000 + count)]
+    rules += [Pattern(dports=((1030, 20000),)), Pattern()]
+    image = build(rules)
+    last = 999 + count
+    for port in (1000, 1029, 1030, last, last + 1, 20000, 20001):
+        one = packet(dport=port)
+        assert lookup(image, len(rules), one) == first_match(rules, one)
 
 
-def test_the_first_of_several_matches_wins_beyond_one_word() -> None:
-    rules = [Pattern(dports=((port, port),)) for port in range(1000, 1200)]
-    rules += [Pattern(dports=((1100, 1300),)), Pattern()]
-    tables = build(rules)
-    found = [lookup(tables, packet(dport=port)) for port in (1000, 1150, 1199, 1200, 1300, 1301)]
-    assert found == [0, 150, 199, 200, 200, 201]
+def test_no_more_patterns_than_fit() -> None:
+    assert MAX_PATTERNS >= 10_000
+    assert SIZE_CLASSES[-1].patterns == MAX_PATTERNS
+    with pytest.raises(ValueError, match="the most is"):
+        build([Pattern()] * (MAX_PATTERNS + 1))
 
 
 def test_no_rules_match_nothing() -> None:
-    tables = build([])
-    assert lookup(tables, packet()) is None
-    assert tables.rows == (0, 0)
-    assert len(tables.nodes) == FIXED_NODES * SLOTS
+    assert decided([], packet()) is None
+    assert decided([], packet("fe80::1", "fe80::2")) is None
 
 
 def test_prefixes_of_one_family_exclude_the_other() -> None:
@@ -212,8 +210,8 @@ def test_directions_and_families_are_conditions_of_their_own() -> None:
 
 def test_overlapping_and_adjoining_ranges_of_one_rule_are_their_union() -> None:
     pattern = Pattern(dports=((10, 20), (15, 30), (31, 40), (15, 16)))
-    tables = build([pattern])
-    found = [port for port in range(100) if lookup(tables, packet(dport=port)) == 0]
+    image = build([pattern])
+    found = [port for port in range(100) if lookup(image, 1, packet(dport=port)) == 0]
     assert found == list(range(10, 41))
 
 
@@ -221,62 +219,17 @@ def test_rules_with_the_same_conditions_share_rows() -> None:
     def rules(count: int) -> list[Pattern]:
         return [Pattern(dst=(net(f"10.0.{i % 4}.0/24"),), dports=((80, 80),)) for i in range(count)]
 
-    assert len(build(rules(400)).rows) == len(build(rules(4)).rows)
-
-
-def test_rows_are_little_endian_words() -> None:
-    tables = build([Pattern(dports=((80, 80),))] * 65)
-    image = row_bytes(tables, 2)
-    assert len(image) == 16 * len(tables.rows)
-    row = tables.nodes[Node.PROTOCOL * SLOTS + TCP]
-    assert image[row * 16 : row * 16 + 16] == b"\xff" * 8 + b"\x01" + b"\0" * 7
-    with pytest.raises(ValueError, match="65 rules do not fit in 1 words"):
-        row_bytes(tables, 1)
-
-
-def test_fixed_nodes_are_where_the_c_code_looks() -> None:
-    """Every node but one admits rule 0 only, so each is read where its condition is."""
-    rule = Pattern(
-        src=(net("10.0.0.0/8"), net("fe00::/8")),
-        dst=(net("11.0.0.0/8"), net("fd00::/8")),
-        protocols=(TCP,),
-        sports=((0x1200, 0x12FF),),
-        dports=((0x3400, 0x34FF),),
-        tcp_flags=(0xFF, SYN),
-        directions=(Direction.REVERSE,),
-        families=(6,),
-    )
-    tables = build([rule])
-    assert [admitted(tables, node) for node in range(FIXED_NODES)] == [
-        [],  # forward, IPv4
-        [],  # forward, IPv6
-        [],  # reverse, IPv4
-        [TCP],  # reverse, IPv6
-        [SYN],
-        [0x12],
-        [0x34],
-        [],
-        [10],
-        [11],
-        [0xFE],
-        [0xFD],
-    ]
-
-
-def admitted(tables: Tables, node: int) -> list[int]:
-    """Return the slots of a node whose row holds rule 0."""
-    words = tables.nodes[node * SLOTS : (node + 1) * SLOTS]
-    return [slot for slot, word in enumerate(words) if tables.rows[word] & 1]
+    assert len(build(rules(1024))) == len(build(rules(1000)))
 
 
 def test_nested_and_adjoining_prefixes_are_told_apart_at_their_edges() -> None:
     rules = [Pattern(src=(network,), protocols=(i,)) for i, network in enumerate(NETWORKS)]
-    tables = build(rules)
+    image = build(rules)
     for family in (4, 6):
         for address in edges(family):
             for protocol in range(len(rules)):  # picks the one rule to ask
                 one = replace(packet(), family=family, src=address, protocol=protocol)
-                assert lookup(tables, one) == first_match(rules, one)
+                assert lookup(image, len(rules), one) == first_match(rules, one)
 
 
 def test_addresses_are_compared_to_their_last_bit() -> None:

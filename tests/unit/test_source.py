@@ -203,7 +203,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
         read(tmp_path)
     large = tmp_path / "large.yaml"
     large.write_text("#" * (MAX_BYTES + 1))
-    with pytest.raises(InputError, match="is larger than 1024 KiB"):
+    with pytest.raises(InputError, match="is larger than 16 MiB"):
         read(large)
     latin = tmp_path / "latin.yaml"
     latin.write_bytes(b"name: caf\xe9")

@@ -55,7 +55,7 @@ def test_quickstart() -> None:
     assert (gw.type, gw.name, list(gw.interfaces)) == ("router", "gw", ["lan", "wan"])
     assert gw.config.routes[0].to == ip_network("0.0.0.0/0")
     assert fw.interfaces == {}
-    assert fw.patterns()[0] == Pattern(protocols=(6,), dports=((23, 23),))
+    assert fw.patterns[0] == Pattern(protocols=(6,), dports=((23, 23),))
     inside = topology.chains["inside"]
     assert inside.near == Attachment("lan")
     assert inside.far == Attachment("gw", "lan")
@@ -318,9 +318,9 @@ def test_patterns_of_rules() -> None:
     firewall = loads(f"{MINIMAL}vnfs: {{fw: {{type: firewall, rules: {rules}}}}}").vnfs["fw"]
     assert isinstance(firewall, Firewall)
     prefixes = ("10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32")
-    assert firewall.patterns() == [
-        Pattern(src=tuple(map(ip_network, prefixes)), directions=(Direction.REVERSE,))
-    ]
+    assert firewall.patterns == (
+        Pattern(src=tuple(map(ip_network, prefixes)), directions=(Direction.REVERSE,)),
+    )
 
 
 @pytest.mark.parametrize(

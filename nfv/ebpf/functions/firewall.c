@@ -20,13 +20,13 @@ enum self_action {
 	SELF_REJECT = 2,
 };
 
+/* Stands beside the matcher for each rule. */
 struct self_rule {
 	u16 action;   /* enum self_action */
 	u16 fleeting; /* other TCP flags may lead to another rule, so each segment has to come by */
 	u32 counter;  /* place in self_counters, kept when the rule moves */
 };
 
-BPF_F_TABLE("array", u32, struct self_rule, self_rules, 1, BPF_F_MMAPABLE);
 BPF_TABLE("percpu_array", u32, struct nf_counter, self_counters, 1);
 
 static __always_inline void self_count(u32 counter, const struct nf_packet *pkt)
@@ -38,18 +38,12 @@ static __always_inline void self_count(u32 counter, const struct nf_packet *pkt)
 }
 
 /* The rule that decides: place 0 is the default, the rules follow in order. */
-static __always_inline struct self_rule *self_decide(const struct nf_packet *pkt, u32 direction)
+static __always_inline struct self_rule *self_decide(struct nf_packet *pkt, u32 direction)
 {
-	struct self_halves *halves;
-	u32 index = 0, place = 0;
+	const struct match_head *head = self_tables();
+	u32 place = pkt->family ? self_match(head, pkt, direction) + 1 : 0;
 
-	halves = self_matcher.lookup(&index);
-	if (!halves)
-		return 0;
-	if (pkt->family)
-		place = self_match(halves, pkt, direction) + 1;
-	index = halves->half * halves->rules + place;
-	return self_rules.lookup(&index);
+	return self_at(head->beside + place * sizeof(struct self_rule), 8);
 }
 
 /* The verdict of the rules; `counter` is set to the place where the deciding rule is counted. */
@@ -57,8 +51,6 @@ static __always_inline int self_judge(struct nf_packet *pkt, u32 direction, u32 
 {
 	struct self_rule *rule = self_decide(pkt, direction);
 
-	if (!rule)
-		return nf_drop(pkt, NF_REASON_NONE);
 	*counter = rule->counter;
 	pkt->counter = rule->counter;
 	pkt->fleeting |= rule->fleeting && pkt->protocol == IPPROTO_TCP;
@@ -74,7 +66,7 @@ static __always_inline int self_other(struct nf_packet *pkt)
 {
 	struct self_rule *rule = self_decide(pkt, 0);
 
-	if (rule && rule->action == SELF_ACCEPT)
+	if (rule->action == SELF_ACCEPT)
 		return NF_NEXT;
 	return nf_drop(pkt, NF_REASON_ETHERTYPE);
 }

@@ -22,8 +22,7 @@
  */
 static __always_inline u32 self_classify(struct nf_packet *pkt)
 {
-	struct self_halves *halves;
-	u32 index = 0, *noted;
+	u32 index, *noted;
 
 	if (!pkt->family || discovery_is(pkt))
 		return SELF_OTHERS;
@@ -32,10 +31,7 @@ static __always_inline u32 self_classify(struct nf_packet *pkt)
 		return noted ? *noted : CLASSIFIER_LOST;
 	}
 	pkt->fleeting |= SELF_FLEETING && pkt->protocol == IPPROTO_TCP;
-	halves = self_matcher.lookup(&index);
-	if (!halves)
-		return CLASSIFIER_LOST;
-	index = self_match(halves, pkt, NF_DIR_FORWARD) + 1;
+	index = self_match(self_tables(), pkt, NF_DIR_FORWARD) + 1;
 	if (pkt->fragment == NF_FRAGMENT_FIRST)
 		self_note_datagram(pkt, index);
 	return index;

@@ -1,147 +1,226 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Ordered rules: the first one that matches. Each condition's value is looked up in a trie that gives
- * the row of rules it can match; the lowest bit that all rows share is the rule. User space builds the
- * tables (nfv/ebpf/matcher.py) twice over: the half that `self_matcher` names is read, the other is
- * free to be written, and naming it is the moment a change takes effect.
+ * Ordered rules: the first one that matches. Each field of a packet leads to a row of bits, the rules
+ * that its value can match; what all rows share are the rules that match the packet. User space
+ * builds the tables (nfv/ebpf/matcher.py says how) as an image in the one map that there is, twice
+ * over: the image whose head the map's first word names is read, the other is free to be written, and
+ * naming it is the moment a change takes effect. Places are bytes from the start of the map.
  */
-#include "lpm.h"
+#include "match.h"
 
+/* The size class of the rules: 64 rules a word. */
 #ifndef SELF_WORDS
-#define SELF_WORDS 1 /* 64 rules a word */
+#define SELF_WORDS 1
 #endif
 
-/* Nodes in front of the tries' own; the same numbers stand in matcher.py. */
-#define MATCH_PROTOCOL 0 /* four of them, by direction and family */
-#define MATCH_FLAGS 4
-#define MATCH_SPORT 5
-#define MATCH_DPORT 6
-#define MATCH_ABSENT 7 /* rows of packets that lack what a condition asks for */
-#define MATCH_SRC4 8
-#define MATCH_DST4 9
-#define MATCH_SRC6 10
-#define MATCH_DST6 11
+/* What is read begins in the first so many bytes of the map, a power of two, and ends a bit behind. */
+#ifndef SELF_TABLE
+#define SELF_TABLE 262144
+#endif
 
-#define MATCH_ABSENT_SPORT 0
-#define MATCH_ABSENT_DPORT 1
-#define MATCH_ABSENT_FLAGS 2
-#define MATCH_NONE 0xffffffffu /* plus 1 is 0: the place of what decides when no rule does */
-
+#if SELF_WORDS <= MATCH_PLAIN
+/* The rules that one value of a field can match, a bit each in the order of the list. */
 struct self_row {
-	u64 word[SELF_WORDS];
+	u64 words[SELF_WORDS];
 };
-
-/* Which half is read, and how long each half is; only `half` changes in the life of the maps. */
-struct self_halves {
-	u32 half;
-	u32 nodes;
-	u32 rows;
-	u32 rules;
+#else
+/* The same in groups of words, of which most are 0; the order of the list holds in a group only. */
+struct self_row {
+	u64 groups;                           /* which are not 0 */
+	u32 chunks[SELF_WORDS / MATCH_CHUNK]; /* places of MATCH_CHUNK words each */
 };
+#endif
 
-BPF_F_TABLE("array", u32, struct lpm_node, self_nodes, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct self_row, self_rows, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct self_halves, self_matcher, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, u64, self_matcher, NF_FLAT, BPF_F_MMAPABLE);
 
-/* One slot of a node: a row number, or another node (LPM_CHILD). */
-static __always_inline u32 self_slot(u32 base, u32 node, u8 byte)
+/* What stands at a place, aligned to `size`. */
+static __always_inline void *self_at(u64 place, u64 size)
 {
-	struct lpm_node *found;
-	u32 index = base + node;
+	void *table = self_matcher.sk_storage_get(0, 0, 0);
 
-	found = self_nodes.lookup(&index);
-	return found ? found->slot[byte] : 0;
+	return table + (place & (SELF_TABLE - size));
 }
 
-/* The row number of a key, whose trie begins at `root`. */
-static __always_inline u32 self_descend(u32 base, u32 root, const u8 *key, int length)
+/* One step by a byte; places without MATCH_SELECT have one slot. */
+static __always_inline u64 self_step(u64 slot, u64 byte)
 {
-	u32 slot = LPM_CHILD | root;
+	u32 *slots = self_at(slot, 4);
+
+	return slots[byte & -(slot & MATCH_SELECT)];
+}
+
+static __always_inline u64 self_port(u64 slot, const u16 *port)
+{
+	const u8 *bytes = (const u8 *)port;
+
+	return self_step(self_step(slot, bytes[0]), bytes[1]);
+}
+
+static __always_inline u64 self_ipv4(u64 slot, const u32 *address)
+{
+	const u8 *bytes = (const u8 *)address;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		slot = self_step(slot, bytes[i]);
+	return slot;
+}
+
+/* All ones if `bits` is not 0, without a branch. */
+static __always_inline u64 self_any(u64 bits)
+{
+	u64 negative = -bits;
+
+	NF_OPAQUE(negative);
+	return -((bits | negative) >> 63);
+}
+
+static __always_inline u64 self_ipv6(u64 slot, const u32 *address)
+{
+	const u8 *bytes = (const u8 *)address;
+	u64 high = *(u64 *)address, low = *(u64 *)(address + 2);
 
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < length; i++) {
-		slot = self_slot(base, slot & ~LPM_CHILD, key[i]);
-		if (!(slot & LPM_CHILD))
-			break;
+	for (int i = 0; i < MATCH_STEPS && slot & MATCH_NODE; i++) {
+		struct match_node *node = self_at(slot, MATCH_NODE_SIZE);
+		u64 outside = self_any(((high ^ node->key[0]) & node->mask[0]) |
+				       ((low ^ node->key[1]) & node->mask[1]));
+		u64 inside = node->slots[bytes[slot >> 1 & 15] & -(slot & MATCH_SELECT)];
+
+		slot = inside ^ ((inside ^ node->other) & outside);
 	}
 	return slot;
 }
 
-/* The number of the lowest bit set; BPF has no instruction for it. */
-static __always_inline u32 self_lowest(u64 bits)
+/* The row of direction, family, protocol and TCP flags; no branch, as packets differ in them. */
+static __always_inline u64 self_kind(u64 kinds, const struct nf_packet *pkt, u64 direction)
 {
-	u32 n = 0;
+	u64 differs = (pkt->protocol ^ IPPROTO_TCP) | (pkt->has_l4 ^ 1);
+	u64 tcp, table, slot;
 
-	if (!(bits & 0xffffffff)) {
-		n += 32;
-		bits >>= 32;
-	}
-	if (!(bits & 0xffff)) {
-		n += 16;
-		bits >>= 16;
-	}
-	if (!(bits & 0xff)) {
-		n += 8;
-		bits >>= 8;
-	}
-	if (!(bits & 0xf)) {
-		n += 4;
-		bits >>= 4;
-	}
-	if (!(bits & 0x3)) {
-		n += 2;
-		bits >>= 2;
-	}
-	return n + !(bits & 1);
+	NF_OPAQUE(differs);
+	tcp = (differs - 1) >> 63;
+	table = (direction * 2 + (pkt->family >> 1 & 1)) * MATCH_TABLES + pkt->has_l4 + tcp;
+	slot = pkt->protocol ^ ((pkt->protocol ^ pkt->tcp_flags) & -tcp);
+	return *(u32 *)self_at(kinds + (table * 256 + (slot & 0xff)) * 4, 4);
 }
 
-static __always_inline struct self_row *self_row(const struct self_halves *halves, u32 id)
+/* Where the entry of the lowest bit set stands, among 64. */
+static __always_inline u64 self_entry(u64 bits)
 {
-	u32 index = halves->half * halves->rows + id;
+	return (bits & -bits) * MATCH_DE_BRUIJN >> 58;
+}
 
-	return self_rows.lookup(&index);
+/* The rule of the lowest bit set of a word. */
+static __always_inline u32 self_place(const struct match_head *head, u64 word, u64 bits)
+{
+	return *(u32 *)self_at(head->places + (word * 64 + self_entry(bits)) * 4, 4);
+}
+
+#if SELF_WORDS <= MATCH_PLAIN
+
+static __always_inline u64 self_bits(u64 place, u64 word)
+{
+	struct self_row *row = self_at(place, 8);
+
+	return row->words[word];
+}
+
+static __always_inline u64 self_shared(const struct nf_rows *rows, u64 word)
+{
+	return self_bits(rows->src, word) & self_bits(rows->dst, word) &
+	       self_bits(rows->kind, word) & self_bits(rows->sport, word) &
+	       self_bits(rows->dport, word);
+}
+
+static __always_inline u32 self_first(const struct match_head *head, const struct nf_rows *rows)
+{
+#pragma unroll
+	for (u64 i = 0; i < SELF_WORDS; i++) {
+		u64 bits = self_shared(rows, i);
+
+		if (bits)
+			return self_place(head, i, bits);
+	}
+	return MATCH_NONE;
+}
+
+#else
+
+/* The words of a group in a row. */
+static __always_inline u64 *self_group(u64 place, u64 group)
+{
+	struct self_row *row = self_at(place, 8);
+	u64 *chunk = self_at(row->chunks[group * MATCH_GROUP / MATCH_CHUNK], 64);
+
+	return chunk + group * MATCH_GROUP % MATCH_CHUNK;
+}
+
+/* The first rule of a group that all rows share, or MATCH_NONE. */
+static __always_inline u64 self_of_group(const struct match_head *head, const struct nf_rows *rows,
+					 u64 group)
+{
+	u64 *src = self_group(rows->src, group), *dst = self_group(rows->dst, group);
+	u64 *kind = self_group(rows->kind, group);
+	u64 *sport = self_group(rows->sport, group), *dport = self_group(rows->dport, group);
+
+#pragma unroll
+	for (u64 i = 0; i < MATCH_GROUP; i++) {
+		u64 bits = src[i] & dst[i] & kind[i] & sport[i] & dport[i];
+
+		if (bits)
+			return self_place(head, group * MATCH_GROUP + i, bits);
+	}
+	return MATCH_NONE;
+}
+
+static __always_inline u64 self_groups(u64 place)
+{
+	struct self_row *row = self_at(place, 8);
+
+	return row->groups;
+}
+
+static __always_inline u32 self_first(const struct match_head *head, struct nf_rows *rows)
+{
+	u64 groups = self_groups(rows->src) & self_groups(rows->dst) & self_groups(rows->kind) &
+		     self_groups(rows->sport) & self_groups(rows->dport);
+
+	rows->first = MATCH_NONE;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < SELF_WORDS / MATCH_GROUP && groups; i++) {
+		u32 found = self_of_group(head, rows, self_entry(groups));
+
+		groups &= groups - 1;
+		if (found < rows->first)
+			rows->first = found;
+	}
+	return rows->first;
+}
+
+#endif
+
+/* The tables as they are; all of one packet's lookups must be in the same. */
+static __always_inline const struct match_head *self_tables(void)
+{
+	return self_at(*(u32 *)self_at(0, 4), 64);
 }
 
 /* The first matching rule's number, or MATCH_NONE. */
-static __always_inline u32 self_match(const struct self_halves *halves, const struct nf_packet *pkt,
+static __always_inline u32 self_match(const struct match_head *head, struct nf_packet *pkt,
 				      u32 direction)
 {
-	struct self_row *protocol, *flags, *sport, *dport, *src, *dst;
-	u32 base = halves->half * halves->nodes;
-	u32 way = direction * 2;
-	u32 src_row, dst_row;
+	struct nf_rows *rows = &pkt->rows;
 
 	if (pkt->family == 4) {
-		src_row = self_descend(base, MATCH_SRC4, (const u8 *)pkt->src, 4);
-		dst_row = self_descend(base, MATCH_DST4, (const u8 *)pkt->dst, 4);
+		rows->src = self_ipv4(head->src4, pkt->src);
+		rows->dst = self_ipv4(head->dst4, pkt->dst);
 	} else {
-		way++;
-		src_row = self_descend(base, MATCH_SRC6, (const u8 *)pkt->src, 16);
-		dst_row = self_descend(base, MATCH_DST6, (const u8 *)pkt->dst, 16);
+		rows->src = self_ipv6(head->src6, pkt->src);
+		rows->dst = self_ipv6(head->dst6, pkt->dst);
 	}
-	src = self_row(halves, src_row);
-	dst = self_row(halves, dst_row);
-	protocol = self_row(halves, self_slot(base, MATCH_PROTOCOL + way, pkt->protocol));
-	if (pkt->has_l4) {
-		sport = self_row(halves, self_descend(base, MATCH_SPORT, (u8 *)&pkt->sport, 2));
-		dport = self_row(halves, self_descend(base, MATCH_DPORT, (u8 *)&pkt->dport, 2));
-	} else {
-		sport = self_row(halves, self_slot(base, MATCH_ABSENT, MATCH_ABSENT_SPORT));
-		dport = self_row(halves, self_slot(base, MATCH_ABSENT, MATCH_ABSENT_DPORT));
-	}
-	if (pkt->protocol == IPPROTO_TCP && pkt->has_l4)
-		flags = self_row(halves, self_slot(base, MATCH_FLAGS, pkt->tcp_flags));
-	else
-		flags = self_row(halves, self_slot(base, MATCH_ABSENT, MATCH_ABSENT_FLAGS));
-	if (!protocol || !flags || !sport || !dport || !src || !dst)
-		return MATCH_NONE;
-#pragma unroll
-	for (int i = 0; i < SELF_WORDS; i++) {
-		u64 bits = protocol->word[i] & flags->word[i] & sport->word[i] & dport->word[i] &
-			   src->word[i] & dst->word[i];
-
-		if (bits)
-			return i * 64 + self_lowest(bits);
-	}
-	return MATCH_NONE;
+	rows->sport = self_port(head->sport, &pkt->sport);
+	rows->dport = self_port(head->dport, &pkt->dport);
+	rows->kind = self_kind(head->kinds, pkt, direction);
+	return self_first(head, rows);
 }

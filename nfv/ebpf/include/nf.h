@@ -113,6 +113,16 @@ enum nf_edit {
 	NF_EDIT_ECHO = 32, /* echo_id */
 };
 
+/* What the matcher has found of a packet's fields: here, as the verifier need not follow it. */
+struct nf_rows {
+	u32 src;
+	u32 dst;
+	u32 kind;
+	u32 sport;
+	u32 dport;
+	u32 first;
+};
+
 struct nf_packet {
 	u32 src[4]; /* IPv4 in src[0] */
 	u32 dst[4];
@@ -127,14 +137,15 @@ struct nf_packet {
 	u32 epoch; /* of the tables, when the walk began */
 	u32 stage; /* of the service of the function that the packet is at */
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */
-	u16 counter;                 /* place where the last function counted */
-	u16 mtu;                     /* of the way so far */
-	u8 macs[2 * ETH_ALEN];       /* destination and source, if edited */
-	u8 edits;                    /* enum nf_edit */
-	u8 hops;                     /* routers passed */
-	u8 fleeting;                 /* the next packet of the flow must walk too */
-	u16 ethertype; /* host order; a VLAN tag is one, what follows it is not read */
-	u16 l4_offset; /* of the transport header, from the start of the frame */
+	struct nf_rows rows;
+	u16 counter;           /* place where the last function counted */
+	u16 mtu;               /* of the way so far */
+	u8 macs[2 * ETH_ALEN]; /* destination and source, if edited */
+	u8 edits;              /* enum nf_edit */
+	u8 hops;               /* routers passed */
+	u8 fleeting;           /* the next packet of the flow must walk too */
+	u16 ethertype;         /* host order; a VLAN tag is one, what follows it is not read */
+	u16 l4_offset;         /* of the transport header, from the start of the frame */
 	u16 sport;
 	u16 dport;
 	u16 echo_id;
