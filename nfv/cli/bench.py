@@ -142,7 +142,7 @@ def command(
             raise click.UsageError("--compare measures nothing: leave out TOPOLOGY")
         context.exit(_compare(compare, tolerance, format_))
     if topology is None or near is None or far is None:
-        raise click.UsageError("TOPOLOGY, FROM and TO are missing", context)
+        raise click.UsageError("name a topology, and two of its SAPs: TOPOLOGY FROM TO", context)
     from nfv.bench.plan import Plan
     from nfv.bench.result import plain
     from nfv.dataplane.fitting import Setup

@@ -21,8 +21,12 @@ def document(*outcomes: Mapping[str, Any], **values: Any) -> dict[str, Any]:
     return {"format": FORMAT, "outcomes": list(outcomes), **values}
 
 
-def outcome(test: str = "mrr", size: str = "64", **figures: float) -> dict[str, Any]:
+def outcome(test: str = "mrr", size: str = "64", **figures: Any) -> dict[str, Any]:
     return {"test": test, "size": size, "load": None, "figures": figures}
+
+
+def _one(figure: str, value: float) -> dict[str, Any]:
+    return {figure: value}
 
 
 def written(directory: Path, name: str, content: object) -> str:
@@ -49,7 +53,7 @@ def written(directory: Path, name: str, content: object) -> str:
 )
 def test_a_figure_is_worse_by_its_ratio(figure: str, old: float, new: float, worse: bool) -> None:
     (found,) = compare(
-        document(outcome(**{figure: old})), document(outcome(**{figure: new})), TOLERANCE
+        document(outcome(**_one(figure, old))), document(outcome(**_one(figure, new))), TOLERANCE
     )
     assert (found.figure, found.old, found.new, found.worse) == (figure, old, new, worse)
     assert found.ratio == (new / old if old else None)
@@ -57,7 +61,7 @@ def test_a_figure_is_worse_by_its_ratio(figure: str, old: float, new: float, wor
 
 @pytest.mark.parametrize("figure", ["most", "p999", "least", "stddev_pps", "load_pps"])
 def test_rare_events_are_not_judged(figure: str) -> None:
-    old, new = document(outcome(**{figure: 1.0})), document(outcome(**{figure: 100.0}))
+    old, new = document(outcome(**_one(figure, 1.0))), document(outcome(**_one(figure, 100.0)))
     assert compare(old, new, TOLERANCE) == []
 
 
@@ -108,4 +112,4 @@ def test_other_files_are_refused(
 
 def test_measuring_needs_two_saps(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "branch", "lan"]) == ExitCode.BAD_INPUT
-    assert "TOPOLOGY, FROM and TO are missing" in capsys.readouterr().err
+    assert "name a topology, and two of its SAPs" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from nfv import functions, reference
 from nfv.chain import topology
 from nfv.cli.main import VERBS
 from nfv.ebpf import sources
+from nfv.traffic import profile
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -40,10 +41,17 @@ def _topologies() -> Iterator[tuple[str, str]]:
     """Every YAML block that is a whole topology, and every example file."""
     for page in PAGES:
         for number, (language, text) in enumerate(_FENCE.findall(page.read_text()), 1):
-            if language == "yaml" and NEW_FUNCTION not in text:
+            if language == "yaml" and NEW_FUNCTION not in text and "saps:" in text:
                 yield f"{_id(page)}, block {number}", text
     for path in sorted((ROOT / "topologies").glob("*.yaml")):
         yield _id(path), path.read_text()
+
+
+def _profiles() -> Iterator[str]:
+    """Every YAML block that says what traffic a bench sends."""
+    for page in PAGES:
+        blocks = _FENCE.findall(page.read_text())
+        yield from (text for language, text in blocks if language == "yaml" and "flows:" in text)
 
 
 def _prose(page: Path) -> str:
@@ -61,6 +69,13 @@ def _anchors(page: Path) -> set[str]:
 )
 def test_a_yaml_block_is_a_topology_that_loads(where: str, text: str) -> None:
     assert topology.loads(text, where).chains
+
+
+@pytest.mark.parametrize("text", _profiles())
+def test_a_profile_of_traffic_is_read(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text(text)
+    assert profile.load(path).sizes
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_id)
