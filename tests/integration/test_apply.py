@@ -143,7 +143,7 @@ _DAMAGES = {
     "forwarding off": (set_sysctl("left", "net/ipv4/ip_forward", 0), {("vnf", "left")}),
     "program detached": (unpin("port/a/link"), {("sap", "a")}),
     "program of a router detached": (unpin("port/left:b/link"), {("vnf", "left")}),
-    "map of a firewall": (unpin("vnf/fw/rules"), {("vnf", "fw")}),
+    "map of a firewall": (unpin("vnf/fw/matcher"), {("vnf", "fw")}),
     "all maps of a firewall": (unpin("vnf/fw"), {("vnf", "fw")}),
     "maps of a router": (unpin("vnf/left"), {("vnf", "left")}),
     "everything of a port": (unpin("port/left:a"), {("vnf", "left")}),
