@@ -62,9 +62,9 @@ def main(
     for extra in more:
         try:
             found += extra.measure(full, effort, _progress)
-        except NfvError as error:
-            _progress(f"not run: {extra.name}: {error.message}")
-            omitted[extra.name] = error.message
+        except (NfvError, OSError) as error:
+            omitted[extra.name] = getattr(error, "message", str(error))
+            _progress(f"not run: {extra.name}: {omitted[extra.name]}")
     run_ = _describe(effort, (time.monotonic() - _BEGUN) / 60)
     rates = [each for each in found if isinstance(each, Result)]
     figures = [each for each in found if isinstance(each, Figure)]

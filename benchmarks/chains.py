@@ -27,8 +27,10 @@ from nfv.dataplane import agentctl, engine
 from nfv.ebpf.compose import Composer, compose
 from nfv.errors import InputError, KernelError
 
-CONNECTIONS = 1 << 21
-"""Connections that a firewall has room for."""
+CONNECTIONS = 1 << 16
+"""What a firewall has room for, unless there are more flows."""
+
+_FLOW_CACHE = 1 << 14  # flows remembered, unless there are more
 
 TRANSLATION = Translation("198.18.0.10", port_bits=0x1234)
 """What the far host sees of the near one behind a NAT."""
@@ -57,12 +59,18 @@ def firewalls(name: str, count: int, rule_count: int) -> Topology:
 def standard(
     name: str,
     rule_count: int = 100,
+    flows: int = 1,
     stateless: bool = False,
     connections: int = CONNECTIONS,
 ) -> Topology:
-    """A firewall, a router and a source NAT: the chain that is measured most."""
-    firewall = {**_firewall(rule_count), "stateless": stateless, "connections": connections}
-    return _routed(name, {"fw": firewall}, {"nat": _NAT})
+    """A firewall, a router and a source NAT: the chain that is measured most.
+
+    It remembers twice as many flows as there are, as docs/topology.md advises.
+    """
+    room = max(connections, 2 * flows)
+    firewall = {**_firewall(rule_count), "stateless": stateless, "connections": room}
+    cache = max(_FLOW_CACHE, 2 * flows)
+    return _routed(name, {"fw": firewall}, {"nat": _NAT}, flow_cache=cache)
 
 
 @contextmanager
@@ -111,6 +119,7 @@ def _routed(
     functions: Mapping[str, Any],
     beyond: Mapping[str, Any],
     hook: str | None = "xdp",
+    flow_cache: int = _FLOW_CACHE,
 ) -> Topology:
     """Functions in front of a router, and beyond it."""
     interfaces = {host: {"ip": list(ROUTER_ADDRESSES[host].values())} for host in HOSTS}
@@ -119,7 +128,8 @@ def _routed(
         "outside": {"path": ["gw:wan", *beyond, "wan"]},
     }
     vnfs = {**functions, **beyond, "gw": {"type": "router", "interfaces": interfaces}}
-    return _load({"name": name, "saps": _saps(hook), "vnfs": vnfs, "chains": chains})
+    data = {"name": name, "flow_cache": flow_cache, "saps": _saps(hook)}
+    return _load({**data, "vnfs": vnfs, "chains": chains})
 
 
 def _saps(hook: str | None = "xdp") -> dict[str, Any]:

@@ -23,7 +23,6 @@ from nfv.errors import KernelError
 PROGRAMS, APPLY = "programs", "apply"
 
 _NAME = "bench-costs"
-_CONNECTIONS = 65_536  # what a firewall has room for unless told
 _CACHE = "NFV_CACHE_DIR"
 _LOADING = "load programs"
 _FIELD = re.compile(r"^(\w+):\s+(\d+)$", re.MULTILINE)
@@ -31,7 +30,7 @@ _FIELD = re.compile(r"^(\w+):\s+(\d+)$", re.MULTILINE)
 
 def programs(rounds: int, rule_count: int, progress: Progress) -> Iterator[Figure]:
     """Of the chain that is measured most: programs, maps, and how long they take to make."""
-    declared = chains.standard(_NAME, rule_count, connections=_CONNECTIONS)
+    declared = chains.standard(_NAME, rule_count)
     row = f"firewall of {rule_count} rules, router, NAT"
     compiled: list[float] = []
     loaded: list[float] = []

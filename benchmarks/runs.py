@@ -38,10 +38,19 @@ class Effort:
 
 
 def run(sweep: Sweep, quick: bool, effort: Effort, progress: Progress) -> Iterator[Result]:
-    """Measure the points of a sweep, or those that are to be measured when there is little time."""
+    """Measure the points of a sweep, or those that are to be measured when there is little time.
+
+    A point that cannot be measured says why, and the others follow.
+    """
     for point in sweep.points:
-        if point.quick or not quick:
+        if quick and not point.quick:
+            continue
+        try:
             yield from _Measurement(sweep, point, effort, progress).results()
+        except (NfvError, OSError) as error:
+            why = getattr(error, "message", str(error))
+            progress(f"{sweep.title}, {point.label}: not run: {why}")
+            yield Result(sweep.name, point.label, "all ways", "", (), why)
 
 
 class _Measurement:

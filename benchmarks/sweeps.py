@@ -24,6 +24,7 @@ RULES, ROUTES, FLOWS = 100, 1000, 1024
 
 _ZIPF = 1.1
 _ACTIVE = 65536  # destinations in use, of a route table that has more
+_FRESH_CONNECTIONS = 1 << 21
 _FRESH_SECONDS = 0.02  # a sample in which each packet takes a place in the connection tables
 
 
@@ -84,9 +85,11 @@ def routed(built: Mapping[str, Builder]) -> dict[str, Builder]:
     return {name: ways.with_routes(builder, tables) for name, builder in built.items()}
 
 
-def stateful(rule_count: int, flows: int) -> dict[str, Builder]:
+def stateful(
+    rule_count: int, flows: int, connections: int = chains.CONNECTIONS
+) -> dict[str, Builder]:
     """What has a firewall, a router and a NAT, of ours; and Linux, without and with NAT."""
-    declared = partial(chains.standard, rule_count=rule_count)
+    declared = partial(chains.standard, rule_count=rule_count, flows=flows, connections=connections)
     return {
         ways.OURS: ways.ours(declared),
         ways.UNCACHED: ways.variants_of(declared)[ways.UNCACHED],
@@ -185,7 +188,7 @@ def _flows() -> Sweep:
 
 def _fresh() -> Sweep:
     traffic = Traffic(Kind(), Draw(LENGTH, once=True), addresses, False, "new flows")
-    built = stateful(RULES, 0)
+    built = stateful(RULES, 1, _FRESH_CONNECTIONS)
     del built[ways.UNCACHED]
     point = Point("", routed(built), (traffic,), quick=True, seconds=_FRESH_SECONDS)
     held = f"every packet begins a flow; firewall of {RULES} rules, router, NAT"

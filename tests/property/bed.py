@@ -9,6 +9,7 @@ from typing import Any
 
 from scapy.layers.l2 import Ether
 
+from nfv.chain.sap import Hook
 from nfv.dataplane import bpf
 from tests.functions.bench import Bench
 from tests.property.counters import Counters
@@ -32,12 +33,12 @@ class Disagreement(AssertionError):
 class Bed:
     """A topology, its traffic, and the changes made to it meanwhile."""
 
-    def __init__(self, seed: int, spec: Mapping[str, Any], bench: Bench | None = None) -> None:
-        """`bench` is the topology, if it is loaded already."""
+    def __init__(self, seed: int, spec: Mapping[str, Any], bench: Bench) -> None:
+        """`bench` is the topology, loaded."""
         self.seed = seed
         self.spec: dict[str, Any] = dict(spec)
         self._random = Random(seed)
-        self.bench = bench or load(self.spec)
+        self.bench = bench
         self._begin()
         self.model = Network(self.spec, self.bench.counters)
         self.traffic = Traffic(self._random, self.spec)
@@ -61,16 +62,15 @@ class Bed:
                 tables.interface(interface, up=True)
         self.bench.clear()
 
-    def close(self) -> None:
-        """Forget the programs."""
-        self.bench.close()
-
     # Packets -------------------------------------------------------------------------------------
 
     def run(self, packets: int) -> None:
         """Let so many frames in. Raises `Disagreement` at the first that differs."""
-        for _ in range(packets):
+        last = self.packets + packets
+        while self.packets < last:
             sent = self.traffic.next()
+            if not self.bench.takes(sent.frame):
+                continue
             outcome = self.send(sent)
             if outcome.egress:
                 self.traffic.delivered(outcome.egress, outcome.frame)
@@ -108,8 +108,8 @@ class Bed:
                     found = len(list(self.bench.map_of(name, pin).items()))
                     if found != len(table):
                         raise Disagreement(
-                            f"seed {self.seed}, packet {self.packets}: {name} has {found} "
-                            f"connections of IPv{version}, expected are {len(table)}"
+                            f"{self._moment()}: {name} has {found} connections of "
+                            f"IPv{version}, expected are {len(table)}"
                         )
 
     def _replaced(self) -> int:
@@ -195,12 +195,15 @@ class Bed:
 
     # Telling -------------------------------------------------------------------------------------
 
+    def _moment(self) -> str:
+        return f"seed {self.seed} at {self.bench.hook.name}, packet {self.packets}"
+
     def _report(self, sent: Input, expected: Outcome, frame: bytes, counted: Counted) -> str:
         """All that is needed to see it again."""
         unknown = dict.fromkeys(expected.joints, False)
         wanted = expected.totals({**unknown, **self._fused})
         lines = [
-            f"seed {self.seed}, packet {self.packets}, in by {sent.place}",
+            f"{self._moment()}, in by {sent.place}",
             text_of(self.spec),
             *(
                 f"{name}: {prefix} {hop}"
@@ -217,9 +220,9 @@ class Bed:
         return "\n".join(lines)
 
 
-def load(spec: Mapping[str, Any]) -> Bench:
+def load(spec: Mapping[str, Any], hook: Hook = Hook.XDP) -> Bench:
     """Compile and load a topology."""
-    return Bench(text_of(spec))
+    return Bench(text_of(spec), hook=hook)
 
 
 def draw(seed: int, routers: int) -> dict[str, Any]:

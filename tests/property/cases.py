@@ -9,9 +9,11 @@ from contextlib import closing
 
 import pytest
 
-from tests.property.bed import Bed, draw
+from nfv.chain.sap import Hook
+from tests.property.bed import Bed, draw, load
 
-PACKETS = int(os.environ.get("NFV_PROPERTY_PACKETS", "7700"))
+MANY = "NFV_PROPERTY_SEEDS" in os.environ
+PACKETS = int(os.environ.get("NFV_PROPERTY_PACKETS", "7000"))
 BATCH = 400
 """Packets between two changes."""
 
@@ -34,9 +36,11 @@ class Cases:
         self._hits = 0
         self._reasons: set[str] = set()
 
-    def check(self, seed: int) -> None:
+    def check(self, seed: int, hook: Hook = Hook.XDP) -> None:
         """Compare program and model over the traffic of a seed, while things change."""
-        with closing(Bed(seed, draw(seed, self._routers(seed)))) as bed:
+        spec = draw(seed, self._routers(seed))
+        with closing(load(spec, hook)) as bench:
+            bed = Bed(seed, spec, bench)
             while bed.packets < PACKETS:
                 bed.run(min(BATCH, PACKETS - bed.packets))
                 bed.check_connections()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.property.cases import Cases, seeds
+from nfv.chain.sap import Hook
+from tests.property.cases import MANY, Cases, seeds
 
 pytestmark = pytest.mark.root
 
-CASES = Cases(seeds(2, 4, 5, 6, 8, 15), routers=lambda seed: (1, 1, 2, 3)[seed % 4])
+CASES = Cases(seeds(4, 5, 10, 15, 28, 30, 33), routers=lambda seed: (1, 1, 2, 3)[seed % 4])
 
 REASONS = {
     *("forwarded", "malformed", "checksum", "rule", "rejected", "reject_limit", "invalid"),
@@ -20,6 +21,11 @@ REASONS = {
 @pytest.mark.parametrize("seed", CASES.seeds)
 def test_chains_with_routers(seed: int) -> None:
     CASES.check(seed)
+
+
+@pytest.mark.parametrize("seed", CASES.seeds if MANY else [4])
+def test_the_same_at_tc(seed: int) -> None:
+    CASES.check(seed, Hook.TC)
 
 
 def test_a_topology_that_nobody_has_tried() -> None:

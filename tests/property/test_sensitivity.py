@@ -12,7 +12,7 @@ import yaml
 from tests.functions.bench import Bench
 from tests.property import bed as beds
 from tests.property.bed import Bed, Disagreement
-from tests.property.model import answers, connections, firewall, packets, router, rules
+from tests.property.model import answers, connections, edits, firewall, packets, router, rules
 from tests.property.model.packets import Packet
 from tests.property.model.verdicts import NEXT, Verdict
 
@@ -40,6 +40,7 @@ vnfs:
       - {name: tcp, action: accept, proto: tcp, direction: forward}
       - {name: udp, action: accept, proto: udp, dport: 1000-40000}
       - {name: back, action: accept, direction: reverse}
+  nat: {type: snat, inside: 10.0.1.0/24, outside: 192.0.2.0/24, ports: 4321}
   gw:
     type: router
     interfaces:
@@ -47,7 +48,7 @@ vnfs:
       wan: {ip: [10.0.2.1/24, "2001:db8:2::1/64"], mac: "02:00:00:00:00:04"}
 chains:
   inside: {path: [lan, inner, "gw:lan"]}
-  outside: {path: ["gw:wan", outer, wan]}
+  outside: {path: ["gw:wan", outer, nat, wan]}
 """
 
 
@@ -126,6 +127,10 @@ def quotes_are_longer(original: Any) -> Any:
     return {version: length + 2 for version, length in original.items()}
 
 
+def checksums_stay(_: Any) -> Any:
+    return lambda frame, at, edits: None
+
+
 WRONG: dict[str, tuple[Any, str, Patch]] = {
     "a rule is missing": (firewall.Firewall, "configure", last_rule_missing),
     "rules hold for all": (rules.Conditions, "hold", rules_ask_everyone),
@@ -137,6 +142,7 @@ WRONG: dict[str, tuple[Any, str, Patch]] = {
     "checksums are not looked at": (router, "internet_checksum", every_checksum_is_right),
     "everybody is told": (answers, "_may_be_told", everybody_is_told),
     "fewer extension headers are read": (packets, "MAX_EXTENSIONS", lambda most: most - 1),
+    "checksums are not updated": (edits, "_update", checksums_stay),
     "quotes are longer": (answers, "QUOTES", quotes_are_longer),
 }
 

@@ -13,9 +13,9 @@
 #define COMMIT_PORTS (NF_EDIT_SPORT | NF_EDIT_DPORT)
 
 /* Where the checksum of a transport header is, or -1 if it has none that covers addresses or ports. */
-static __always_inline int commit_checksum_at(u8 protocol)
+static __always_inline int commit_checksum_at(const struct nf_packet *pkt)
 {
-	switch (protocol) {
+	switch (pkt->protocol) {
 	case IPPROTO_TCP:
 		return 16;
 	case IPPROTO_UDP:
@@ -23,8 +23,9 @@ static __always_inline int commit_checksum_at(u8 protocol)
 	case IPPROTO_DCCP:
 		return 6;
 	case IPPROTO_ICMP:
+		return pkt->family == 4 ? 2 : -1;
 	case IPPROTO_ICMPV6:
-		return 2;
+		return pkt->family == 6 ? 2 : -1;
 	}
 	return -1;
 }
@@ -55,7 +56,7 @@ static __always_inline u32 commit_ports(nf_ctx *ctx, const struct nf_packet *pkt
 /* Ports and checksum of the transport header; `addresses` is what changed in the pseudo-header. */
 static __always_inline void commit_l4(nf_ctx *ctx, const struct nf_packet *pkt, u32 addresses)
 {
-	int at = commit_checksum_at(pkt->protocol);
+	int at = commit_checksum_at(pkt);
 	u32 gain;
 
 	if (!pkt->has_l4)

@@ -13,7 +13,7 @@ from tests.property.generate import rules
 
 Config = dict[str, Any]
 
-STRANGERS = ("198.51.100.1", "203.0.113.5", "2001:db8:ffff::1", "2001:db8:fffe::5")
+STRANGERS = ("198.51.100.1", "203.0.113.5", "172.16.1.10", "2001:db8:ffff::1", "2001:db8:fffe::5")
 """Hosts beyond the topology."""
 
 
@@ -76,8 +76,21 @@ def topology(random: Random, name: str, routers: int) -> Config:
     used = {name for chain in draft.chains.values() for name in chain["path"][1:-1]}
     for bump in bumps:
         if bump in used:
-            draft.vnfs[bump] = rules.firewall(random, addresses)
+            draft.vnfs[bump] = _bump(random, addresses)
     return {"name": name, "saps": draft.saps, "vnfs": draft.vnfs, "chains": draft.chains}
+
+
+def _bump(random: Random, addresses: Sequence[str]) -> Config:
+    if random.random() < 0.8:
+        return rules.firewall(random, addresses)
+    inside = random.choice(("10.0.1.0/24", "10.0.0.0/16", "198.51.100.0/24"))
+    outside = inside.replace("10.0", "172.16").replace("198.51", "203.0")
+    return {
+        "type": "snat",
+        "inside": inside,
+        "outside": outside,
+        "ports": random.choice((0, 0x4321)),
+    }
 
 
 def _links(draft: Draft, routers: int) -> Iterator[tuple[str, str]]:

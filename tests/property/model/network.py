@@ -12,6 +12,7 @@ from tests.property.model.firewall import Firewall
 from tests.property.model.packets import Fragment, Malformed, Packet, parse
 from tests.property.model.router import Router
 from tests.property.model.rules import Conditions
+from tests.property.model.snat import Snat
 from tests.property.model.verdicts import NEXT, Action, Bump, Key, Verdict
 
 MAX_TAIL_CALLS = 33
@@ -105,6 +106,8 @@ class Network:
             if config["type"] == "router":
                 interfaces = config["interfaces"].items()
                 self.routers[name] = Router({key: value["mac"] for key, value in interfaces})
+            elif config["type"] == "snat":
+                self.bumps[name] = Snat(name, config, self._count)
             else:
                 self.bumps[name] = Firewall(name, config, places[name], self._count)
         self._chains = _chains_by_place(spec)
