@@ -233,7 +233,7 @@ def _check_hooks(draft: Draft, report: Report) -> None:
     """A program at TC cannot send to a tap or a NIC, which are in other namespaces."""
     known = {*draft.saps, *draft.vnfs}
     paths = [chain.path for chain in draft.chains.values() if chain]
-    ends = [(path[0].partition(":")[0], path[-1].partition(":")[0]) for path in paths]
+    ends = [(path[0].partition(":")[0], path[-1].partition(":")[0]) for path in paths if path]
     near = neighbours(known, [pair for pair in ends if known.issuperset(pair)])
     outside = {name for name, sap in draft.saps.items() if sap and sap.outside}
     for name, sap in draft.saps.items():
