@@ -75,6 +75,7 @@ class AttachType(IntEnum):
 
     XDP = 37
     TCX_INGRESS = 46
+    TCX_EGRESS = 47
 
 
 class LinkType(IntEnum):
