@@ -50,17 +50,31 @@ Remembered answers are given on the fast path, too, for a second each time, if `
 everybody (`[0.0.0.0/0, "::/0"]`), as the fast path does not look at who asks.
 
 **Secondary servers** (`transfer`) get zones by AXFR (RFC 5936), the directory among them, and are
-told of changes by NOTIFY (RFC 1996), four times at most until they acknowledge it. A query that is
-signed by one of `tsig` has a signed answer (RFC 8945). To IXFR the answer is the whole zone, or the
-SOA record if that has not changed (RFC 1995, section 4). A zone of records without a SOA record has
-the time when it was applied as its serial number.
+told of changes by NOTIFY (RFC 1996), four times at most until they acknowledge it. To IXFR the
+answer is what has changed since (RFC 1995), or the whole zone if that is too long ago. A query that
+is signed by one of `tsig` has a signed answer (RFC 8945). A zone of records without a SOA record
+has the time when it was applied as its serial number.
+
+**Being a secondary** (`primary` of a zone): the zone is copied from the first of these servers that
+has it, by IXFR where that is possible, and asked for again as its SOA record says, or as soon as
+one of them sends NOTIFY. A copy is kept on the disk. Until it is there, and after it has expired,
+the answer is SERVFAIL.
+
+**Dynamic update** (`update` of a zone, RFC 2136): who signs with one of these keys may change the
+zone. A change is on the disk before it is acknowledged; it advances the serial number, secondary
+servers are told, and all answers of the fast path are void at once. Updates outlive the service and
+the machine. Where the topology file says something else of the zone than before, the difference is
+applied to the zone as updates have left it.
 
 Limits:
 
-- Not built, so no key is for it: being a secondary server (AXFR in), dynamic update (RFC 2136),
-  cookies (RFC 7873; those of clients are ignored), views, response rate limiting, DNS over TLS.
-  An answer on the fast path is at most 128 bytes longer than its query.
-- Zones are not signed: DNSSEC records in them are refused.
+- Not built, so no key is for it: cookies (RFC 7873; those of clients are ignored), views, response
+  rate limiting, DNS over TLS. An answer on the fast path is at most 128 bytes longer than its
+  query.
+- Zones are not signed: DNSSEC records in them are refused, and so is a copy of a signed zone.
+- Updates of a copy are refused, not handed on to its primary server. What has changed between
+  versions is known since the service was started, as far as it is not more than the zone. Any
+  update makes all answers on the fast path void; they are prepared again in the background.
 - `$GENERATE` is refused. All zones are read into memory, some 10,000 names a second; the answers
   of so many are prepared for the fast path in about two seconds more, 160 bytes each.
 - The service answers some 5,000 questions a second that nobody asked before; one that was asked
@@ -134,12 +148,29 @@ class ZoneConfig(Model):
     )
     records: Many[RecordConfig] = Field((), description="the records")
     ttl: Ttl = Field(3600, description="seconds, for records without a TTL")
+    update: OneOrMore[Domain] = Field(
+        (), description="keys, of `tsig`, with which clients may change the zone"
+    )
+    primary: OneOrMore[ServerAddress] = Field(
+        (), description="servers that have the zone, which this one then has a copy of"
+    )
+    key: Domain | None = Field(
+        None, description="key, of `tsig`, that signs what is asked of `primary`"
+    )
+    names: Annotated[int, Field(strict=True, ge=1, le=1 << 22)] = Field(
+        10_000, description="names in a copy that the fast path has room for"
+    )
 
     def check(self, report: Report) -> None:
-        if self.file is not None and self.records:
-            report.error(("records",), "a zone has a file or records, not both", key=True)
-        elif self.file is None and not self.records:
-            report.error((), "the zone is empty", "add records, or a file")
+        given = [word for word in ("file", "records", "primary") if getattr(self, word)]
+        if len(given) > 1:
+            report.error((given[1],), f"a zone has {given[0]} or {given[1]}, not both", key=True)
+        elif not given:
+            report.error((), "the zone is empty", "add records, a file, or a primary")
+        if self.update and self.primary:
+            report.error(("update",), "a copy is changed where it comes from", key=True)
+        if self.key is not None and not self.primary:
+            report.error(("key",), "the key is for a primary", "add primary: ADDRESS", key=True)
 
 
 class ForwardConfig(Model):
@@ -213,12 +244,23 @@ class DnsConfig(FunctionConfig):
         for version in (4, 6):
             if sum(address.version == version for address in self.ip) > MAX_ADDRESSES:
                 report.error(("ip",), f"more than {MAX_ADDRESSES} IPv{version} addresses")
-        if self.transfer and self.transfer.key not in (None, *self.tsig):
-            hint = f"keys are {listed(self.tsig)}" if self.tsig else "add it to tsig"
-            report.error(("transfer", "key"), f"no key '{self.transfer.key}'", hint)
+        self._check_keys(report)
         if self.zone in self.zones:
             message = f"{self.zone} is the directory's zone"
             report.error(("zones", self.zone), message, "give `zone:` another name", key=True)
+
+    def _check_keys(self, report: Report) -> None:
+        """Every key that is named must be there."""
+        named: list[tuple[tuple[str | int, ...], str | None]] = []
+        if self.transfer:
+            named.append((("transfer", "key"), self.transfer.key))
+        for name, zone in self.zones.items():
+            named.append((("zones", name, "key"), zone.key))
+            named += [(("zones", name, "update"), key) for key in zone.update]
+        hint = f"keys are {listed(self.tsig)}" if self.tsig else "add it to tsig"
+        for path, key in named:
+            if key is not None and key not in self.tsig:
+                report.error(path, f"no key '{key}'", hint)
 
 
 class Dns(Function[DnsConfig]):
@@ -246,20 +288,23 @@ class Dns(Function[DnsConfig]):
         return frozenset(
             dns.name.from_text(name)
             for name, zone in self.config.zones.items()
-            if zone.file is None and not any(one.type == "SOA" for one in zone.records)
+            if zone.records and not any(one.type == "SOA" for one in zone.records)
         )
 
     def map_sizes(self) -> Mapping[str, int]:
         answers = sum(fastpath.answers_of(zone) for zone in self.zones.values())
+        answers += sum(2 * zone.names for zone in self.config.zones.values() if zone.primary)
         if self.config.forward is not None:
             answers += self.config.forward.entries
         return {"own": 1, "server": 1, "answers": fastpath.capacity(answers), "queries": 1}
 
     @cached_property
     def zones(self) -> Mapping[DomainName, Zone]:
-        """The zones that were declared; only of a configuration with which nothing is wrong."""
+        """The zones with records of their own; only of a configuration with nothing wrong."""
         found = {}
         for name, zone in self.config.zones.items():
+            if zone.primary:
+                continue
             origin = dns.name.from_text(name)
             records = _read(origin, zone, self)
             found[origin] = Zone(origin, ((one.name, one.ttl, one.rdata) for one in records))
@@ -267,6 +312,8 @@ class Dns(Function[DnsConfig]):
 
     def check(self, report: Report) -> None:
         for name, zone in self.config.zones.items():
+            if zone.primary:
+                continue
             origin, at = dns.name.from_text(name), report.at("zones", name)
             try:
                 records = _read(origin, zone, self)

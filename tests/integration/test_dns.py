@@ -21,7 +21,8 @@ from dns.rdatatype import RdataType
 
 from nfv.dataplane import netns, servicectl
 from tests.integration.helpers import traffic
-from tests.integration.helpers.lab import Lab, applied, example, kill, lab, nfvctl
+from tests.integration.helpers.lab import Lab, applied, example, lab, nfvctl
+from tests.integration.helpers.names import dig, restart
 from tests.services import oracle
 
 pytestmark = pytest.mark.root
@@ -39,16 +40,11 @@ def net() -> Iterator[Lab]:
         yield made
 
 
-def _dig(net: Lab, node: str, question: str) -> list[str]:
-    """The data of an answer's records, in order."""
-    return sorted(net.run(node, f"dig +time=3 +tries=1 +short {question}").stdout.split())
-
-
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("node", ["lan", "wan"])
 @pytest.mark.parametrize("way", ["+notcp", "+tcp", "+noedns", "+nocookie"])
 def test_dig_on_either_side(net: Lab, node: str, server: str, way: str) -> None:
-    assert _dig(net, node, f"{way} @{server} web.example.org A") == ["192.0.2.80", "192.0.2.81"]
+    assert dig(net, node, f"{way} @{server} web.example.org A") == ["192.0.2.80", "192.0.2.81"]
 
 
 def test_kdig_and_host(net: Lab) -> None:
@@ -60,12 +56,12 @@ def test_kdig_and_host(net: Lab) -> None:
 
 
 def test_the_directory_knows_hosts_and_routers(net: Lab) -> None:
-    assert _dig(net, "lan", "@10.0.1.53 wan.lab.example AAAA") == ["2001:db8:2::10"]
-    assert _dig(net, "lan", "@10.0.1.53 gw.lab.example") == ["10.0.1.1", "192.0.2.1"]
-    assert _dig(net, "lan", "@10.0.1.53 wan.gw.lab.example") == ["192.0.2.1"]
-    assert _dig(net, "lan", "@10.0.1.53 dns.lab.example") == ["10.0.1.53"]
-    assert _dig(net, "wan", "@10.0.1.53 -x 10.0.1.10") == ["lan.lab.example."]
-    assert _dig(net, "wan", "@10.0.1.53 -x 2001:db8:2::10") == ["wan.lab.example."]
+    assert dig(net, "lan", "@10.0.1.53 wan.lab.example AAAA") == ["2001:db8:2::10"]
+    assert dig(net, "lan", "@10.0.1.53 gw.lab.example") == ["10.0.1.1", "192.0.2.1"]
+    assert dig(net, "lan", "@10.0.1.53 wan.gw.lab.example") == ["192.0.2.1"]
+    assert dig(net, "lan", "@10.0.1.53 dns.lab.example") == ["10.0.1.53"]
+    assert dig(net, "wan", "@10.0.1.53 -x 10.0.1.10") == ["lan.lab.example."]
+    assert dig(net, "wan", "@10.0.1.53 -x 2001:db8:2::10") == ["wan.lab.example."]
 
 
 def test_programs_resolve_names(net: Lab) -> None:
@@ -96,14 +92,6 @@ def test_everything_else_passes(net: Lab) -> None:
     near, far = traffic.transfer(net.netns("lan"), net.netns("wan"), "192.0.2.10", 5353, data)
     near.close()
     far.close()
-
-
-def _kill_service(net: Lab) -> None:
-    """End the service's process, and return when there is another."""
-    process = servicectl.ask(net.name, "dns", "status")["pid"]
-    assert isinstance(process, int)
-    kill(process)
-    assert servicectl.ask(net.name, "dns", "status")["pid"] != process
 
 
 def _ask(place: str, server: str, wire: bytes) -> bytes:
@@ -141,9 +129,9 @@ def test_queries_are_pipelined(net: Lab) -> None:
 def test_what_was_answered_is_answered_on_the_fast_path(
     net: Lab, server: str, question: str
 ) -> None:
-    first = _dig(net, "lan", f"@{server} {question}")
+    first = dig(net, "lan", f"@{server} {question}")
     before = servicectl.ask(net.name, "dns", "status")["service"]
-    assert _dig(net, "lan", f"@{server} {question}") == first
+    assert dig(net, "lan", f"@{server} {question}") == first
     after = servicectl.ask(net.name, "dns", "status")["service"]
     assert before["queries"] == after["queries"]  # type: ignore[index]
 
@@ -164,13 +152,13 @@ def test_what_is_malformed_harms_nobody(net: Lab) -> None:
     connection.close()
     answer = dns.message.from_wire(_ask(place, "10.0.1.53", struct.pack("!6H", 7, 0, 1, 0, 0, 0)))
     assert (answer.id, answer.rcode()) == (7, dns.rcode.FORMERR)
-    assert _dig(net, "lan", "@10.0.1.53 mail.example.org") == ["192.0.2.25"]
+    assert dig(net, "lan", "@10.0.1.53 mail.example.org") == ["192.0.2.25"]
     assert servicectl.ask(net.name, "dns", "status")["pid"] == before["pid"]
 
 
 def test_a_killed_service_comes_back(net: Lab) -> None:
-    _kill_service(net)
-    assert _dig(net, "lan", "@10.0.1.53 mail.example.org") == ["192.0.2.25"]
+    restart(net)
+    assert dig(net, "lan", "@10.0.1.53 mail.example.org") == ["192.0.2.25"]
 
 
 WORLD = """$TTL 300
@@ -243,8 +231,8 @@ def test_clients_whose_frames_come_by_tc() -> None:
         for server in SERVERS:
             for node in ("lan", "wan"):
                 for _ in range(3):  # by the service, and on the fast path
-                    assert _dig(made, node, f"@{server} mail.example.org") == ["192.0.2.25"]
-                assert _dig(made, node, f"+tcp @{server} mail.example.org") == ["192.0.2.25"]
+                    assert dig(made, node, f"@{server} mail.example.org") == ["192.0.2.25"]
+                assert dig(made, node, f"+tcp @{server} mail.example.org") == ["192.0.2.25"]
                 assert traffic.checksum_errors(made.netns(node)) == 0
 
 
@@ -286,11 +274,11 @@ def test_a_zone_file_that_changes_is_read_again(tmp_path: Path) -> None:
         zone.write_text("@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n$INCLUDE hosts\n")
         (tmp_path / "hosts").write_text("www A 192.0.2.7\n")
         assert nfvctl("apply", str(file)).returncode == 0
-        assert _dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.7"]
+        assert dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.7"]
         assert "No changes" in nfvctl("apply", str(file)).stdout
         (tmp_path / "hosts").write_text("www A 192.0.2.8\n")
         assert nfvctl("apply", str(file)).returncode == 0
-        assert _dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.8"]
+        assert dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.8"]
         (tmp_path / "hosts").unlink()  # what was applied is what counts
-        _kill_service(made)
-        assert _dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.8"]
+        restart(made)
+        assert dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.8"]

@@ -54,7 +54,8 @@ _TSIG_ERRORS = {
     dns.tsig.BadTime: Rcode.BADTIME,
     dns.tsig.BadSignature: Rcode.BADSIG,
 }
-_UNVERIFIED = tuple(_TSIG_ERRORS)
+UNVERIFIED = tuple(_TSIG_ERRORS)
+"""What the library raises where a signature does not hold."""
 
 Records = tuple[Name, Rdataset]
 """A record set with its owner."""
@@ -116,17 +117,17 @@ def read(
     if flags & Flag.QR:
         return None
     if flags & _OPCODE_MASK:
-        return _refuse(ident, flags, Rcode.NOTIMP)
+        return refuse(wire, Rcode.NOTIMP)
     if counts[0] != 1:
-        return _refuse(ident, flags, Rcode.FORMERR)
+        return refuse(wire, Rcode.FORMERR)
     try:
         message = dns.message.from_wire(wire, keyring=dict(keys))
         question = message.question[0]
         opt = message.opt
-    except _UNVERIFIED as error:
-        return _distrust(wire, error)
+    except UNVERIFIED as error:
+        return distrust(wire, error)
     except Exception:  # the library raises all kinds for what is malformed
-        return _refuse(ident, flags, Rcode.FORMERR)
+        return refuse(wire, Rcode.FORMERR)
     query = Query(
         ident,
         flags,
@@ -155,7 +156,7 @@ def _serial(message: dns.message.Message) -> int | None:
     return None
 
 
-def _distrust(wire: bytes, error: Exception) -> bytes:
+def distrust(wire: bytes, error: Exception) -> bytes:
     """The answer to a query whose signature does not hold (RFC 8945, section 5.2), not signed."""
     message = dns.message.from_wire(wire, keyring=False)
     given = message.tsig
@@ -189,8 +190,9 @@ def _problem(query: Query, message: dns.message.Message) -> Rcode | None:
     return None
 
 
-def _refuse(ident: int, flags: int, rcode: Rcode) -> bytes:
+def refuse(wire: bytes, rcode: Rcode) -> bytes:
     """An answer without a question, to what has none that could be read."""
+    ident, flags = _HEADER.unpack_from(wire)[:2]
     kept = flags & (_OPCODE_MASK | Flag.RD)
     return _HEADER.pack(ident, Flag.QR | kept | rcode, 0, 0, 0, 0)
 

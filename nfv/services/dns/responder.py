@@ -93,7 +93,10 @@ class Responder:
         zone = self._authority.zones.get(query.name)
         secondaries = self._secondaries
         if zone and secondaries and secondaries.may_have(query, client):
-            messages = transfer(query, zone)
+            changes = None
+            if query.type == RdataType.IXFR and query.serial is not None:
+                changes = secondaries.history.since(zone, query.serial)
+            messages = transfer(query, zone, changes)
             if query.is_stream:
                 return messages
             if query.type == RdataType.IXFR:

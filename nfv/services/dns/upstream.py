@@ -11,7 +11,8 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import dns.exception
@@ -90,32 +91,50 @@ class Upstream:
 
     async def _by_datagram(self, query: dns.message.Message) -> dns.message.Message:
         loop = asyncio.get_running_loop()
-        with self._socket(socket.SOCK_DGRAM) as asked:
+        with self._make(_family(self.server), socket.SOCK_DGRAM) as asked:
             asked.connect((self.server.address, self.server.port))
             await loop.sock_sendall(asked, query.to_wire())
             return _believed(query, await loop.sock_recv(asked, _MAX_DATAGRAM))
 
     async def _by_connection(self, query: dns.message.Message) -> dns.message.Message:
-        asked = self._socket(socket.SOCK_STREAM)
-        try:
-            where = self.server.address, self.server.port
-            await asyncio.get_running_loop().sock_connect(asked, where)
-            reader, writer = await asyncio.open_connection(sock=asked)
-        except BaseException:
-            asked.close()
-            raise
-        try:
-            wire = query.to_wire()
-            writer.write(_LENGTH.pack(len(wire)) + wire)
-            await writer.drain()
-            (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-            return _believed(query, await reader.readexactly(length))
-        finally:
-            writer.close()
+        async with connection(self.server, self._make, 3 * TIMEOUT) as (reader, writer):
+            await send(writer, query.to_wire())
+            return _believed(query, await receive(reader))
 
-    def _socket(self, kind: socket.SocketKind) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self.server.address else socket.AF_INET
-        return self._make(family, kind)
+
+@asynccontextmanager
+async def connection(
+    server: Server, make: MakeSocket, patience: float
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a server, made within some seconds. Raises `OSError` and `TimeoutError`."""
+    asked = make(_family(server), socket.SOCK_STREAM)
+    try:
+        where = server.address, server.port
+        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(asked, where), patience)
+        reader, writer = await asyncio.open_connection(sock=asked)
+    except BaseException:
+        asked.close()
+        raise
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def send(writer: asyncio.StreamWriter, wire: bytes) -> None:
+    """Send a message by a connection."""
+    writer.write(_LENGTH.pack(len(wire)) + wire)
+    await writer.drain()
+
+
+async def receive(reader: asyncio.StreamReader) -> bytes:
+    """The next message of a connection. Raises `EOFError` where it ends."""
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    return await reader.readexactly(length)
+
+
+def _family(server: Server) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in server.address else socket.AF_INET
 
 
 def _believed(query: dns.message.Message, wire: bytes) -> dns.message.Message:
