@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +88,7 @@ def command(
     outcomes = []
     with Progress(quiet=not sys.stderr.isatty()) as progress:
         progress(cases[0].name, 0, len(cases))
-        for number, outcome in enumerate(_run(cases, jobs), 1):
+        for number, outcome in enumerate(_run(cases, update, jobs), 1):
             progress.clear()
             outcomes.append(_settled(outcome, update, format_))
             if number < len(cases):
@@ -128,15 +129,15 @@ def _matches(name: str, pattern: str | None) -> bool:
     return pattern in name or fnmatchcase(name, pattern) or fnmatchcase(name, f"*/{pattern}")
 
 
-def _run(cases: Sequence[Case], jobs: int) -> Iterator[Outcome]:
+def _run(cases: Sequence[Case], update: bool, jobs: int) -> Iterator[Outcome]:
     """The outcomes, in the order of the cases."""
     from nfv.testing.run import run
 
     if jobs == 1:
-        yield from map(run, cases)
+        yield from (run(case, update) for case in cases)
         return
     with ProcessPoolExecutor(jobs, get_context("fork")) as pool:
-        yield from pool.map(run, cases)
+        yield from pool.map(partial(run, recording=update), cases)
 
 
 def _settled(outcome: Outcome, update: bool, format_: Format) -> Outcome:

@@ -65,8 +65,9 @@ class CaseItem(pytest.Item):
         _need_root()
         from nfv.testing import case, keep, run
 
-        outcome = run.run(case.load(self.path))
-        if self.config.getoption("--nfv-update"):
+        recording = bool(self.config.getoption("--nfv-update"))
+        outcome = run.run(case.load(self.path), recording)
+        if recording:
             outcome, _ = keep.record(outcome)
         kept = list(keep.actual(outcome))
         if not outcome.passed:

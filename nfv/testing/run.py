@@ -57,12 +57,15 @@ class Outcome:
         return not self.problems and self.error is None
 
 
-def run(case: Case) -> Outcome:
-    """Run a case in namespaces of its own, which end with it."""
+def run(case: Case, recording: bool = False) -> Outcome:
+    """Run a case in namespaces of its own, which end with it.
+
+    To record what arrives, all is waited for that may come, as it is not known how much that is.
+    """
     begun = time.monotonic()
     try:
         with Place(lambda: Stage(case.topology, case.config.hosts == "silent")) as place:
-            problems, arrivals = place.call(_run, case)
+            problems, arrivals = place.call(_run, case, recording)
     except NfvError as error:
         return Outcome(case, time.monotonic() - begun, error=error)
     return Outcome(case, time.monotonic() - begun, tuple(problems), tuple(arrivals))
@@ -83,11 +86,13 @@ class _Wanted:
         return [frame for frame in arrived if not is_background(frame.data)]
 
 
-def _run(stage: Stage, case: Case) -> tuple[list[Problem], list[Arrival]]:
+def _run(stage: Stage, case: Case, recording: bool) -> tuple[list[Problem], list[Arrival]]:
     """Send, wait and compare."""
     config, home = case.config, case.path.parent
     stage.replay(config.replay, home)
-    problems, arrivals = expect(stage, config.expect, home, config.settle)
+    longest = max((entry.within for entry in config.expect), default=0.0)
+    settle = max(config.settle, longest) if recording else config.settle
+    problems, arrivals = expect(stage, config.expect, home, settle)
     counted = stage.counted()
     problems += map(Problem, counting.counters(config.counters, counted))
     problems += map(Problem, counting.dropped(config.drops, counted))

@@ -60,11 +60,15 @@ def test_everything(tmp_path: Path) -> None:
     pcap.write(tmp_path / "in.pcap", [(0, bytes(60))])
     text = f"""\
 title: all keys
-topology: {{name: inline, saps: {{a: {{kind: tap}}, b: {{kind: tap}}}}, chains: {{w: {{path: [a, b]}}}}}}
+topology:
+  name: inline
+  saps: {{a: {{kind: tap}}, b: {{kind: tap}}}}
+  chains: {{wire: {{path: [a, b]}}}}
 hosts: answering
 replay:
-  - {{at: a, pcap: in.pcap, timing: 1.5kpps, start: 20ms, src_mac: auto, dst_mac: "02:00:00:00:00:01",
-     map: {{10.0.0.0/8: 11.0.0.0/8}}, rewrite: {{IP.ttl: -1, IP.id: "+1", Ether.src: a}}}}
+  - {{at: a, pcap: in.pcap, timing: 1.5kpps, start: 20ms, src_mac: auto,
+     dst_mac: "02:00:00:00:00:01", map: {{10.0.0.0/8: 11.0.0.0/8}},
+     rewrite: {{IP.ttl: -1, IP.id: "+1", Ether.src: a}}}}
   - {{at: b, frames: ['{FRAME}'], timing: asap}}
 expect:
   - {{at: a, from: b, ignore: IP.id, order: strict, extra: ignore, within: 3s, neighbours: true}}

@@ -147,7 +147,10 @@ def test_mask_covers_the_field_and_nothing_else(frame: Packet, name: str, value:
     before = bytes(MACS / frame)
     packet = Ether(before)
     field = fields.parse(name)
-    packet.getlayer(field.layer).setfieldval(field.field, value)
+    found = packet.getlayer(field.layer)
+    assert found is not None
+    assert field.field is not None
+    found.setfieldval(field.field, value)
     after = bytes(packet)
     assert before != after
     assert fields.masked(before, [field]) == fields.masked(after, [field])
