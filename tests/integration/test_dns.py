@@ -86,6 +86,13 @@ def test_it_is_a_host(net: Lab, server: str) -> None:
     assert traffic.outcome(net.netns("lan"), server, 54) == "refused"
 
 
+def test_commands_run_where_its_addresses_are(net: Lab) -> None:
+    shown = nfvctl("exec", net.name, "dns", "--", "ip", "-br", "address")
+    assert shown.returncode == 0, shown.stderr
+    assert "10.0.1.53/24" in shown.stdout
+    assert nfvctl("exec", net.name, "dns", "--", "sh", "-c", "exit 7").returncode == 7
+
+
 def test_everything_else_passes(net: Lab) -> None:
     net.run("lan", "ping -c1 -W3 192.0.2.10")
     data = os.urandom(1 << 20)

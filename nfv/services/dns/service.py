@@ -97,6 +97,9 @@ class DnsService(Service):
     def requests(self) -> Mapping[str, Request]:
         return {registration.REQUEST: self._take_in}
 
+    def namespace(self) -> int | None:
+        return self._stack.namespace if self._stack else None
+
     async def close(self) -> None:
         if self._publishing is not None:
             self._publishing.cancel()
