@@ -74,8 +74,8 @@ that a view has, and aliases that lead there, are for the service.
 **Cookies** (RFC 7873, RFC 9018) are given to whoever sends its part, on the fast path too; none is
 asked for. With `limit`, a network (/24, /56) gets so many answers a second by UDP. Of the queries
 beyond that, by the number of `slip`, some have an empty answer that sends a true client to TCP, and
-the others none. Clients that show a valid cookie are not limited. All of that is done in XDP, before
-a query is looked at, so that a flood is no load for the service.
+the others none. Clients that show a valid cookie are not limited. All of that is done in XDP,
+before a query is looked up, so that a flood is no load for the service.
 
 Limits:
 
