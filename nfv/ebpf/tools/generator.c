@@ -14,8 +14,8 @@
 
 #include "stamp.h"
 
-#define GENERATOR_HEAD 128      /* bytes of a frame that are written; the rest are zeros */
-#define GENERATOR_WAIT 8192     /* looks at the clock in one run, some 0.3 ms */
+#define GENERATOR_HEAD 128         /* bytes of a frame that are written; the rest are zeros */
+#define GENERATOR_WAIT 8192        /* looks at the clock in one run, some 0.3 ms */
 #define GENERATOR_FRACTION 1048576 /* the unit of `gap`, of which a nanosecond has so many */
 
 /* All frames of a flow of one length. Places are in bytes from the beginning. */
