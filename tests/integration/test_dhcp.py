@@ -30,6 +30,7 @@ vnfs:
     type: dhcp
     ip: [10.0.1.2/24, 10.0.2.2/24]
     options: {domain: lab.example, dns: 10.0.1.53, mtu: 1400}
+    probe: 200
     subnets:
       - network: 10.0.1.0/24
         chains: wire
@@ -125,6 +126,25 @@ def test_udhcpc_gives_its_address_back(lab: Lab, tmp_path: Path) -> None:
     assert "\nstaticroutes=198.51.100.0/24 10.0.1.9\n" in told
     assert "\nrouter=" not in told
     assert leases(lab)["10.0.1.105"]["state"] in ("bound", "released")
+
+
+def test_an_address_that_somebody_uses_is_not_offered(lab: Lab, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\nenv >> {tmp_path}/told\n")
+    script.chmod(0o700)
+    lab.run("one", "ip link add link eth0 name squatter type macvlan mode bridge")
+    lab.run("one", "ip address add 10.0.1.104/24 dev squatter")
+    lab.run("one", "ip link set squatter up")
+    try:
+        lab.run(
+            "one", f"busybox udhcpc -f -q -n -R -i eth0 -s {script} -x 0x3d:00737175 -r 10.0.1.104"
+        )
+    finally:
+        lab.run("one", "ip link delete squatter")
+    (address,) = set(re.findall(r"\nip=(\S+)\n", (tmp_path / "told").read_text()))
+
+    assert address != "10.0.1.104"
+    assert leases(lab)["10.0.1.104"]["state"] == "declined"
 
 
 def test_dhcpcd(lab: Lab, tmp_path: Path) -> None:
