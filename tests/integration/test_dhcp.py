@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from nfv.dataplane import clientctl, netns, servicectl, state
+from nfv.dataplane import clientctl, netns, resolving, servicectl, state
 from tests.integration.helpers import snapshot
 from tests.integration.helpers.lab import Lab, applied, example, kill, nfvctl
+from tests.integration.helpers.lab import lab as unapplied
 
 pytestmark = pytest.mark.root
 
@@ -224,10 +226,31 @@ def test_the_example_connects_its_hosts() -> None:
         assert addresses(lab, "printer") == ["10.0.3.7/24"]
         lab.run("guest", "ping -c 1 -W 5 192.0.2.254")
         lab.run("guest", "ping -c 1 -W 5 10.0.3.7")
+        conf = resolving.path(lab.name, "guest")
+        shown = nfvctl("exec", lab.name, "guest", "--", "cat", "/etc/resolv.conf")
+        own = [resolving.mark(lab.name, "guest"), "search lab.example", "nameserver 192.0.2.53"]
+        assert shown.stdout.splitlines() == own
         lab.edit("guest: {kind: host, dhcp: true}", "guest: {kind: host, ip: 10.0.1.99/24}")
         lab.apply()
         assert not clientctl.daemon(lab.name, "guest").is_running()
         assert addresses(lab, "guest") == []
+        assert not conf.exists()
+        assert resolving.path(lab.name, "printer").exists()
         lab.destroy()
         assert snapshot.is_nothing(snapshot.take(lab.name))
         assert not state.data(lab.name).exists()
+        assert not resolving.path(lab.name, "printer").parent.exists()
+
+
+def test_a_resolv_conf_of_somebody_else_stays() -> None:
+    with unapplied(example("dhcp"), "dhcp") as lab:
+        conf = resolving.path(lab.name, "guest")
+        conf.parent.mkdir(parents=True)
+        conf.write_text("nameserver 192.0.2.1\n")
+        try:
+            lab.apply()
+            until(lambda: addresses(lab, "guest"))
+            lab.destroy()
+            assert conf.read_text() == "nameserver 192.0.2.1\n"
+        finally:
+            shutil.rmtree(conf.parent)
