@@ -1,7 +1,52 @@
 """Network address translation, IPv4: many inside hosts behind few outside addresses.
 
 It stands in a chain as a bump in the wire, with the inside at the path's beginning and the outside
-at its end.
+at its end: `["gw:wan", nat, wan]`.
+
+| | By |
+| --- | --- |
+| source NAT | `pools` of outside addresses; or `masquerade`, the address of a router's interface |
+| destination NAT | `forwards`, ports or ranges of them; `static`, whole addresses, one to one |
+| mapping, filtering | RFC 4787: independent of the far end, or not; each by itself |
+| ports | kept where they are free, or drawn (RFC 6056); parity (RFC 4787, section 4.2.2) |
+| carrier grade | deterministic ports (RFC 7422), paired addresses, hold-down (RFC 6888) |
+| TCP, UDP, ICMP | RFC 5382, RFC 4787, RFC 5508; DCCP and UDP-Lite as UDP |
+| other protocols | the address alone: one inside host for each protocol and outside address |
+| ICMP errors | the quoted packet is translated too, both ways |
+| hairpin | from inside to an outside address, and back to the inside, by pools and `static` |
+| checksums | by increment (RFC 1624); UDP without one stays so |
+
+Static translations keep no state. The others are mappings, in two tables, one for each direction;
+an outside endpoint is never given twice, as its entry is only made where there is none. What
+matters of a connection is kept with the mapping, so connections from one inside port share it.
+
+Addresses of pools and of `static` may lie in the subnet outside: ARP for them is answered here,
+with the MAC address of who is inside. Nobody else has to know them. Towards the inside it answers
+with 02:6e:61:74:00:01, and turns back what comes there.
+
+When the masquerade address changes, whether by the file or by hand, the next packet has the other,
+and mappings to the former are forgotten.
+
+Limits, and why:
+
+- Where one end of a flow is translated, it is remembered by the flow cache. Two NATs in a row, and
+  hairpins, translate both ends: each packet of those walks.
+- Hairpin does not work with the masquerade address: it is the router's own, which keeps what is
+  sent there, and takes no packet with it as source.
+- Later fragments pass by what their first one told; those that come before it are dropped, since
+  nothing is kept of a packet. Identifications of datagrams (RFC 6864) are left as they are.
+- Who asks for a port when none is free gets ICMP 3/13, or for TCP a reset, at the rate at which
+  rejected packets are answered. At most 4,096 ports are looked at for one packet: where a pool has
+  more and nearly all are taken, an inside host may have to ask again.
+- Ports below 1024 are mapped to those of the pool, by default 1024 and above. ICMP queries have
+  identifiers out of the same range.
+- The state of TCP is that of the flags in both directions, of the mapping and not of each
+  connection.
+- An inside endpoint can stand in one static translation only.
+- IPv6 passes as it is: no NPTv6 (RFC 6296) and no NAT64 (RFC 6146).
+- No blocks of ports by subscriber that are given as needed, and so no log of them: deterministic
+  ports need none. No MSS clamping. No application gateways (FTP, SIP).
+- Multicast, broadcast and other ethertypes pass as they are.
 """
 
 from __future__ import annotations
@@ -186,19 +231,19 @@ class NatStatic(Model):
 class NatTimeouts(Model):
     """Seconds without a packet out after which a mapping ends."""
 
-    tcp: Annotated[int, Field(strict=True, ge=60)] = Field(
+    tcp: Annotated[int, Field(strict=True, ge=60, le=86400)] = Field(
         7440, description="established connections (RFC 5382, REQ-5)"
     )
-    tcp_transitory: Annotated[int, Field(strict=True, ge=10)] = Field(
+    tcp_transitory: Annotated[int, Field(strict=True, ge=10, le=86400)] = Field(
         240, description="connections that are being opened, or were closed"
     )
-    udp: Annotated[int, Field(strict=True, ge=10)] = Field(
+    udp: Annotated[int, Field(strict=True, ge=10, le=86400)] = Field(
         300, description="at least 120 by RFC 4787, REQ-5"
     )
-    icmp: Annotated[int, Field(strict=True, ge=10)] = Field(
+    icmp: Annotated[int, Field(strict=True, ge=10, le=86400)] = Field(
         60, description="queries (RFC 5508, REQ-2)"
     )
-    other: Annotated[int, Field(strict=True, ge=10)] = Field(
+    other: Annotated[int, Field(strict=True, ge=10, le=86400)] = Field(
         600, description="protocols without ports"
     )
 

@@ -202,7 +202,7 @@ def test_headers_cut_short(bench: Bench) -> None:
 @pytest.mark.parametrize("protocol", [47, 50, 132])
 def test_protocols_without_ports_have_the_address(bench: Bench, protocol: int) -> None:
     """One inside host for each protocol and outside address."""
-    there = IP(src=INSIDE, dst=REMOTE, proto=protocol) / Raw(b"\1\2\3\4whatever it is")
+    there: Any = IP(src=INSIDE, dst=REMOTE, proto=protocol) / Raw(b"\1\2\3\4whatever it is")
     went = out(bench, there)
     assert (went.src, bytes(went.payload)) == (OUTSIDE, bytes(there.payload))
     back = IP(src=REMOTE, dst=OUTSIDE, proto=protocol) / Raw(b"\1\2\3\4an answer")
