@@ -162,10 +162,10 @@ def _vnf(applied: State, topology: Topology, name: str, known: Paths) -> VnfCoun
         for rule, place in places.items()
     }
     ended = _by_reason(pins / "reasons", known.counted[number, paths.WALK])
-    return VnfCounts(name, ended, _rules(topology, name), matched)
+    return VnfCounts(name, ended, rules(topology, name), matched)
 
 
-def _rules(topology: Topology, vnf: str) -> dict[str, Rule]:
+def rules(topology: Topology, vnf: str) -> dict[str, Rule]:
     """The rules of a function by what they are counted under, in their order, the default last."""
     function = topology.vnfs[vnf]
     if not isinstance(function, _HasRules):
