@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import TracebackType
 
 from nfv.chain import point
 from nfv.chain.graph import attachments, entries
@@ -99,6 +100,8 @@ class Capture:
         self.counts = [Count() for _ in wanted.points]
         self.renewed = False  # by the last `read`, as the topology had changed
         self._left = wanted.most
+        self._looked = time.monotonic()
+        self._ended = False  # the programs that ran
         self._wanted = wanted
         self._waiting = waiting
         self._session = _Session(applied, wanted, waiting)
@@ -117,7 +120,12 @@ class Capture:
         self._session.begin()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._session.end()
 
     def read(self) -> list[Captured]:
@@ -126,20 +134,29 @@ class Capture:
         Raises `KernelError` if the topology was destroyed, `InputError` if a change of it has
         removed a point.
         """
-        journeys = self._session.read()
-        self.renewed = not self._session.observed.running
+        self.renewed = self._is_out_of_date()
         if self.renewed:
-            journeys += self._session.rest()
             self._change()
-        return self._taken(journeys)
+        return self._taken(self._session.read())
 
     def rest(self) -> list[Captured]:
         """What was captured and not read yet. Nothing is captured any more."""
+        self._count_lost()
         return self._taken(self._session.rest())
+
+    def _is_out_of_date(self) -> bool:
+        """Whether the topology has changed, and all was read that was captured before."""
+        if self._ended:
+            return True
+        if time.monotonic() - self._looked > _LOOK:
+            self._looked = time.monotonic()
+            self._ended = not self._session.observed.running
+        return False
 
     def _change(self) -> None:
         """Observe the changed topology."""
         name = self._session.applied.name
+        self._count_lost()
         self._session.end()
         with state.locked(name, self._waiting):
             applied = state.load(name)
@@ -147,6 +164,11 @@ class Capture:
             raise KernelError(f"topology {name} was destroyed while it was captured")
         self._session = _Session(applied, self._wanted, self._waiting)
         self._session.begin()
+        self._ended = False
+
+    def _count_lost(self) -> None:
+        for count, lost in zip(self.counts, self._session.lost(), strict=True):
+            count.lost += lost
 
     def _taken(self, journeys: Sequence[Journey]) -> list[Captured]:
         """What is asked for of journeys that have ended, by time."""
@@ -186,11 +208,18 @@ class _Session:
         self._epoch = _epoch()
         self.observed = Observer(applied, waiting, _reaching(topology, self.points))
         self._journeys = Journeys(topology, self._graph, applied.ports, self.observed.notes)
+        self._bearing: dict[Where, list[int]] = {}  # notes that have the frame, but by egress
         self._want(min(max(wanted.longest, _LEAST), MAX_FRAME))
 
-    @property
-    def lost(self) -> int:
-        return self.observed.lost
+    def lost(self) -> list[int]:
+        """Packets that were lost at each point, in both directions."""
+        found = [0] * len(self.points)
+        for where, meanings in self._meant.items():
+            lost = sum(self.observed.lost_at(number) for number in self._bearing.get(where, ()))
+            lost += sum(self.observed.lost_to(port) for port in self._leaving(where))
+            for asked, _ in meanings:
+                found[asked] += lost
+        return found
 
     def begin(self) -> None:
         self.observed.__enter__()
@@ -207,6 +236,8 @@ class _Session:
         return found
 
     def rest(self) -> list[Journey]:
+        """All that is left, once no note is taken any more."""
+        self.observed.want(range(len(self.observed.notes)), 0)
         found = [
             one for record in self.observed.ring.read() for one in self._journeys.follow(record)
         ]
@@ -235,10 +266,32 @@ class _Session:
                 )
 
     def _want(self, size: int) -> None:
-        """Have notes taken with frames where the points need them, and else the notes alone."""
+        """Have notes taken with frames where the points need them.
+
+        Of packets that are captured, the rest of their way is noted too, without frames.
+        """
+        self.observed.want_egress(port for where in self._meant for port in self._leaving(where))
         for number, note in enumerate(self.observed.notes):
-            bears = any(where in self._meant for where in self._borne(note))
-            self.observed.want([number], size if bears else _TOLD)
+            bears = [where for where in self._borne(note) if where in self._meant]
+            by_egress = note.moment is Moment.END or note.interface is not None
+            if not by_egress:
+                for where in bears:
+                    self._bearing.setdefault(where, []).append(number)
+            self.observed.want([number], size if bears else 0, followed=_TOLD, by_egress=by_egress)
+
+    def _leaving(self, where: Where) -> list[int]:
+        """The ports by which packets leave a function, or the chains, that come there."""
+        if isinstance(where, At):
+            places = [where.place] if where.flow is Flow.OUT else []
+        else:
+            places = [
+                place
+                for place, entry in self._graph.items()
+                if not entry.resumes
+                and place.interface is not None
+                and where in map(self._journeys.first, entry.walks)
+            ]
+        return [self.applied.ports[str(place)] for place in places]
 
     def _borne(self, note: Note) -> Iterator[Where]:
         """Everywhere that a packet may be when a note of it is taken."""

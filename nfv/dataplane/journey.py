@@ -139,7 +139,11 @@ class Journeys:
             del self._open[cpu]
 
     def _begin(self, journey: Journey, place: Attachment, record: Record) -> None:
-        journey.begun, journey.walks = record, self._graph[place].walks
+        walks = self._graph[place].walks
+        if len(walks) == 1 and walks[0].match is None and record.verdict in _SENT:
+            journey.cross(self.first(walks[0]), record)
+        else:
+            journey.begun, journey.walks = record, walks
 
     def _enter(self, journey: Journey, note: Note, record: Record) -> None:
         if journey.onward:

@@ -96,4 +96,4 @@ def decode(data: memoryview) -> Record:
     values = HEAD.unpack_from(data)
     edits = Edits(*values[_EDITS:])
     frame = bytes(data[HEAD.size :])
-    return Record(*values[:_EDITS], commit(frame, edits) if edits.edits else frame)
+    return Record._make((*values[:_EDITS], commit(frame, edits) if edits.edits else frame))

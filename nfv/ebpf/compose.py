@@ -75,7 +75,7 @@ def write(walks: Walks, hook: Hook) -> Unit:
     text += _sources(topology, walks) + '#line 1 "chain"\n'
     for name, body in walks.bodies.items():
         is_quick = walks.quick and name == MAIN
-        text += _function(name, body if is_quick else _walking(body, walks))
+        text += _function(name, body if is_quick else _walking(body, walks.keep, walks.finish))
     return Unit(text, programs, tuple(walks.links), instances, walks.entry.walks, hook)
 
 
@@ -108,7 +108,7 @@ def _sources(topology: Topology, walks: Walks) -> str:
     return "".join(parts)
 
 
-def _walking(body: list[str], walks: Walks) -> list[str]:
+def _walking(body: list[str], keep: list[str], finish: list[str]) -> list[str]:
     """A program that walks: it ends at `out`, or at `keep` if the flow is to be remembered."""
     ends = {line.strip() for line in body}
     return [
@@ -120,9 +120,9 @@ def _walking(body: list[str], walks: Walks) -> list[str]:
         "if (!pkt)",
         "\treturn HOOK_DROP;",
         *body,
-        *(["goto out;", "keep:", *walks.keep] if "goto keep;" in ends else []),
+        *(["goto out;", "keep:", *keep] if "goto keep;" in ends else []),
         "out:",
-        *walks.finish,
+        *finish,
     ]
 
 

@@ -283,8 +283,10 @@ class Walks:
 
     def _call(self, name: str, way: Walk | Attachment) -> list[str]:
         """Let a function look at the packet, on its way or come in by an interface."""
-        is_walk = isinstance(way, Walk)
-        which = f"NF_DIR_{way.direction.name}" if is_walk else self.link("interface", way)
+        if isinstance(way, Walk):
+            which = f"NF_DIR_{way.direction.name}"
+        else:
+            which = self.link("interface", way)
         return [f"verdict = {self._prefix(name)}_process(ctx, pkt, {which});"]
 
     def _stage(self, name: str, walk: Walk) -> list[str]:
