@@ -40,8 +40,7 @@ class Running:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self.said = ""  # on standard error
-        self.printed = ""
+        self.printed = ""  # once it has ended
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> str:
         """End it; returns what it says at the end."""
@@ -57,8 +56,7 @@ class Running:
     def ended(self) -> str:
         """Wait for it to end by itself."""
         out, err = self.process.communicate(timeout=PATIENCE)
-        self.printed += out or ""
-        self.said += err
+        self.printed = out or ""
         return err
 
 
@@ -69,8 +67,8 @@ def capturing(topology: str, *words: str, **variables: str) -> Iterator[Running]
     running = Running(process)
     try:
         assert process.stderr is not None
-        running.said = _line(process.stderr)
-        assert running.said.startswith("capturing at "), running.said + process.stderr.read()
+        said = _line(process.stderr)
+        assert said.startswith("capturing at "), said + process.stderr.read()
         yield running
         running.stop()
     finally:
