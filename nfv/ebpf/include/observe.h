@@ -52,8 +52,8 @@ struct observe_cpu {
 
 /* Whether a note is wanted of a place, and how many were lost. */
 struct observe_place {
-	u32 size;     /* bytes of the frame; 0: no note */
-	u32 followed; /* the same of a packet of which there is a note already */
+	u32 size;      /* bytes of the frame; 0: no note */
+	u32 followed;  /* the same of a packet of which there is a note already */
 	u64 by_egress; /* `size` is for packets to a port that is wanted, in nf_observe_egress */
 	u64 lost;
 };
