@@ -80,7 +80,10 @@ enum nf_reason {
 	NF_REASON_ANSWERED = 24,    /* answered by the function on the fast path */
 	NF_REASON_ROGUE = 25,       /* answer of a DHCP server that is not the chain's */
 	NF_REASON_LIMITED = 26,     /* more queries of one network than are answered */
-	NF_REASON_COUNT = 32,       /* size of the tables that count by reason */
+	NF_REASON_UNSOLICITED = 34, /* to an outside address, where no mapping lets it in */
+	NF_REASON_PORTS = 35,       /* no outside address and port are free */
+	NF_REASON_HAIRPIN = 36,     /* from inside to an outside address: turned back */
+	NF_REASON_COUNT = 64,       /* size of the tables that count by reason */
 };
 
 /* The place of a packet in its datagram. */

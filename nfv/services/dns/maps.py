@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from ipaddress import IPv6Address
 
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.jiffies import Jiffies
@@ -17,6 +16,7 @@ from nfv.services.dns.cookies import Secret
 from nfv.services.dns.fastpath import Answers, Server
 from nfv.services.dns.message import Query
 from nfv.services.dns.prepare import prepare_all
+from nfv.services.packets6 import link_local
 
 _TICK = 60.0  # seconds in which the time of cookies stands still
 _OWN = sources.constant("own.h", "SELF_OWN")
@@ -90,11 +90,5 @@ def _own(function: Dns, mac: bytes) -> bytes:
     """struct self_own of own.h: the function's addresses, and its link-local one (RFC 4291)."""
     ipv4 = [one.ip.packed for one in function.addresses if one.version == 4]
     ipv6 = [one.ip.packed for one in function.addresses if one.version == 6]
-    ipv6.append(_link_local(mac).packed)
+    ipv6.append(link_local(mac).packed)
     return b"".join(ipv4).ljust(4 * _OWN, b"\0") + b"".join(ipv6).ljust(16 * _OWN, b"\0")
-
-
-def _link_local(mac: bytes) -> IPv6Address:
-    """RFC 4291, appendix A."""
-    identifier = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
-    return IPv6Address(b"\xfe\x80" + bytes(6) + identifier)
