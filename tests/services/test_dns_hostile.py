@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -158,7 +159,7 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orders]:
     assert isinstance(function, Dns)
     data = tmp_path_factory.mktemp("data")
     place = Place("t", "dns", data, Path("/"), lambda _stage, _frame: None, lambda _l, _m: None)
-    holdings = Holdings(place, pytest.fail, lambda: None)
+    holdings = Holdings(place, socket.socket, lambda: None)
     keys = keys_of(function)
     holdings.configure(function, keys, 1)
     yield Orders(holdings, keys)
