@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from mmap import mmap
 from typing import Protocol
 
 
@@ -19,6 +20,14 @@ class HashMap(Protocol):
     def lookup(self, key: bytes, /) -> bytes | None: ...
 
     def delete(self, key: bytes, /) -> bool: ...
+
+
+class AnyMap(HashMap, Protocol):
+    """A BPF map: of a hash entries are written one by one, an array's elements are in memory."""
+
+    def update(self, key: bytes, value: bytes, /) -> None: ...
+
+    def memory(self) -> mmap: ...
 
 
 @dataclass(frozen=True)
