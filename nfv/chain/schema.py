@@ -77,7 +77,7 @@ def _tidy(part: Any) -> Any:
         tidy["additionalProperties"] = False
     choices = tidy.get("anyOf")
     if isinstance(choices, list) and {"type": "null"} in choices:
-        (only,) = (choice for choice in choices if choice != {"type": "null"})
+        others = [choice for choice in choices if choice != {"type": "null"}]
         del tidy["anyOf"]
-        tidy = {**only, **tidy}
+        tidy = {**(others[0] if len(others) == 1 else {"anyOf": others}), **tidy}
     return tidy

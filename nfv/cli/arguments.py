@@ -139,6 +139,12 @@ def served(found: State) -> list[str]:
     return [name for name, function in found.topology().vnfs.items() if function.service]
 
 
+def inspectable(found: State) -> list[str]:
+    """The functions of a topology that have something to list."""
+    vnfs = found.topology().vnfs
+    return [name for name, function in vnfs.items() if function.service or function.next_hops]
+
+
 def check_part(name: str, known: Iterable[str], topology: str) -> None:
     """Raise InputError that lists what there is, unless `name` is among it."""
     names = list(known)

@@ -24,15 +24,15 @@ _OCCUPANCY = ("used", "capacity")
 
 @click.command
 @arguments.applied_argument
-@click.argument("name", required=False, shell_complete=arguments.completes(arguments.served))
+@click.argument("name", required=False, shell_complete=arguments.completes(arguments.inspectable))
 @click.argument("filters", metavar="[KEY=TEXT]...", nargs=-1)
 @output.format_option
 def command(topology: str, name: str | None, filters: tuple[str, ...], format_: Format) -> None:
     """Show what runs of one topology, and what of it is gone.
 
     Its SAPs and interfaces as they are in the kernel, functions, chains, programs and the agent.
-    With NAME, a function that has a service, what that keeps, such as leases: all, or those with a
-    text in each KEY.
+    With NAME, what that function has: leases, records, or routes and neighbours with the packets
+    that went by them; all, or those with a text in each KEY.
 
     \b
     Examples:
@@ -40,14 +40,15 @@ def command(topology: str, name: str | None, filters: tuple[str, ...], format_: 
       sudo nfvctl inspect branch --format json | jq '.ports[].addresses'
       sudo nfvctl inspect branch dhcp
       sudo nfvctl inspect branch dhcp state=bound mac=02:00 --format json
+      sudo nfvctl inspect branch gw kind=neighbour
     """
-    from nfv.dataplane import inspection, servicectl
+    from nfv.dataplane import inspection
 
     applied = arguments.stored(topology)
     if name is not None:
-        arguments.check_part(name, arguments.served(applied), applied.name)
+        arguments.check_part(name, arguments.inspectable(applied), applied.name)
         wanted = dict(arguments.pair(text) for text in filters)
-        rows = servicectl.rows(applied.name, name, "list")
+        rows = inspection.rows(applied, name)
         _list([row for row in rows if _has(row, wanted)], format_)
         return
     found = inspection.inspect(applied)

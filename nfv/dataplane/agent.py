@@ -28,6 +28,7 @@ from nfv.dataplane.egress import Egress, egresses
 from nfv.dataplane.follower import Follower, Status
 from nfv.dataplane.growth import Growth
 from nfv.dataplane.namewatch import NameWatch
+from nfv.dataplane.state import State
 from nfv.dataplane.wiring import wire
 from nfv.errors import InputError, KernelError, NfvError
 
@@ -42,6 +43,7 @@ class Site:
     netns: str
     pins: Path
     egresses: tuple[Egress, ...]
+    number: int  # in counted paths
 
 
 class Agent:
@@ -117,7 +119,7 @@ class Agent:
         if applied is None:
             raise InputError(f"topology '{self._name}' is not applied")
         topology = applied.topology()
-        self._sites = _sites(topology, applied.ports)
+        self._sites = _sites(topology, applied)
         self._failures.clear()
         for name in list(self._followers):
             if name not in self._sites:
@@ -141,7 +143,7 @@ class Agent:
         if follower is not None:
             self._drop(name)
         try:
-            follower = Follower(site.netns, site.pins, site.egresses)
+            follower = Follower(site.netns, site.pins, site.egresses, site.number)
         except NfvError as error:
             self._fail(name, error)
             return
@@ -222,15 +224,16 @@ def _take_in(follower: Follower) -> None:
     follower.flush()
 
 
-def _sites(topology: Topology, ports: Mapping[str, int]) -> dict[str, Site]:
+def _sites(topology: Topology, applied: State) -> dict[str, Site]:
     """The functions that route, by name."""
-    wiring = wire(topology, ports)
+    wiring = wire(topology, applied.ports)
     sites = {}
     for name in topology.vnfs:
         pins = state.pins(topology.name) / "vnf" / name
         inner = next((port.inner for port in wiring.of(name)), None)
         if inner is not None and inner.netns is not None and (pins / _TABLE).exists():
-            sites[name] = Site(inner.netns, pins, egresses(topology, wiring, name))
+            found, number = egresses(topology, wiring, name), applied.functions[name]
+            sites[name] = Site(inner.netns, pins, found, number)
     return sites
 
 

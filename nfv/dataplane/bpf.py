@@ -61,6 +61,7 @@ class MapType(IntEnum):
     LRU_HASH = 9
     LRU_PERCPU_HASH = 10
     DEVMAP = 14
+    RINGBUF = 27
 
 
 class ProgramType(IntEnum):

@@ -6,21 +6,20 @@ does, and renews what it got.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from nfv.chain.topology import Topology
 from nfv.dataplane import state
-from nfv.dataplane.daemon import Daemon
+from nfv.dataplane.daemon import LodgedDaemon
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.transaction import Step
 
 
-def daemon(topology: str, sap: str) -> Daemon:
+def daemon(topology: str, sap: str) -> LodgedDaemon:
     """The DHCP client of a host."""
     command = ("nfv.dataplane.client", topology, sap)
-    return Daemon(f"the DHCP client of {sap}", _directories(topology) / sap, command)
+    return LodgedDaemon(f"the DHCP client of {sap}", _directories(topology) / sap, command)
 
 
 def changes(topology: Topology, former: Topology | None) -> Iterator[Change]:
@@ -46,14 +45,12 @@ def changes(topology: Topology, former: Topology | None) -> Iterator[Change]:
 
 def start(topology: str, sap: str) -> None:
     """Start a client; return when it runs, which is before it has an address."""
-    daemon(topology, sap).directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     daemon(topology, sap).start()
 
 
 def stop(topology: str, sap: str) -> None:
     """End a client; it gives its address back."""
     daemon(topology, sap).stop()
-    shutil.rmtree(daemon(topology, sap).directory, ignore_errors=True)
 
 
 def started(topology: str) -> Iterator[str]:

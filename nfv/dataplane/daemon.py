@@ -7,6 +7,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,18 @@ class Daemon:
         except FileNotFoundError:
             return ""
         return ":\n" + "\n".join(lines[-_LOG_TAIL:])
+
+
+class LodgedDaemon(Daemon):
+    """One with a directory of its own, which comes and goes with it."""
+
+    def start(self) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def _lock_owner(path: Path) -> int | None:

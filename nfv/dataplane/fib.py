@@ -15,11 +15,12 @@ import struct
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from nfv.dataplane import epoch
+from nfv.dataplane import epoch, routecounts
 from nfv.dataplane.adjacencies import GRACE, Adjacencies, Full
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.fibtable import Table
@@ -41,10 +42,10 @@ _MAPS = ("fib4", "fib6", "adjacencies", "interfaces", "defaults")
 class Fib:
     """The tables of a router, in its pinned maps. Not in use until `steer` names them."""
 
-    def __init__(self, pins: Path, rib: Rib) -> None:
+    def __init__(self, pins: Path, rib: Rib, number: int) -> None:
         """Open the maps pinned in a directory; `KernelError` if one is missing or of another kind.
 
-        They shall say what `rib` does.
+        They shall say what `rib` does. `number` is the router's in counted paths.
         """
         self._epoch = pins.parent.parent / "epoch"
         self._rib = rib
@@ -55,7 +56,9 @@ class Fib:
         self._interfaces = self._views["interfaces"].cast("Q")
         live = {version: int(bool(default & _BANK)) for version, default in self._in_use()}
         bank = int(not any(default & _ADJACENCY_BANK for _version, default in self._in_use()))
-        self.adjacencies = Adjacencies(self._views["adjacencies"], bank, rib.adjacency)
+        counted = partial(routecounts.counted, pins, number)
+        memory = self._views["adjacencies"]
+        self.adjacencies = Adjacencies(memory, bank, rib.adjacency, counted)
         self._tables: dict[int, Table] = {}
         try:
             for version in WIDTHS:

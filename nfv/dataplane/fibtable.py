@@ -8,11 +8,14 @@ from collections import Counter
 import numpy as np
 
 from nfv.dataplane.adjacencies import GRACE, Adjacencies, Full
-from nfv.dataplane.rib import Listing, Target, tops_of
+from nfv.dataplane.rib import Listing, Target, counted, tops_of
 from nfv.dataplane.routemsg import WIDTHS, Prefix
 from nfv.ebpf.prefixbuild import Routes, build
 from nfv.ebpf.prefixes import HALF, Prefixes, TableFull, Words
 from nfv.ebpf.tableshape import LINE_WORDS, NODE_BITS, SLACK, Shape, fitting, shape_of
+
+COUNTED = 1024
+"""Prefixes, the first of a table, whose packets are counted one by one."""
 
 Numbers = dict[int, int]
 """Adjacencies by prefix, as key * 256 + length."""
@@ -48,6 +51,8 @@ class Table:
 
     def load(self, listing: Listing) -> None:
         """Build anew, in the bank that no program reads. Raises `Full` with the table empty."""
+        if len(listing.keys) <= min(COUNTED, self._adjacencies.room):
+            listing = listing.counted(self.version)
         uses = np.bincount(listing.choices, minlength=len(listing.targets)).tolist()
         taken: Numbers = {}
         try:
@@ -74,6 +79,8 @@ class Table:
     def set(self, prefix: Prefix, target: Target) -> bool:
         """Lead a prefix to a target; whether that is news. Raises `Full` with nothing changed."""
         before = self._exact(prefix)
+        if len(self._prefixes) < COUNTED and self._adjacencies.room > 0:
+            target = counted(target, prefix)
         number = self._adjacencies.take(target)
         if number == before:
             self._adjacencies.release(number)

@@ -71,8 +71,11 @@ class Follower:
     `fileno()` becomes readable when something changed. Methods raise `KernelError`.
     """
 
-    def __init__(self, netns: str, pins: Path, egresses: Iterable[Egress]) -> None:
-        """Adopt the maps pinned in `pins` and fill them; forwarding goes on meanwhile."""
+    def __init__(self, netns: str, pins: Path, egresses: Iterable[Egress], number: int) -> None:
+        """Adopt the maps pinned in `pins` and fill them; forwarding goes on meanwhile.
+
+        `number` is the router's in counted paths.
+        """
         self._netns = netns
         self._pins = pins
         self._egresses = tuple(egresses)
@@ -84,7 +87,7 @@ class Follower:
         self._must_list = True
         self._must_list_rules = True
         self._routes = RouteReader()
-        self._fib = Fib(pins, self._rib)
+        self._fib = Fib(pins, self._rib, number)
         try:
             self._inode = namespaces.inode(netns)
             with namespaces.entered(netns):

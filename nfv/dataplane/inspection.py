@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nfv.chain.graph import SERVICE
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, bpf, proglink, servicectl, state
+from nfv.dataplane import agentctl, bpf, proglink, routelist, servicectl, state
 from nfv.dataplane.observation import Observation, observe
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import PORT, Device, Port, wire
@@ -96,6 +96,13 @@ def inspect(applied: State) -> Inspection:
             if function.service
         ),
     )
+
+
+def rows(applied: State, function: str) -> list[dict[str, object]]:
+    """What a function has, records with the same keys. Raises `KernelError`."""
+    if applied.topology().vnfs[function].next_hops:
+        return routelist.rows(applied, function, namespaces(applied)[function])
+    return servicectl.rows(applied.name, function, "list")
 
 
 def agent(name: str) -> AgentStatus | None:

@@ -15,9 +15,6 @@ from pathlib import Path
 from nfv.dataplane.bpf import Map, possible_cpus
 from nfv.ebpf.sources import constant
 
-WALK = constant("nf.h", "NF_COUNTED_WALK")
-"""The place of functions that count walks by reason only."""
-
 _LENGTH = constant("nf.h", "NF_PATH_LENGTH")
 _PATH = struct.Struct(f"=I2H{_LENGTH}II20x")  # struct action_path of action.h
 _COUNTER = struct.Struct("=QQ")  # struct nf_counter of nf.h, the beginning of struct action
@@ -33,6 +30,7 @@ class Paths:
         self.received: dict[int, Total] = defaultdict(_zero)  # by port
         self.sent: dict[int, Total] = defaultdict(_zero)  # by port
         self.counted: dict[tuple[int, int], Total] = defaultdict(_zero)  # by function, place
+        self.passed: dict[int, Total] = defaultdict(_zero)  # by function
 
     def add(self, path: bytes, total: Total) -> None:
         """Spread one path's total."""
@@ -42,6 +40,7 @@ class Paths:
         for entry in filter(None, counted):
             key = (entry >> 16, entry & 0xFFFF)
             self.counted[key] = _sum(self.counted[key], total)
+            self.passed[entry >> 16] = _sum(self.passed[entry >> 16], total)
 
 
 def read(pins: Path) -> Paths:

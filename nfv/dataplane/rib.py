@@ -28,16 +28,22 @@ _PUNT, _FORWARD, _BLACKHOLE = 0, 1, 2  # enum self_action
 
 
 class Target(NamedTuple):
-    """Where a route leads: `mtu` is the route's own, 0 if it has none."""
+    """Where routes lead: `mtu` is the route's own, 0 if it has none."""
 
     action: int  # enum self_action
     ifindex: int = 0
     address: Address | None = None  # of the neighbour
     mtu: int = 0
+    route: Prefix | None = None  # the only one that leads there, if its packets are counted
 
 
 PUNT = Target(_PUNT)
 BLACKHOLE = Target(_BLACKHOLE)
+
+
+def counted(target: Target, route: Prefix) -> Target:
+    """A target for one route alone; what goes to the kernel is not counted by route."""
+    return target if target.action == _PUNT else target._replace(route=route)
 
 
 class Adjacency(NamedTuple):
@@ -58,6 +64,14 @@ class Listing:
     keys: list[int]  # key * 256 + length
     targets: list[Target]
     choices: NDArray[np.int64]  # of `targets`, by prefix
+
+    def counted(self, version: int) -> Listing:
+        """The same, with each prefix leading to a target of its own."""
+        targets = [
+            counted(self.targets[choice], _prefix(version, packed))
+            for packed, choice in zip(self.keys, self.choices.tolist(), strict=True)
+        ]
+        return Listing(self.keys, targets, np.arange(len(targets)))
 
 
 NeighbourKey = tuple[int, Address]  # ifindex, address

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from nfv.dataplane import state
-from nfv.dataplane.daemon import Daemon
+from nfv.dataplane.daemon import LodgedDaemon
 from nfv.errors import KernelError
 
 _ASK_TIMEOUT = 30.0  # seconds
 
 
-def daemon(topology: str, function: str) -> Daemon:
+def daemon(topology: str, function: str) -> LodgedDaemon:
     """The service of a function."""
     command = ("nfv.services.worker", topology, function)
-    return Daemon(f"the service of {function}", _directories(topology) / function, command)
+    return LodgedDaemon(f"the service of {function}", _directories(topology) / function, command)
 
 
 def start(topology: str, function: str) -> None:
     """Start a service unless it runs; return when it serves. Raises `KernelError`."""
-    daemon(topology, function).directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     daemon(topology, function).start()
 
 
 def stop(topology: str, function: str) -> None:
     """End a service and remove its files, but what it keeps in `state.data`."""
     daemon(topology, function).stop()
-    shutil.rmtree(daemon(topology, function).directory, ignore_errors=True)
 
 
 def reload(topology: str, function: str) -> None:
     """Have a service take over what the topology's state says; start it if it does not run."""
-    daemon(topology, function).directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     daemon(topology, function).reload()
 
 
@@ -49,6 +45,12 @@ def ask(topology: str, function: str, what: str, **arguments: object) -> dict[st
     except OSError as error:
         hint = f"`nfvctl apply {topology}` starts it"
         raise KernelError(f"the service of {function} does not answer: {error}", hint) from error
+
+
+def namespace(topology: str, function: str) -> str | None:
+    """A path to the network namespace that a service has of its own. Raises `KernelError`."""
+    found = ask(topology, function, "status").get("netns")
+    return None if found is None else str(found)
 
 
 def rows(topology: str, function: str, what: str, **arguments: object) -> list[dict[str, object]]:

@@ -161,7 +161,8 @@ def _vnf(applied: State, topology: Topology, name: str, known: Paths) -> VnfCoun
         rule: counters[place] + Count(*known.counted[number, place])
         for rule, place in places.items()
     }
-    ended = _by_reason(pins / "reasons", known.counted[number, paths.WALK])
+    through = known.passed[number] if topology.vnfs[name].interfaces else (0, 0)
+    ended = _by_reason(pins / "reasons", through)
     return VnfCounts(name, ended, _rules(topology, name), matched)
 
 

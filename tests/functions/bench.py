@@ -233,7 +233,7 @@ class Bench:
             own, numbered = path.names.vnf(vnf), self.numbers[vnf]
             if own / "reasons" not in path.maps:
                 continue  # in no chain
-            whole = known.counted[numbered, paths.WALK]
+            whole = known.passed[numbered] if self.topology.vnfs[vnf].interfaces else (0, 0)
             yield from _by_reason(("reason", vnf), path.maps[own / "reasons"], whole)
             for rule, index in places.items():
                 counted = _sum(path.maps[own / "counters"][index])

@@ -74,7 +74,7 @@ class Bed:
         self.sizes = {
             "fib4": (BANKS * shape.capacity * LINE, 1),
             "fib6": (BANKS * Shape(16, shape.pool_bits).capacity * LINE, 1),
-            "adjacencies": (32, adjacencies),
+            "adjacencies": (64, adjacencies),
             "interfaces": (8, 2),
             "defaults": (8, 1),
         }
@@ -91,6 +91,9 @@ class Bed:
         self.pins.mkdir(parents=True)
         for name, (size, count) in self.sizes.items():
             self._pin(self.pins / name, MapType.ARRAY, 4, size, count, F_MMAPABLE)
+        self._pin(
+            self.pins / "routed", MapType.PERCPU_ARRAY, 4, 16, self.sizes["adjacencies"][1], 0
+        )
         firewall = self.pins.with_name("fw")
         firewall.mkdir()
         self._pin(firewall / "connections4", MapType.HASH, 16, 12, self.connections, 0)
@@ -131,7 +134,8 @@ class Bed:
 
     def store(self) -> None:
         ports = {str(place): port.number for place, port in self.wiring().ports.items()}
-        state.store(state.State(self.name, "test.yaml", self.text, ports))
+        numbers = {"gw": 1, "fw": 2}
+        state.store(state.State(self.name, "test.yaml", self.text, ports, functions=numbers))
 
     def remove(self) -> None:
         agentctl.stop(self.name)
@@ -195,7 +199,7 @@ class Bed:
             number = _longest_match(words, bank, root_bits, destination) or default & 0x3FFFFFFF
             words.close()
         with _opened(self.pins / "adjacencies") as adjacencies:
-            fields = struct.unpack("=4I6s6s4x", adjacencies[number])
+            fields = struct.unpack("=4I6s6s36x", adjacencies[number])
         action, egress, tx, mtu, *macs = fields
         if action == PUNT.action:  # what else it says is of a former neighbour
             return PUNT

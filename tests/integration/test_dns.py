@@ -21,7 +21,8 @@ from dns.rdatatype import RdataType
 
 from nfv.dataplane import netns, servicectl
 from tests.integration.helpers import traffic
-from tests.integration.helpers.lab import Lab, applied, example, kill, lab, nfvctl
+from tests.integration.helpers.lab import Lab, applied, example, lab, nfvctl
+from tests.integration.helpers.names import dig, restart
 from tests.services import oracle
 
 pytestmark = pytest.mark.root
@@ -39,16 +40,11 @@ def net() -> Iterator[Lab]:
         yield made
 
 
-def _dig(net: Lab, node: str, question: str) -> list[str]:
-    """The data of an answer's records, in order."""
-    return sorted(net.run(node, f"dig +time=3 +tries=1 +short {question}").stdout.split())
-
-
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("node", ["lan", "wan"])
 @pytest.mark.parametrize("way", ["+notcp", "+tcp", "+noedns", "+nocookie"])
 def test_dig_on_either_side(net: Lab, node: str, server: str, way: str) -> None:
-    assert _dig(net, node, f"{way} @{server} web.example.org A") == ["192.0.2.80", "192.0.2.81"]
+    assert dig(net, node, f"{way} @{server} web.example.org A") == ["192.0.2.80", "192.0.2.81"]
 
 
 def test_kdig_and_host(net: Lab) -> None:
@@ -60,12 +56,12 @@ def test_kdig_and_host(net: Lab) -> None:
 
 
 def test_the_directory_knows_hosts_and_routers(net: Lab) -> None:
-    assert _dig(net, "lan", "@10.0.1.53 wan.lab.example AAAA") == ["2001:db8:2::10"]
-    assert _dig(net, "lan", "@10.0.1.53 gw.lab.example") == ["10.0.1.1", "192.0.2.1"]
-    assert _dig(net, "lan", "@10.0.1.53 wan.gw.lab.example") == ["192.0.2.1"]
-    assert _dig(net, "lan", "@10.0.1.53 dns.lab.example") == ["10.0.1.53"]
-    assert _dig(net, "wan", "@10.0.1.53 -x 10.0.1.10") == ["lan.lab.example."]
-    assert _dig(net, "wan", "@10.0.1.53 -x 2001:db8:2::10") == ["wan.lab.example."]
+    assert dig(net, "lan", "@10.0.1.53 wan.lab.example AAAA") == ["2001:db8:2::10"]
+    assert dig(net, "lan", "@10.0.1.53 gw.lab.example") == ["10.0.1.1", "192.0.2.1"]
+    assert dig(net, "lan", "@10.0.1.53 wan.gw.lab.example") == ["192.0.2.1"]
+    assert dig(net, "lan", "@10.0.1.53 dns.lab.example") == ["10.0.1.53"]
+    assert dig(net, "wan", "@10.0.1.53 -x 10.0.1.10") == ["lan.lab.example."]
+    assert dig(net, "wan", "@10.0.1.53 -x 2001:db8:2::10") == ["wan.lab.example."]
 
 
 def test_programs_resolve_names(net: Lab) -> None:
@@ -90,20 +86,19 @@ def test_it_is_a_host(net: Lab, server: str) -> None:
     assert traffic.outcome(net.netns("lan"), server, 54) == "refused"
 
 
+def test_commands_run_where_its_addresses_are(net: Lab) -> None:
+    shown = nfvctl("exec", net.name, "dns", "--", "ip", "-br", "address")
+    assert shown.returncode == 0, shown.stderr
+    assert "10.0.1.53/24" in shown.stdout
+    assert nfvctl("exec", net.name, "dns", "--", "sh", "-c", "exit 7").returncode == 7
+
+
 def test_everything_else_passes(net: Lab) -> None:
     net.run("lan", "ping -c1 -W3 192.0.2.10")
     data = os.urandom(1 << 20)
     near, far = traffic.transfer(net.netns("lan"), net.netns("wan"), "192.0.2.10", 5353, data)
     near.close()
     far.close()
-
-
-def _kill_service(net: Lab) -> None:
-    """End the service's process, and return when there is another."""
-    process = servicectl.ask(net.name, "dns", "status")["pid"]
-    assert isinstance(process, int)
-    kill(process)
-    assert servicectl.ask(net.name, "dns", "status")["pid"] != process
 
 
 def _ask(place: str, server: str, wire: bytes) -> bytes:
@@ -141,9 +136,9 @@ def test_queries_are_pipelined(net: Lab) -> None:
 def test_what_was_answered_is_answered_on_the_fast_path(
     net: Lab, server: str, question: str
 ) -> None:
-    first = _dig(net, "lan", f"@{server} {question}")
+    first = dig(net, "lan", f"@{server} {question}")
     before = servicectl.ask(net.name, "dns", "status")["service"]
-    assert _dig(net, "lan", f"@{server} {question}") == first
+    assert dig(net, "lan", f"@{server} {question}") == first
     after = servicectl.ask(net.name, "dns", "status")["service"]
     assert before["queries"] == after["queries"]  # type: ignore[index]
 
@@ -164,13 +159,13 @@ def test_what_is_malformed_harms_nobody(net: Lab) -> None:
     connection.close()
     answer = dns.message.from_wire(_ask(place, "10.0.1.53", struct.pack("!6H", 7, 0, 1, 0, 0, 0)))
     assert (answer.id, answer.rcode()) == (7, dns.rcode.FORMERR)
-    assert _dig(net, "lan", "@10.0.1.53 mail.example.org") == ["192.0.2.25"]
+    assert dig(net, "lan", "@10.0.1.53 mail.example.org") == ["192.0.2.25"]
     assert servicectl.ask(net.name, "dns", "status")["pid"] == before["pid"]
 
 
 def test_a_killed_service_comes_back(net: Lab) -> None:
-    _kill_service(net)
-    assert _dig(net, "lan", "@10.0.1.53 mail.example.org") == ["192.0.2.25"]
+    restart(net)
+    assert dig(net, "lan", "@10.0.1.53 mail.example.org") == ["192.0.2.25"]
 
 
 WORLD = """$TTL 300
@@ -236,6 +231,32 @@ def test_what_is_forwarded_is_served_by_the_fast_path_with_its_time(tmp_path: Pa
         assert asked["queries"] < 50  # type: ignore[index]
 
 
+def test_other_names_are_asked_for_by_tls(tmp_path: Path) -> None:
+    """RFC 7858: of a server that can prove its name, several at once, and of no other."""
+    oracle.certificate(tmp_path, "right.test")
+    to = "{to: 192.0.2.10#right.test, domains: {other.test: 192.0.2.10#wrong.test}, ca: tls.pem}"
+    zones = {from_text(name): WORLD.format(big="x") for name in ("world.test", "other.test")}
+    with lab(example("dns").replace("{to: 192.0.2.10}", to), "tls") as made:
+        file = tmp_path / "lab.yaml"
+        file.write_text(made.text)
+        assert nfvctl("apply", str(file)).returncode == 0
+        with oracle.nsd_tls(made.netns("wan"), tmp_path, zones, "192.0.2.10"):
+            names = [f"{word}.world.test" for word in ("www", "ns", "no", "big")]
+            with ThreadPoolExecutor() as pool:
+                found = pool.map(lambda name: dig(made, "lan", f"@10.0.1.53 {name}"), names)
+            assert list(found) == [["198.51.100.80"], ["192.0.2.10"], [], []]
+            wrong = made.run("lan", "dig +time=3 +tries=1 @10.0.1.53 www.other.test").stdout
+            assert "SERVFAIL" in wrong
+
+
+def test_certificates_that_are_none_are_refused(tmp_path: Path) -> None:
+    text = example("dns").replace("{to: 192.0.2.10}", "{to: 192.0.2.10#a.test, ca: lab.yaml}")
+    (tmp_path / "lab.yaml").write_text(text)
+    said = nfvctl("validate", str(tmp_path / "lab.yaml"))
+    assert said.returncode == 3
+    assert "no certificates in PEM" in said.stderr
+
+
 def test_clients_whose_frames_come_by_tc() -> None:
     """Their checksums may be incomplete where the programs see them."""
     text = re.sub(r"(lan|wan): {kind: host,", r"\1: {kind: host, hook: tc,", example("dns"))
@@ -243,8 +264,8 @@ def test_clients_whose_frames_come_by_tc() -> None:
         for server in SERVERS:
             for node in ("lan", "wan"):
                 for _ in range(3):  # by the service, and on the fast path
-                    assert _dig(made, node, f"@{server} mail.example.org") == ["192.0.2.25"]
-                assert _dig(made, node, f"+tcp @{server} mail.example.org") == ["192.0.2.25"]
+                    assert dig(made, node, f"@{server} mail.example.org") == ["192.0.2.25"]
+                assert dig(made, node, f"+tcp @{server} mail.example.org") == ["192.0.2.25"]
                 assert traffic.checksum_errors(made.netns(node)) == 0
 
 
@@ -286,11 +307,11 @@ def test_a_zone_file_that_changes_is_read_again(tmp_path: Path) -> None:
         zone.write_text("@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n$INCLUDE hosts\n")
         (tmp_path / "hosts").write_text("www A 192.0.2.7\n")
         assert nfvctl("apply", str(file)).returncode == 0
-        assert _dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.7"]
+        assert dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.7"]
         assert "No changes" in nfvctl("apply", str(file)).stdout
         (tmp_path / "hosts").write_text("www A 192.0.2.8\n")
         assert nfvctl("apply", str(file)).returncode == 0
-        assert _dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.8"]
+        assert dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.8"]
         (tmp_path / "hosts").unlink()  # what was applied is what counts
-        _kill_service(made)
-        assert _dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.8"]
+        restart(made)
+        assert dig(made, "lan", "@10.0.1.53 www.file.example") == ["192.0.2.8"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dns.message
@@ -11,13 +10,13 @@ import dns.rcode
 import dns.tsig
 import pytest
 
-from nfv.services.dns.transfer import is_serial_reached
+from nfv.services.dns.serials import is_reached
 from tests.integration.helpers.lab import Lab, applied, example
+from tests.integration.helpers.names import eventually
 from tests.services import oracle
 
 pytestmark = pytest.mark.root
 
-PATIENCE = 20.0  # seconds
 SECRET = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"
 KEY = f"-y hmac-sha256:lab-key:{SECRET}"
 
@@ -34,14 +33,6 @@ def net() -> Iterator[Lab]:
         yield made
 
 
-def _wait_for(found: Callable[[], object]) -> None:
-    """Ask until it is so; a secondary does not say when it has taken a zone over."""
-    deadline = time.monotonic() + PATIENCE
-    while not found():
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.05)
-
-
 def _ask(server: oracle.Oracle, name: str) -> list[str]:
     answer = dns.message.from_wire(server.ask(dns.message.make_query(name, "A").to_wire()))
     return sorted(rdata.to_text() for found in answer.answer for rdata in found)
@@ -51,12 +42,12 @@ def test_a_secondary_has_the_zones_and_hears_of_changes(net: Lab, tmp_path: Path
     place, zones = net.netns("wan"), ["example.org", "lab.example"]
     key = ("lab-key", SECRET)
     with oracle.knot_secondary(place, tmp_path, zones, "10.0.1.53", key, "192.0.2.10") as server:
-        _wait_for(lambda: _ask(server, "web.example.org") == ["192.0.2.80", "192.0.2.81"])
-        _wait_for(lambda: _ask(server, "wan.lab.example") == ["192.0.2.10"])
+        eventually(lambda: _ask(server, "web.example.org") == ["192.0.2.80", "192.0.2.81"])
+        eventually(lambda: _ask(server, "wan.lab.example") == ["192.0.2.10"])
         assert _ask(server, "anybody.users.example.org") == ["192.0.2.80"]
         net.edit("data: 192.0.2.25}", "data: 192.0.2.26}")
         net.apply()
-        _wait_for(lambda: _ask(server, "mail.example.org") == ["192.0.2.26"])
+        eventually(lambda: _ask(server, "mail.example.org") == ["192.0.2.26"])
 
 
 @pytest.mark.parametrize("program", ["dig +time=3 +tries=1", "kdig +retry=0"])
@@ -107,4 +98,4 @@ def test_who_has_the_zone_is_told_so(net: Lab) -> None:
     [(1, 1, True), (2, 1, True), (1, 2, False), (0, 0xFFFFFFFF, True), (0xFFFFFFFF, 0, False)],
 )
 def test_serial_numbers_wrap(serial: int, mine: int, reached: bool) -> None:
-    assert is_serial_reached(serial, mine) is reached
+    assert is_reached(serial, mine) is reached

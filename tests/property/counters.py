@@ -164,7 +164,7 @@ class Counters:
                 yield ("sent", self._ports[port]), value
             for (function, index), value in found.counted.items():
                 vnf = self._functions[function]
-                if index == paths.WALK:
+                if self._bench.topology.vnfs[vnf].interfaces:
                     yield ("reason", vnf, _FORWARDED), value
                     continue
                 key = self._rules(vnf)(index)

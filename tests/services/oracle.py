@@ -22,7 +22,7 @@ _PATIENCE = 10.0
 
 
 class Oracle:
-    """A server that answers on a port of the loopback device of a namespace."""
+    """A server that answers at an address of a namespace."""
 
     def __init__(self, place: str, address: str = HOME, port: int = PORT) -> None:
         with netns.entered(place):
@@ -121,9 +121,21 @@ def knot_secondary(
 @contextmanager
 def nsd(place: str, directory: Path, zones: Mapping[Name, str]) -> Iterator[Oracle]:
     """NSD with zones given as texts."""
-    lines = [
+    lines = [*_nsd_head(directory, HOME, PORT), "remote-control:", "    control-enable: no"]
+    for number, (origin, text) in enumerate(zones.items()):
+        (directory / f"{number}.zone").write_text(text)
+        lines += ["zone:", f"    name: {origin}", f"    zonefile: {directory}/{number}.zone"]
+    config = directory / "nsd.conf"
+    config.write_text("\n".join(lines) + "\n")
+    command = ["nsd", "-d", "-c", str(config)]
+    with _running(place, command, "nsd started", Oracle(place)) as oracle:
+        yield oracle
+
+
+def _nsd_head(directory: Path, address: str, port: int) -> list[str]:
+    return [
         "server:",
-        f"    ip-address: 127.0.0.1@{PORT}",
+        f"    ip-address: {address}@{port}",
         "    server-count: 1",
         f"    zonesdir: {directory}",
         '    username: ""',
@@ -134,17 +146,7 @@ def nsd(place: str, directory: Path, zones: Mapping[Name, str]) -> Iterator[Orac
         f"    xfrdir: {directory}",
         "    minimal-responses: no",
         "    verbosity: 1",
-        "remote-control:",
-        "    control-enable: no",
     ]
-    for number, (origin, text) in enumerate(zones.items()):
-        (directory / f"{number}.zone").write_text(text)
-        lines += ["zone:", f"    name: {origin}", f"    zonefile: {directory}/{number}.zone"]
-    config = directory / "nsd.conf"
-    config.write_text("\n".join(lines) + "\n")
-    command = ["nsd", "-d", "-c", str(config)]
-    with _running(place, command, "nsd started", Oracle(place)) as oracle:
-        yield oracle
 
 
 @contextmanager
@@ -169,3 +171,144 @@ def _running(place: str, command: list[str], ready: str, oracle: Oracle) -> Iter
         server.terminate()
         server.wait(_PATIENCE)
         server.stdout.close()
+
+
+def certificate(directory: Path, name: str) -> None:
+    """Make tls.key, and tls.pem, which certifies that it is the key of a name."""
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+    command += f" -keyout tls.key -out tls.pem -subj /CN={name} -addext subjectAltName=DNS:{name}"
+    subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
+
+
+@contextmanager
+def nsd_tls(
+    place: str, directory: Path, zones: Mapping[Name, str], address: str
+) -> Iterator[Oracle]:
+    """NSD that is asked by TLS (RFC 7858), with the certificate in its directory."""
+    lines = [
+        *_nsd_head(directory, address, 853),
+        "    tls-port: 853",
+        f"    tls-service-key: {directory}/tls.key",
+        f"    tls-service-pem: {directory}/tls.pem",
+        "remote-control:",
+        "    control-enable: no",
+    ]
+    for origin, text in zones.items():
+        _zone_file(directory, origin).write_text(text)
+        lines.append(f"zone:\n    name: {origin}\n    zonefile: {_zone_file(directory, origin)}")
+    config = directory / "nsd.conf"
+    config.write_text("\n".join(lines) + "\n")
+    command = ["nsd", "-d", "-c", str(config)]
+    with _running(place, command, "nsd started", Oracle(place, address, 853)) as oracle:
+        yield oracle
+
+
+class Primary:
+    """A server whose zones can be changed while it runs."""
+
+    def __init__(self, place: str, directory: Path, reload: Sequence[str]) -> None:
+        """`reload` is a command that has it read a zone again, whose name follows."""
+        self._place = place
+        self._directory = directory
+        self._reload = reload
+
+    def change(self, origin: Name, text: str) -> None:
+        """Have another version of a zone."""
+        _zone_file(self._directory, origin).write_text(text)
+        with netns.entered(self._place):
+            subprocess.run([*self._reload, origin.to_text()], check=True, capture_output=True)
+
+
+PrimaryStarter = Callable[
+    [str, Path, Mapping[Name, str], str, tuple[str, str], str], AbstractContextManager[Primary]
+]
+"""Runs a server in a namespace, its files in a directory, with zones at an address, which are
+for who signs with a key (name and secret), and tells a secondary of changes."""
+
+_PRIMARY = """
+server:
+    rundir: {directory}
+    listen: {address}@53
+database:
+    storage: {directory}
+log:
+  - target: stdout
+    any: info
+key:
+  - id: {key}
+    algorithm: hmac-sha256
+    secret: {secret}
+remote:
+  - id: secondary
+    address: {secondary}@53
+    key: {key}
+acl:
+  - id: transfer
+    action: transfer
+    key: {key}
+template:
+  - id: default
+    storage: {directory}
+    zonefile-load: difference
+    journal-content: changes
+    notify: secondary
+    acl: transfer
+zone:
+"""
+
+
+def _zone_file(directory: Path, origin: Name) -> Path:
+    return directory / f"{origin.to_text(omit_final_dot=True)}.zone"
+
+
+@contextmanager
+def knot_primary(
+    place: str,
+    directory: Path,
+    zones: Mapping[Name, str],
+    address: str,
+    key: tuple[str, str],
+    secondary: str,
+) -> Iterator[Primary]:
+    """Knot DNS, which knows what has changed (IXFR)."""
+    text = _PRIMARY.format(
+        directory=directory, address=address, key=key[0], secret=key[1], secondary=secondary
+    )
+    for origin, records in zones.items():
+        _zone_file(directory, origin).write_text(records)
+        text += f"  - domain: {origin}\n    file: {_zone_file(directory, origin)}\n"
+    config = directory / "primary.conf"
+    config.write_text(text)
+    command = ["knotd", "-c", str(config)]
+    with _running(place, command, "server started", Oracle(place, address, 53)):
+        yield Primary(place, directory, ["knotc", "-c", str(config), "-b", "zone-reload"])
+
+
+@contextmanager
+def nsd_primary(
+    place: str,
+    directory: Path,
+    zones: Mapping[Name, str],
+    address: str,
+    key: tuple[str, str],
+    secondary: str,
+) -> Iterator[Primary]:
+    """NSD, which has whole zones only (AXFR)."""
+    lines = [
+        *_nsd_head(directory, address, 53),
+        "remote-control:",
+        "    control-enable: yes",
+        f"    control-interface: {directory}/nsd.sock",
+        f"key:\n    name: {key[0]}\n    algorithm: hmac-sha256\n    secret: {key[1]}",
+    ]
+    for origin, records in zones.items():
+        _zone_file(directory, origin).write_text(records)
+        lines += [
+            f"zone:\n    name: {origin}\n    zonefile: {_zone_file(directory, origin)}",
+            f"    provide-xfr: 0.0.0.0/0 {key[0]}\n    notify: {secondary} {key[0]}",
+        ]
+    config = directory / "nsd.conf"
+    config.write_text("\n".join(lines) + "\n")
+    command = ["nsd", "-d", "-c", str(config)]
+    with _running(place, command, "nsd started", Oracle(place, address, 53)):
+        yield Primary(place, directory, ["nsd-control", "-c", str(config), "reload"])

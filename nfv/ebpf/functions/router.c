@@ -26,8 +26,9 @@ struct self_interface {
 };
 
 /*
- * A next hop with its link-layer rewrite, shared by the routes that lead there. While another neighbour
- * takes its place, the action is to punt. Entry 0 is the kernel.
+ * A next hop with its link-layer rewrite: of one route, whose packets are counted under its number, or
+ * shared by routes that lead there. While another neighbour takes its place, the action is to punt. Entry
+ * 0 is the kernel. What is behind the MAC addresses is user space's affair (nfv/dataplane/routecounts.py).
  */
 struct self_adjacency {
 	u32 action; /* enum self_action */
@@ -36,7 +37,11 @@ struct self_adjacency {
 	u32 mtu;    /* of the interface, bytes from the IP header on */
 	u8 dst_mac[ETH_ALEN]; /* the two as in a frame */
 	u8 src_mac[ETH_ALEN];
-	u32 reserved;
+	u8 version; /* of the route's prefix; 0 if it is shared */
+	u8 length;
+	u16 reserved;
+	u8 prefix[16];             /* IPv4 in the last four */
+	struct nf_counter carried; /* counted for the route before, modulo 2^64 */
 };
 
 /*
@@ -60,6 +65,7 @@ enum self_action {
 
 BPF_F_TABLE("array", u32, struct self_interface, self_interfaces, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct self_adjacency, self_adjacencies, 1, BPF_F_MMAPABLE);
+BPF_TABLE("percpu_array", u32, struct nf_counter, self_routed, 1);
 BPF_F_TABLE("array", u32, struct self_default, self_defaults, NF_FLAT, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct prefixes_line, self_fib4, NF_FLAT, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct prefixes_line, self_fib6, NF_FLAT, BPF_F_MMAPABLE);
@@ -179,7 +185,6 @@ static __always_inline int self_rewrite(struct nf_packet *pkt, const struct self
 	pkt->hops++;
 	if (pkt->mtu > hop->mtu)
 		pkt->mtu = hop->mtu;
-	pkt->counter = NF_COUNTED_WALK;
 	pkt->egress = hop->egress;
 	pkt->tx = hop->tx;
 	pkt->reason = NF_REASON_FORWARDED;
@@ -212,6 +217,16 @@ static __always_inline u32 self_route6(const u32 *address)
 	return found ? found : otherwise & SELF_DEFAULT;
 }
 
+/* Count a packet for the route that it takes. */
+static __always_inline void self_count(struct nf_packet *pkt, u32 number)
+{
+	struct nf_counter *routed = self_routed.lookup(&number);
+
+	pkt->counter = number;
+	if (routed)
+		nf_count(routed, pkt);
+}
+
 /*
  * `way` is the ordinal of the interface that the packet came in by. On NF_FORWARD the packet is
  * rewritten for its next hop; on NF_PUNT it is as it came.
@@ -233,12 +248,15 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 	hop = self_adjacencies.lookup(&index);
 	if (!hop || hop->action == SELF_PUNT)
 		return nf_punt(pkt, NF_REASON_LOCAL);
-	if (hop->action == SELF_BLACKHOLE)
+	if (hop->action == SELF_BLACKHOLE) {
+		self_count(pkt, index);
 		return nf_drop(pkt, NF_REASON_BLACKHOLE);
+	}
 	if (pkt->ttl <= 1)
 		return nf_punt(pkt, NF_REASON_TTL);
 	if (nf_largest(pkt) > hop->mtu)
 		return nf_punt(pkt, NF_REASON_TOO_BIG);
+	self_count(pkt, index);
 	return self_rewrite(pkt, hop);
 }
 

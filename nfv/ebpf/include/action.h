@@ -113,6 +113,17 @@ static __always_inline void action_header4(const struct action *action, const st
 	*(u32 *)(frame + PLAIN_IP + 8) = ((plain->third & 0xffff) - hops) | ~sum << 16;
 }
 
+/* Route an IPv6 packet and send it; -1 if it is for another station, or has no hops left. */
+static __always_inline int action_route6(nf_ctx *ctx, struct action *action, u8 *frame,
+					 u64 hop_limit, const struct hook_wire *wire)
+{
+	if (hop_limit <= action->hops || !action_is_for(action, frame))
+		return -1;
+	frame[PLAIN_IP + 7] = hop_limit - action->hops;
+	action_macs(action, frame);
+	return action_send(ctx, action, wire);
+}
+
 /* Before a walk whose outcome may be kept. */
 static __always_inline void action_begin(struct nf_packet *pkt)
 {

@@ -205,11 +205,7 @@ static __always_inline int flow_forward6(nf_ctx *ctx, u8 *frame, const struct ho
 		return -1;
 	if (!action->hops)
 		return action_send(ctx, action, wire);
-	if (plain.hop_limit <= action->hops || !action_is_for(action, frame))
-		return -1;
-	frame[PLAIN_IP + 7] = plain.hop_limit - action->hops;
-	action_macs(action, frame);
-	return action_send(ctx, action, wire);
+	return action_route6(ctx, action, frame, plain.hop_limit, wire);
 }
 
 /* Before parsing: what the program returns for a packet of a known flow, or -1 if it has to walk. */

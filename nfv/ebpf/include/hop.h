@@ -67,12 +67,9 @@ static __always_inline int hop_forward6(nf_ctx *ctx, u8 *frame, u64 hop_limit, u
 	struct action *action = hop_action(cpu, hop_name(name, 1, next_hop));
 
 	hook_measure(ctx, &wire);
-	if (!action || wire.largest > action->mtu || hop_limit <= action->hops ||
-	    !action_is_for(action, frame))
+	if (!action || wire.largest > action->mtu)
 		return -1;
-	frame[PLAIN_IP + 7] = hop_limit - action->hops;
-	action_macs(action, frame);
-	return action_send(ctx, action, &wire);
+	return action_route6(ctx, action, frame, hop_limit, &wire);
 }
 
 /* At the end of a walk through the router that sends the packet on, before it is edited. */

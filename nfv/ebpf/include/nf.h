@@ -80,14 +80,14 @@ enum nf_reason {
 	NF_REASON_SERVICE = 23,     /* to the function's service */
 	NF_REASON_ANSWERED = 24,    /* answered by the function on the fast path */
 	NF_REASON_ROGUE = 25,       /* answer of a DHCP server that is not the chain's */
-	NF_REASON_FLOODED = 26,     /* sent to all other ports of a switch or hub */
-	NF_REASON_SAME_PORT = 27,   /* destination is behind the port that it came in by */
-	NF_REASON_RESERVED = 28,    /* group address that bridges do not forward */
-	NF_REASON_VLAN = 29,        /* VLAN that the port is no member of */
-	NF_REASON_ISOLATED = 30,    /* from an isolated port to another one */
-	NF_REASON_STATION = 31,     /* source address that the port may not have, or one too many */
-	NF_REASON_STORM = 32,       /* flooded more often than the port may */
-	NF_REASON_NO_MEMBER = 33,   /* multicast group that nobody behind the port has joined */
+	NF_REASON_LIMITED = 26,     /* more queries of one network than are answered */
+	NF_REASON_FLOODED = 27,     /* sent to all other ports of a switch or hub */
+	NF_REASON_SAME_PORT = 28,   /* destination is behind the port that it came in by */
+	NF_REASON_RESERVED = 29,    /* group address that bridges do not forward */
+	NF_REASON_VLAN = 30,        /* VLAN that the port is no member of */
+	NF_REASON_ISOLATED = 31,    /* from an isolated port to another one */
+	NF_REASON_STATION = 32,     /* source address that the port may not have, or one too many */
+	NF_REASON_STORM = 33,       /* flooded more often than the port may */
 	NF_REASON_COUNT = 64,       /* size of the tables that count by reason */
 };
 

@@ -55,13 +55,11 @@ static __always_inline int self_select(struct nf_packet *pkt, u32 port)
 	return NF_FORWARD;
 }
 
-/* On with the walk behind that port, in another program. */
-static __always_inline int self_hand(nf_ctx *ctx, struct nf_packet *pkt)
+/* Before the walk behind that port goes on in another program: NF_FORWARD if it could be told. */
+static __always_inline int self_tell(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	commit_packet(ctx, pkt);
-	if (hook_tell(ctx, pkt->told))
-		return entry_discard(ctx, NF_REASON_NONE);
-	return entry_jump(ctx, pkt);
+	return hook_tell(ctx, pkt->told) ? nf_drop(pkt, NF_REASON_NONE) : NF_FORWARD;
 }
 
 static __always_inline void self_count_sent(const struct nf_packet *pkt, u32 port)

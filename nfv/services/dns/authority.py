@@ -29,20 +29,49 @@ _ADDRESSES = (RdataType.A, RdataType.AAAA)
 class Authority:
     """The zones that a server has."""
 
-    def __init__(self, zones: Iterable[Zone], *, is_recursive: bool = False) -> None:
-        """`is_recursive`: other names are resolved, too, which answers say (RA)."""
+    def __init__(
+        self,
+        zones: Iterable[Zone],
+        missing: Iterable[Name] = (),
+        divided: Iterable[Name] = (),
+        *,
+        is_recursive: bool = False,
+    ) -> None:
+        """`is_recursive`: other names are resolved, too, which answers say (RA).
+
+        `missing` are zones of which nothing is known: whoever asks is told of failure. `divided`
+        are zones of which not all clients are told the same.
+        """
+        self._divided = tuple(divided)
         self.flags = Flag.RA if is_recursive else Flag(0)
         self.zones: Mapping[Name, Zone] = {zone.origin: zone for zone in zones}
+        self._origins = {*self.zones, *missing}
 
     def zone_of(self, name: Name, rdtype: RdataType = RdataType.ANY) -> Zone | None:
+        """The zone closest to a name, if it is known."""
+        origin = self._origin_of(name, rdtype)
+        return None if origin is None else self.zones.get(origin)
+
+    def _origin_of(self, name: Name, rdtype: RdataType) -> Name | None:
         """The zone closest to a name; what DS says of a zone is above it (RFC 4035, 3.1.4.1)."""
         for depth in range(len(name), 0, -1):
             origin = name.split(depth)[1]
             if rdtype == RdataType.DS and depth == len(name) and self._has_above(origin):
                 continue
-            if origin in self.zones:
-                return self.zones[origin]
+            if origin in self._origins:
+                return origin
         return None
+
+    def is_common(self, query: Query, reply: Reply) -> bool:
+        """Whether all clients are answered the same."""
+        if not self._divided:
+            return True
+        names = [query.name]
+        for owner, found in (*reply.answer, *reply.authority, *reply.glue, *reply.additional):
+            names.append(owner)
+            if found.rdtype == RdataType.CNAME:
+                names.append(found[0].target)
+        return not any(name.is_subdomain(origin) for name in names for origin in self._divided)
 
     def leads_to(self, query: Query, reply: Reply) -> Name | None:
         """The name in none of the zones at which the answer's aliases end."""
@@ -52,16 +81,19 @@ class Authority:
         if last.rdtype != RdataType.CNAME:
             return None
         target: Name = last[0].target
-        return None if self.zone_of(target) else target
+        return None if self._origin_of(target, query.type) else target
 
     def _has_above(self, origin: Name) -> bool:
-        return any(origin != above and origin.is_subdomain(above) for above in self.zones)
+        return any(origin != above and origin.is_subdomain(above) for above in self._origins)
 
     def answer(self, query: Query) -> Reply | None:
         """The answer to a query, or None if the name is in none of the zones."""
-        zone = self.zone_of(query.name, query.type)
-        if zone is None:
+        origin = self._origin_of(query.name, query.type)
+        if origin is None:
             return None
+        zone = self.zones.get(origin)
+        if zone is None:
+            return Reply(Rcode.SERVFAIL, self.flags)
         return _Answering(self, query.type).run(zone, query.name)
 
 

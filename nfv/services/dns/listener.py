@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
 
+from nfv.services.dns.connection import MakeSocket, receive, send
 from nfv.services.dns.responder import Answer
-from nfv.services.dns.upstream import MakeSocket
 
 PORT = 53
 
@@ -23,7 +22,6 @@ _IDLE = 10.0  # seconds until a connection without queries is closed
 _MAX_CONNECTIONS = 256
 _MAX_OF_CLIENT = 32  # connections
 _MAX_WAITING = 64  # queries of a connection that others have to answer
-_LENGTH = struct.Struct("!H")
 
 Respond = Callable[[bytes, str, bool], Answer]
 """The answer to a query, given the client's address and whether it came by a connection."""
@@ -101,23 +99,21 @@ class Listener:
         waiting: set[asyncio.Task[None]] = set()
         try:
             while True:
-                wire = await asyncio.wait_for(_read(reader), _IDLE)
+                wire = await asyncio.wait_for(receive(reader), _IDLE)
                 answer = self._respond(wire, client, True)
                 if answer is None:
                     return
                 if isinstance(answer, bytes):
-                    _write(writer, answer)
+                    await asyncio.wait_for(send(writer, answer), _IDLE)
                 elif isinstance(answer, Iterator):
                     for message in answer:
-                        _write(writer, message)
-                        await asyncio.wait_for(writer.drain(), _IDLE)
+                        await asyncio.wait_for(send(writer, message), _IDLE)
                 else:
                     task = self._loop.create_task(_write_later(writer, answer))
                     waiting.add(task)
                     task.add_done_callback(waiting.discard)
                 if len(waiting) >= _MAX_WAITING:
                     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.wait_for(writer.drain(), _IDLE)
         except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
             if waiting:
                 await asyncio.wait(waiting)
@@ -128,15 +124,5 @@ class Listener:
             writer.close()
 
 
-def _write(writer: asyncio.StreamWriter, answer: bytes) -> None:
-    writer.write(_LENGTH.pack(len(answer)) + answer)
-
-
 async def _write_later(writer: asyncio.StreamWriter, answer: Awaitable[bytes]) -> None:
-    _write(writer, await answer)
-
-
-async def _read(reader: asyncio.StreamReader) -> bytes:
-    """A message of a connection."""
-    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-    return await reader.readexactly(length)
+    await send(writer, await answer)

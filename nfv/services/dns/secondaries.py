@@ -11,9 +11,10 @@ import dns.tsig
 from dns.name import Name
 
 from nfv.functions.dns import Dns
+from nfv.services.dns.connection import MakeSocket, Server
+from nfv.services.dns.history import History
 from nfv.services.dns.message import Keys
 from nfv.services.dns.transfer import Secondaries, notify
-from nfv.services.dns.upstream import MakeSocket, Server
 from nfv.services.dns.zone import Zone
 
 
@@ -27,22 +28,20 @@ def keys_of(function: Dns) -> Keys:
     }
 
 
-def secondaries_of(function: Dns, keys: Keys) -> Secondaries | None:
+def secondaries_of(function: Dns, keys: Keys, history: History) -> Secondaries | None:
     """Who has copies of a function's zones."""
     given = function.config.transfer
     if given is None:
         return None
     key = keys[dns.name.from_text(given.key)] if given.key else None
-    return Secondaries(given.clients, key, [Server.parse(text) for text in given.notify])
+    return Secondaries(given.clients, key, [Server.parse(text) for text in given.notify], history)
 
 
 class Notifier:
     """Tells secondaries of zones with another serial number than they were told of."""
 
-    make: MakeSocket
-
-    def __init__(self, log: Callable[[str, str], None]) -> None:
-        """`make` must be set before somebody is told."""
+    def __init__(self, make: MakeSocket, log: Callable[[str, str], None]) -> None:
+        self._make = make
         self._log = log
         self._told: dict[tuple[Server, Name], int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,5 +62,5 @@ class Notifier:
             task.cancel()
 
     async def _tell(self, server: Server, zone: Name, key: dns.tsig.Key | None) -> None:
-        if not await notify(server, zone, key, self.make):
+        if not await notify(server, zone, key, self._make):
             self._log("warning", f"secondary {server} does not acknowledge changes of {zone}")

@@ -1,7 +1,7 @@
 """Zone transfers to secondary servers (AXFR, RFC 5936), and word to them of a change (RFC 1996).
 
-An incremental transfer (IXFR, RFC 1995) is answered with the whole zone, or with the SOA record
-alone if the secondary has it, as section 4 allows to those who keep no history.
+An incremental transfer (IXFR, RFC 1995) is what has changed since, as far as that is known, or the
+whole zone; over UDP it is the SOA record alone, which sends the secondary to TCP (section 2).
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from dns.rdataset import Rdataset
 from dns.rdatatype import RdataType
 
 from nfv.chain.fields import Network
+from nfv.services.dns.changes import Change
 from nfv.services.dns.clients import is_in
+from nfv.services.dns.connection import MakeSocket, Server
+from nfv.services.dns.history import History
 from nfv.services.dns.message import Query, Records, Reply, Sequel, render
-from nfv.services.dns.upstream import MakeSocket, Server, Unanswered, Upstream
+from nfv.services.dns.serials import is_reached
+from nfv.services.dns.upstream import Unanswered, Upstream
 from nfv.services.dns.zone import Zone
 
 _TRIES = 4
@@ -37,6 +41,7 @@ class Secondaries:
     clients: Sequence[Network]
     key: dns.tsig.Key | None
     notified: Sequence[Server]
+    history: History
 
     def may_have(self, query: Query, client: str) -> bool:
         """Whether zones are transferred to a client."""
@@ -46,20 +51,14 @@ class Secondaries:
         return self.key is None or (signed is not None and signed.key == self.key)
 
 
-def is_serial_reached(serial: int, mine: int) -> bool:
-    """Whether a serial number is `mine` or later (RFC 1982)."""
-    return (serial - mine) & 0xFFFFFFFF < 1 << 31
-
-
-def transfer(query: Query, zone: Zone) -> Iterator[bytes]:
-    """The messages of a transfer."""
-    first: Records = (zone.origin, zone.soa)
-    has_it = query.serial is not None and is_serial_reached(query.serial, zone.serial)
+def transfer(query: Query, zone: Zone, changes: Sequence[Change] | None) -> Iterator[bytes]:
+    """The messages of a transfer; `changes` lead to the zone from the version of an IXFR."""
+    has_it = query.serial is not None and is_reached(query.serial, zone.serial)
     if query.type == RdataType.IXFR and (has_it or not query.is_stream):
-        yield render(query, Reply(flags=Flag.AA, answer=[first]))
+        yield render(query, Reply(flags=Flag.AA, answer=[(zone.origin, zone.soa)]))
         return
     sequel = Sequel(query, _MESSAGE)
-    for name, found in _records(zone):
+    for name, found in _whole(zone) if changes is None else _parts(zone, changes):
         try:
             sequel.add(name, found)
         except dns.exception.TooBig:
@@ -68,16 +67,32 @@ def transfer(query: Query, zone: Zone) -> Iterator[bytes]:
     yield sequel.end()
 
 
-def _records(zone: Zone) -> Iterator[Records]:
+def _whole(zone: Zone) -> Iterator[Records]:
     """Every record by itself, the SOA record first and last (RFC 5936, section 2.2)."""
     yield zone.origin, zone.soa
     for name, found in zone:
         if found.rdtype != RdataType.SOA:
-            for rdata in found:
-                alone = Rdataset(found.rdclass, found.rdtype)
-                alone.add(rdata, found.ttl)
-                yield name, alone
+            yield from _alone(name, found)
     yield zone.origin, zone.soa
+
+
+def _parts(zone: Zone, changes: Sequence[Change]) -> Iterator[Records]:
+    """What was removed and what was added, version by version (RFC 1995, section 4)."""
+    yield zone.origin, zone.soa
+    for change in changes:
+        for soa, sets in ((change.before, change.removed), (change.after, change.added)):
+            yield zone.origin, soa
+            for name, found in sets:
+                yield from _alone(name, found)
+    yield zone.origin, zone.soa
+
+
+def _alone(name: Name, found: Rdataset) -> Iterator[Records]:
+    """The records of a set one by one: a message may have room for some of them only."""
+    for rdata in found:
+        alone = Rdataset(found.rdclass, found.rdtype)
+        alone.add(rdata, found.ttl)
+        yield name, alone
 
 
 async def notify(server: Server, zone: Name, key: dns.tsig.Key | None, make: MakeSocket) -> bool:

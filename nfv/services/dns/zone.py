@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from dns.name import Name
 from dns.rdata import Rdata
@@ -40,9 +41,16 @@ class Zone:
                 found = sets[rdata.rdtype] = Rdataset(rdata.rdclass, rdata.rdtype)
             found.add(rdata, ttl)
         for name in list(nodes):
-            _add_ancestors(nodes, name, origin)
+            add_ancestors(nodes, name, origin)
         self.origin = origin
         self.nodes: Mapping[Name, Node] = nodes
+
+    @classmethod
+    def of(cls, origin: Name, nodes: Mapping[Name, Node]) -> Zone:
+        """A zone of names that are complete, empty non-terminals too."""
+        made = cls(origin, ())
+        made.nodes = nodes
+        return made
 
     @property
     def serial(self) -> int:
@@ -53,9 +61,8 @@ class Zone:
         """The same zone as another version."""
         soa = Rdataset(self.soa.rdclass, RdataType.SOA)
         soa.add(self.soa[0].replace(serial=serial), self.soa.ttl)
-        made = Zone(self.origin, ())
-        made.nodes = {**self.nodes, self.origin: {**self.nodes[self.origin], RdataType.SOA: soa}}
-        return made
+        apex = {**self.nodes[self.origin], RdataType.SOA: soa}
+        return Zone.of(self.origin, {**self.nodes, self.origin: apex})
 
     @property
     def soa(self) -> Rdataset:
@@ -98,7 +105,7 @@ class Zone:
                 yield name, found
 
 
-def _add_ancestors(nodes: dict[Name, dict[RdataType, Rdataset]], name: Name, origin: Name) -> None:
+def add_ancestors(nodes: dict[Name, Any], name: Name, origin: Name) -> None:
     """Make empty non-terminals of the names between a name and the origin."""
     while len(name) > len(origin) + 1:
         name = name.parent()

@@ -38,6 +38,16 @@ class Finding:
     hint: str | None = None
 
 
+def is_served(rdtype: RdataType) -> bool:
+    """Whether a zone here may have records of a type."""
+    return rdtype not in _SIGNED and rdtype != RdataType.OPT and not is_meta(rdtype)
+
+
+def is_meta(rdtype: RdataType) -> bool:
+    """Whether a type is one of queries or messages."""
+    return _META_FIRST <= rdtype <= _META_LAST
+
+
 def check_zone(origin: Name, records: Sequence[Record]) -> Iterator[Finding]:
     """Everything that is wrong with the records of a zone."""
     inside = []
@@ -60,7 +70,7 @@ def _unfit(origin: Name, record: Record) -> str | None:
         return f"{record.name} is not in the zone {origin}"
     if kind in _SIGNED:
         return f"{kind.name} records are not served: zones are unsigned"
-    if kind == RdataType.OPT or _META_FIRST <= kind <= _META_LAST:
+    if kind == RdataType.OPT or is_meta(kind):
         return f"{kind.name} is no type of a record in a zone"
     if kind == RdataType.SOA and record.name != origin:
         return f"a SOA record belongs to the zone's own name, {origin}"
