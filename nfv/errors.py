@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     CHANGES_PENDING = 2  # only `plan --detailed-exitcode`
     BAD_INPUT = 3  # nothing was touched
     LEFTOVERS = 4  # failed, and objects that could not be removed are listed
+    NO_TEST = 5  # only `test`: no case matched
     INTERRUPTED = 130  # SIGINT or SIGTERM, rolled back
 
 

@@ -76,6 +76,7 @@ class AttachType(IntEnum):
 
     XDP = 37
     TCX_INGRESS = 46
+    TCX_EGRESS = 47
 
 
 class LinkType(IntEnum):

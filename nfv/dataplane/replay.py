@@ -180,6 +180,11 @@ class Replay:
         self._lanes = [_Lane(applied, feed, loops, group) for group in grouped.values()]
         self._begun = 0
 
+    @property
+    def begun(self) -> int:
+        """When the first packet was due, in nanoseconds of the monotonic clock."""
+        return self._begun
+
     def run(self, progress: Progress) -> Report:
         """Send until all is sent, or until interrupted: then the report says so.
 

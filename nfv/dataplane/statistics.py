@@ -48,13 +48,18 @@ class Count:
 Counts = Mapping[str, Count]
 
 
-def dropped(counts: Counts) -> Count:
-    """What of packets counted by reason was neither sent on, nor answered, nor handed over."""
+def drops(counts: Counts) -> Counts:
+    """Those of packets counted by reason that were neither sent on, answered, nor handed over."""
     handed_over = {
         name for name, words in sources.reasons().values() if words.startswith("to the ")
     }
-    gone = (count for name, count in counts.items() if name not in _NOT_DROPPED | handed_over)
-    return sum(gone, Count())
+    gone = counts.keys() - _NOT_DROPPED - handed_over
+    return {name: count for name, count in counts.items() if name in gone}
+
+
+def dropped(counts: Counts) -> Count:
+    """The sum of those."""
+    return sum(drops(counts).values(), Count())
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ from nfv import functions, reference
 from nfv.chain import topology
 from nfv.cli.main import VERBS
 from nfv.ebpf import sources
+from nfv.testing import case
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 NEW_FUNCTION = "dscp"  # which CONTRIBUTING.md adds
+CASE = "replay:"  # a key of test cases, which topologies have not
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -40,7 +42,7 @@ def _topologies() -> Iterator[tuple[str, str]]:
     """Every YAML block that is a whole topology, and every example file."""
     for page in PAGES:
         for number, (language, text) in enumerate(_FENCE.findall(page.read_text()), 1):
-            if language == "yaml" and NEW_FUNCTION not in text:
+            if language == "yaml" and NEW_FUNCTION not in text and CASE not in text:
                 yield f"{_id(page)}, block {number}", text
     for path in sorted((ROOT / "topologies").glob("*.yaml")):
         yield _id(path), path.read_text()
@@ -61,6 +63,17 @@ def _anchors(page: Path) -> set[str]:
 )
 def test_a_yaml_block_is_a_topology_that_loads(where: str, text: str) -> None:
     assert topology.loads(text, where).chains
+
+
+def test_the_case_of_the_page_loads(tmp_path: Path) -> None:
+    """Cases are run by tests/integration."""
+    blocks = _FENCE.findall((DOCS / "testbench.md").read_text())
+    (text,) = (text for language, text in blocks if language == "yaml" and CASE in text)
+    (tmp_path / "topologies").symlink_to(ROOT / "topologies")
+    (tmp_path / "cases").mkdir()
+    path = tmp_path / "cases" / case.SUFFIX
+    path.write_text(text)
+    assert case.load(path).config.title
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_id)
