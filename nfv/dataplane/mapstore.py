@@ -54,6 +54,7 @@ _SHARED_SIZES = {
     "nf_observe_cpus": 1,
     "nf_observe_record": 1,
     "nf_observe_wanted": MAX_NOTES,
+    "nf_observe_egress": MAX_PORTS,
     "nf_observe_notes": 1 << 24,  # bytes
 }
 _OF_ONE_KIND = frozenset({"nf_ports", "nf_jumps"})

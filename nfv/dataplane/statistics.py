@@ -168,10 +168,10 @@ def _vnf(applied: State, topology: Topology, name: str, known: Paths) -> VnfCoun
     }
     through = known.passed[number] if topology.vnfs[name].interfaces else (0, 0)
     ended = _by_reason(pins / "reasons", through)
-    return VnfCounts(name, ended, _rules(topology, name), matched)
+    return VnfCounts(name, ended, rules(topology, name), matched)
 
 
-def _rules(topology: Topology, vnf: str) -> dict[str, Rule]:
+def rules(topology: Topology, vnf: str) -> dict[str, Rule]:
     """The rules of a function by what they are counted under, in their order, the default last."""
     function = topology.vnfs[vnf]
     if not isinstance(function, _HasRules):
