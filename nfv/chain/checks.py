@@ -54,6 +54,7 @@ def check(draft: Draft, report: Report) -> None:
             inside = (key for key, chain in draft.chains.items() if chain and name in chain.path)
             vnf.check_chains(list(inside), at)
             _check_name_server(draft, vnf, at)
+            _check_masquerade(draft, vnf, at)
     for name, chain in draft.chains.items():
         if chain:
             _check_chain(draft, chain, report.at("chains", name))
@@ -150,6 +151,24 @@ def _check_name_server(draft: Draft, vnf: Function[Any], report: Report) -> None
         otherwise = f"declared are {listed(servers)}" if servers else "declare one: {type: dns}"
         hint = did_you_mean(name, servers, otherwise)
         report.error(("register",), f"no name server '{name}'", hint)
+
+
+def _check_masquerade(draft: Draft, vnf: Function[Any], report: Report) -> None:
+    if vnf.masquerade is None:
+        return
+    there = Attachment.parse(vnf.masquerade)
+    owner = draft.vnfs.get(there.node)
+    if there.node in draft.vnfs and owner is None:  # with errors in itself
+        return
+    if owner is None or there.interface not in owner.interfaces:
+        known = [
+            str(Attachment(name, interface))
+            for name, other in draft.vnfs.items()
+            for interface in (other.interfaces if other else ())
+        ]
+        otherwise = f"interfaces are {listed(known)}" if known else "give it pools instead"
+        hint = did_you_mean(vnf.masquerade, known, otherwise)
+        report.error(("masquerade",), f"no interface '{vnf.masquerade}'", hint)
 
 
 def _check_shared(draft: Draft, report: Report) -> None:

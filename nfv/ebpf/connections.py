@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from mmap import mmap
 from typing import Protocol
 
 
@@ -22,12 +22,12 @@ class HashMap(Protocol):
     def delete(self, key: bytes, /) -> bool: ...
 
 
-class AnyMap(HashMap, Protocol):
-    """A BPF map: of a hash entries are written one by one, an array's elements are in memory."""
+class Table(HashMap, Protocol):
+    """What is needed of a map that is also written; `memory` is of an array map."""
 
     def update(self, key: bytes, value: bytes, /) -> None: ...
 
-    def memory(self) -> mmap: ...
+    def memory(self) -> mmap.mmap: ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntFlag
 
-from nfv.ebpf.connections import AnyMap, Occupancy
+from nfv.ebpf.connections import Occupancy, Table
 
 _NAME = struct.Struct("=6sH")  # address, VLAN
 _STATION = struct.Struct("=IHH")  # struct self_station: seen, port, flags
@@ -44,7 +44,7 @@ class Station:
         return _STATION.pack(self.seen, self.port, self.bond)
 
 
-def stations(table: AnyMap) -> Iterator[Station]:
+def stations(table: Table) -> Iterator[Station]:
     """All that a map holds."""
     for name, value in table.items():
         mac, vlan = _NAME.unpack(name)
@@ -55,7 +55,7 @@ def stations(table: AnyMap) -> Iterator[Station]:
 class Lan:
     """The stations of one switch, for whoever changes them beside the programs."""
 
-    def __init__(self, table: AnyMap, counts: memoryview, lan: memoryview) -> None:
+    def __init__(self, table: Table, counts: memoryview, lan: memoryview) -> None:
         """From the maps `stations`, `counts` and `lans`; of the latter two, what they hold."""
         self.table = table
         self._counts = counts.cast("B").cast("Q")

@@ -12,7 +12,7 @@ from nfv.chain.addressing import check_addresses, check_mtu
 from nfv.chain.fields import InterfaceAddress, Mac, Model, Mtu, OneOrMore
 from nfv.chain.files import Files
 from nfv.chain.report import Report
-from nfv.ebpf.connections import AnyMap, Occupancy
+from nfv.ebpf.connections import Occupancy, Table
 from nfv.ebpf.tables import Maps
 
 
@@ -120,6 +120,11 @@ class Function(Generic[ConfigT]):
         return None
 
     @property
+    def masquerade(self) -> str | None:
+        """The interface, "vnf:interface", whose address it uses as one of its own."""
+        return None
+
+    @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:
         """Addresses that it answers at itself, as a bump in the wire."""
         return ()
@@ -152,7 +157,7 @@ class Function(Generic[ConfigT]):
         """Write what the configuration says into the maps, so that a packet sees old or new."""
 
     def maintain(
-        self, maps: Mapping[str, AnyMap], age: Callable[[int], float]
+        self, maps: Mapping[str, Table], age: Callable[[int], float]
     ) -> Generator[None, None, Mapping[str, Occupancy]]:
         """Remove what is out of date from maps that fill by themselves; called every few seconds.
 

@@ -49,7 +49,7 @@ from pydantic import BeforeValidator, Field
 
 from nfv.chain.fields import Mac, Many, Model, Name
 from nfv.chain.report import Report, did_you_mean, listed
-from nfv.ebpf.connections import AnyMap, Occupancy
+from nfv.ebpf.connections import Occupancy, Table
 from nfv.ebpf.stations import Bond, Lan, Station
 from nfv.ebpf.tables import Maps
 from nfv.functions.base import MAX_PORTS, Function, FunctionConfig, LanMtu, Port, PortNumber
@@ -238,7 +238,7 @@ class Switch(Function[SwitchConfig]):
         return static.vlan or self.ports[static.port].untagged if self.has_vlans else 0
 
     def maintain(
-        self, maps: Mapping[str, AnyMap], age: Callable[[int], float]
+        self, maps: Mapping[str, Table], age: Callable[[int], float]
     ) -> Generator[None, None, Mapping[str, Occupancy]]:
         if "stations" not in maps:
             return {}  # in no chain

@@ -88,6 +88,9 @@ enum nf_reason {
 	NF_REASON_ISOLATED = 31,    /* from an isolated port to another one */
 	NF_REASON_STATION = 32,     /* source address that the port may not have, or one too many */
 	NF_REASON_STORM = 33,       /* flooded more often than the port may */
+	NF_REASON_UNSOLICITED = 34, /* to an outside address, where no mapping lets it in */
+	NF_REASON_PORTS = 35,       /* no outside address and port are free */
+	NF_REASON_HAIRPIN = 36,     /* from inside to an outside address: turned back */
 	NF_REASON_COUNT = 64,       /* size of the tables that count by reason */
 };
 
