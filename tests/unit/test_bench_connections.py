@@ -17,12 +17,12 @@ def take(count: int, room: int, seconds: float) -> list[Step]:
     taken: list[Step] = []
     empty = Device(1e6)(Load(0.1, frames=0))
 
-    def step(which: Step) -> Trial:
-        taken.append(which)
-        received = count if which is Step.SYN else min(count, room)
+    def one(step: Step) -> Trial:
+        taken.append(step)
+        received = count if step is Step.SYN else min(count, room)
         return replace(empty, sent=count, received=received, seconds=seconds)
 
-    found = connections(step, "76")
+    found = connections(one, "76")
     assert found.figures["connections"] == min(count, room)
     assert found.figures["cps"] == pytest.approx(min(count, room) / (3 * seconds))
     assert found.figures["loss"] == pytest.approx(max(0, count - room) / count)
