@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
@@ -12,6 +13,7 @@ from nfv.chain.topology import Topology
 from nfv.dataplane.egress import Egress, egresses
 from nfv.dataplane.rib import RESERVED
 from nfv.dataplane.routemsg import WIDTHS
+from nfv.dataplane.targets import GROUP, PLACES
 from nfv.dataplane.wiring import Wiring
 from nfv.ebpf.prefixes import Prefixes
 from nfv.ebpf.tables import Maps
@@ -64,8 +66,12 @@ class RouterTables:
 
     def route(self, prefix: str, interface: str, mac: str, mtu: int = 1500) -> None:
         """Lead a prefix to a neighbour."""
+        self.lead(prefix, self.next_hop(interface, mac, mtu))
+
+    def next_hop(self, interface: str, mac: str, mtu: int = 1500) -> int:
+        """Add the adjacency of a neighbour; return its number."""
         egress = self._egresses[interface]
-        number = self.adjacency(
+        return self.adjacency(
             action=FORWARD,
             egress=egress.port,
             tx=egress.tx,
@@ -73,7 +79,11 @@ class RouterTables:
             dst_mac=_mac(mac),
             src_mac=self.mac(interface),
         )
-        self.lead(prefix, number)
+
+    def group(self, prefix: str, places: list[int]) -> None:
+        """Lead a prefix to several adjacencies, by their numbers, one for each place."""
+        self._store("groups", 0, struct.pack(f"={PLACES}I", *places))
+        self.lead(prefix, GROUP)
 
     def blackhole(self, prefix: str) -> None:
         """Drop what goes to a prefix."""
