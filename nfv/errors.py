@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     CHANGES_PENDING = 2  # only `plan --detailed-exitcode`
     BAD_INPUT = 3  # nothing was touched
     LEFTOVERS = 4  # failed, and objects that could not be removed are listed
+    NO_TEST = 5  # only `test`: no case matched
     INTERRUPTED = 130  # SIGINT or SIGTERM, rolled back
 
 
@@ -50,13 +51,13 @@ class Problem:
 
 
 class TopologyError(NfvError):
-    """The topology file is wrong; carries every problem found."""
+    """The topology file, or another one in YAML, is wrong; carries every problem found."""
 
     exit_code = ExitCode.BAD_INPUT
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], what: str = "topology") -> None:
         count = len(problems)
-        super().__init__(f"{count} error{'s' if count != 1 else ''} in the topology")
+        super().__init__(f"{count} error{'s' if count != 1 else ''} in the {what}")
         self.problems = tuple(problems)
 
 

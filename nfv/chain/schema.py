@@ -13,7 +13,7 @@ from nfv.chain.path import ChainConfig
 from nfv.chain.sap import KINDS
 from nfv.chain.topology import File
 
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _Schema = dict[str, Any]
 
@@ -24,7 +24,7 @@ def schema() -> _Schema:
     models: list[type[Model]] = [File, ChainConfig, *KINDS.values(), *configs.values()]
     references, definitions = models_json_schema([(model, "validation") for model in models])
     ref = {model: references[model, "validation"] for model, _ in references}
-    defs = _tidy(definitions["$defs"])
+    defs = tidy(definitions["$defs"])
 
     def definition(model: type[Model]) -> _Schema:
         found: _Schema = defs[ref[model]["$ref"].rpartition("/")[2]]
@@ -41,7 +41,7 @@ def schema() -> _Schema:
     _fill(whole, "vnfs", {"oneOf": [ref[config] for config in configs.values()]})
     _fill(whole, "chains", ref[ChainConfig])
     used = {name: value for name, value in defs.items() if value is not whole}
-    return {"$schema": _DIALECT, "title": "nfv topology", **whole, "$defs": used}
+    return {"$schema": DIALECT, "title": "nfv topology", **whole, "$defs": used}
 
 
 def _fill(whole: _Schema, section: str, content: Mapping[str, Any]) -> None:
@@ -62,22 +62,22 @@ def _add_constant(model: _Schema, key: str, value: str) -> None:
     model["required"] = [key, *model.get("required", [])]
 
 
-def _tidy(part: Any) -> Any:
+def tidy(part: Any) -> Any:
     """Without null, which files don't have, and without the titles made from field names."""
     if isinstance(part, list):
-        return [_tidy(item) for item in part]
+        return [tidy(item) for item in part]
     if not isinstance(part, dict):
         return part
-    tidy = {key: _tidy(value) for key, value in part.items()}
-    if isinstance(tidy.get("title"), str):
-        del tidy["title"]
-    if "default" in tidy and tidy["default"] is None:
-        del tidy["default"]
-    if "patternProperties" in tidy:
-        tidy["additionalProperties"] = False
-    choices = tidy.get("anyOf")
+    found = {key: tidy(value) for key, value in part.items()}
+    if isinstance(found.get("title"), str):
+        del found["title"]
+    if "default" in found and found["default"] is None:
+        del found["default"]
+    if "patternProperties" in found:
+        found["additionalProperties"] = False
+    choices = found.get("anyOf")
     if isinstance(choices, list) and {"type": "null"} in choices:
         (only,) = (choice for choice in choices if choice != {"type": "null"})
-        del tidy["anyOf"]
-        tidy = {**only, **tidy}
-    return tidy
+        del found["anyOf"]
+        found = {**only, **found}
+    return found

@@ -90,7 +90,7 @@ def load(file: str | Path) -> Topology:
 
     Raises TopologyError with all its problems, InputError if the file cannot be read.
     """
-    return _build(read_source(file))
+    return build(read_source(file))
 
 
 def loads(text: str, file: str = "<text>", files: Mapping[str, str] | None = None) -> Topology:
@@ -98,10 +98,11 @@ def loads(text: str, file: str = "<text>", files: Mapping[str, str] | None = Non
 
     `files` are the texts of the files that it names, by their names.
     """
-    return _build(parse(text, file, Files(None, files)))
+    return build(parse(text, file, Files(None, files)))
 
 
-def _build(source: Source) -> Topology:
+def build(source: Source) -> Topology:
+    """A topology from what was read of a file. Raises TopologyError."""
     report = Report(source)
     content = read_mapping(source.data, report)
     if content is None:

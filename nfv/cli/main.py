@@ -16,7 +16,7 @@ VERBS = {
     "Declare": ("validate", "graph", "render", "schema"),
     "Change": ("plan", "apply", "destroy"),
     "Observe": ("ls", "inspect", "stats", "exec", "tell"),
-    "Test bench": ("replay",),
+    "Test bench": ("capture", "replay", "test", "bench"),
     "This machine": ("doctor", "completion"),
 }
 """Verbs by the section of the help that lists them; each is imported when it is needed."""
@@ -78,6 +78,7 @@ def cli(context: click.Context, debug: bool) -> None:
       2    changes are pending (only plan --detailed-exitcode)
       3    bad input; nothing was touched
       4    failed, and something remains: it is listed with the command that clears it
+      5    no test matched (only test)
       130  interrupted; what had been changed was put back
     """
     context.obj.debug = debug

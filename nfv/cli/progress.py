@@ -37,7 +37,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._clear()
+        self.clear()
 
     def __call__(self, title: str, number: int, total: int) -> None:
         if self._quiet:
@@ -50,7 +50,7 @@ class Progress:
     def waiting(self, holder: str) -> None:
         """Say that another process holds the topology."""
         if not self._quiet:
-            self._clear()
+            self.clear()
             click.echo(f"waiting for {holder}, which is changing this topology", err=True)
 
     def _draw(self, title: str, number: int, total: int) -> None:
@@ -62,7 +62,8 @@ class Progress:
         (task,) = self._bar.task_ids
         self._bar.update(task, description=title, completed=number, total=total, refresh=True)
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Take the bar away, where something else is to be printed."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -8,8 +8,9 @@ from nfv.cli import output
 
 
 @click.command
-def command() -> None:
-    """Print the JSON Schema of topology files.
+@click.option("--test", is_flag=True, help="That of case files, which are test.nfv.yaml.")
+def command(test: bool) -> None:
+    """Print the JSON Schema of topology files, or of case files.
 
     An editor that knows it completes keys, explains them and marks mistakes. For editors that use
     yaml-language-server, name it in the first line of a topology file.
@@ -17,8 +18,11 @@ def command() -> None:
     \b
     Examples:
       nfvctl schema > nfv.schema.json
+      nfvctl schema --test > nfv-test.schema.json
       sed -i '1i # yaml-language-server: $schema=nfv.schema.json' branch.yaml
     """
-    from nfv.chain.schema import schema
-
+    if test:
+        from nfv.testing.schema import schema
+    else:
+        from nfv.chain.schema import schema
     output.document(schema(), "json")

@@ -61,6 +61,7 @@ class MapType(IntEnum):
     LRU_HASH = 9
     LRU_PERCPU_HASH = 10
     DEVMAP = 14
+    RINGBUF = 27
 
 
 class ProgramType(IntEnum):
@@ -75,6 +76,7 @@ class AttachType(IntEnum):
 
     XDP = 37
     TCX_INGRESS = 46
+    TCX_EGRESS = 47
 
 
 class LinkType(IntEnum):

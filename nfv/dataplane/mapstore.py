@@ -32,6 +32,9 @@ _FLOW_SET = 128  # bytes, of IPv6
 MAX_FLOW_SETS = (1 << 29) // _FLOW_SET
 """Of all CPUs: so far (BPF_MAX_VAR_OFF) the verifier lets a program reach into a value."""
 
+MAX_NOTES = 1 << 16
+"""Places in the programs of a topology where notes can be taken."""
+
 LINK = "link"
 ASIDE = "_old"  # what a pin's name ends with while another has its place
 
@@ -48,6 +51,11 @@ _SHARED_SIZES = {
     "nf_actions": ACTIONS,
     "nf_numbers": CPUS,
     "nf_hops": CPUS * constant("hop.h", "HOP_PLACES"),
+    "nf_observe_cpus": 1,
+    "nf_observe_record": 1,
+    "nf_observe_wanted": MAX_NOTES,
+    "nf_observe_egress": MAX_PORTS,
+    "nf_observe_notes": 1 << 24,  # bytes
 }
 _OF_ONE_KIND = frozenset({"nf_ports", "nf_jumps"})
 """Maps that the kernel lets serve either programs for frames of several parts or others, for good.

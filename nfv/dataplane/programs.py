@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from nfv.chain.hook import Slot
 from nfv.chain.path import Attachment
@@ -22,18 +22,22 @@ from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import MAX_PROGRAMS, Port, jump
 from nfv.ebpf.compose import Unit, has_frags
 from nfv.ebpf.walks import MAIN
+from nfv.ebpf.walks import Link as Constant
 
 if TYPE_CHECKING:
     from nfv.dataplane.fastpath import FastPath
 
 PROGRAM_PREFIX = "nfv_"
 
-_JUMPS = {Hook.XDP: "jumps", Hook.TC: "tc_jumps"}
+JUMPS = {Hook.XDP: "jumps", Hook.TC: "tc_jumps"}
 """Tables of tail calls: one holds programs of one type."""
 
 
 class Programs:
     """How the programs of a fast path differ from those that run."""
+
+    prefix: ClassVar[str] = PROGRAM_PREFIX
+    """What the programs' names begin with."""
 
     def __init__(self, path: FastPath) -> None:
         self.path = path
@@ -85,28 +89,28 @@ class Programs:
                 return None
             idents[name] = found.id
         whole = code.bind(idents, self.links(unit))
-        return PROGRAM_PREFIX + hashlib.sha256(whole).hexdigest()[:11]
+        return self.prefix + hashlib.sha256(whole).hexdigest()[:11]
 
     def links(self, unit: Unit) -> list[int]:
         """Values of a unit's link constants."""
-        values = []
-        for link in unit.links:
-            node, interface = link.attachment.node, link.attachment.interface
-            if link.kind in self.path.constants:
-                values.append(self.path.constants[link.kind])
-            elif link.kind == "function":
-                values.append(self.path.numbers[node])
-            elif link.kind == "interface":
-                values.append(list(self.path.topology.vnfs[node].interfaces).index(str(interface)))
-            elif link.kind == "stage":
-                values.append(link.stage)
-            elif link.kind == "constant":
-                values.append(self.path.function_constants(node)[link.program])
-            else:
-                number = self.path.wiring.ports[link.attachment].number
-                ordinal = unit.programs.index(link.program) if link.program in unit.programs else 0
-                values.append(jump(number, ordinal) if link.kind == "program" else number)
-        return values
+        return [self.value(unit, link) for link in unit.links]
+
+    def value(self, unit: Unit, link: Constant) -> int:
+        """What a link constant of a unit stands for."""
+        node, interface = link.attachment.node, link.attachment.interface
+        if link.kind in self.path.constants:
+            return self.path.constants[link.kind]
+        if link.kind == "function":
+            return self.path.numbers[node]
+        if link.kind == "interface":
+            return list(self.path.topology.vnfs[node].interfaces).index(str(interface))
+        if link.kind == "stage":
+            return link.stage
+        if link.kind == "constant":
+            return self.path.function_constants(node)[link.program]
+        number = self.path.wiring.ports[link.attachment].number
+        ordinal = unit.programs.index(link.program) if link.program in unit.programs else 0
+        return jump(number, ordinal) if link.kind == "program" else number
 
     def _misfit(self, place: Attachment, port: Port, device: Link | None) -> str:
         """Why the programs of a port are not those that must run; nothing if they are."""
@@ -123,7 +127,7 @@ class Programs:
             os.close(link)
         if index != device.index or (hook is Hook.XDP and device.xdp_prog_id != ident):
             return "program is not attached"
-        if _jump_target(self._jumps(hook), jump(port.number)) != ident:
+        if jump_target(self._jumps(hook), jump(port.number)) != ident:
             return "program"
         return "" if all(self._fits(Slot(place, each), port.number) for each in Hook) else "program"
 
@@ -131,16 +135,16 @@ class Programs:
         """Whether the programs that others jump to are those that a port must have for a hook."""
         jumps = self._jumps(slot.hook)
         if slot not in self.path.units:
-            return _jump_target(jumps, jump(number)) is None
+            return jump_target(jumps, jump(number)) is None
         for ordinal, program in enumerate(self.path.units[slot].programs):
-            found = _jump_target(jumps, jump(number, ordinal))
-            if found is None or _program_name(found) != self._fingerprint(slot, program):
+            found = jump_target(jumps, jump(number, ordinal))
+            if found is None or program_name(found) != self._fingerprint(slot, program):
                 return False
         return True
 
     def _jumps(self, hook: Hook) -> Map | None:
         """The table of tail calls for a hook, if any program is for it."""
-        return self.path.maps.get(self.path.names.root / _JUMPS[hook])
+        return self.path.maps.get(self.path.names.root / JUMPS[hook])
 
     def _slots(self, place: Attachment) -> list[Slot]:
         return [slot for slot in self.path.units if slot.place == place]
@@ -237,10 +241,10 @@ class Programs:
         former: list[int] = []
 
         def jumps() -> Map:
-            return self.path.maps[self.path.names.root / _JUMPS[slot.hook]]
+            return self.path.maps[self.path.names.root / JUMPS[slot.hook]]
 
         def do() -> None:
-            ident = _jump_target(jumps(), target)
+            ident = jump_target(jumps(), target)
             if ident is not None:
                 former.append(bpf.prog_open(ident))
                 self.path.held += former
@@ -278,12 +282,14 @@ class Programs:
             self._forget_programs(hook, number, 0)
 
 
-def _jump_target(jumps: Map | None, place: int) -> int | None:
+def jump_target(jumps: Map | None, place: int) -> int | None:
+    """The kernel's number of the program at a place in a table of tail calls."""
     value = jumps.lookup(struct.pack("=I", place)) if jumps else None
     return struct.unpack("=I", value)[0] if value is not None else None
 
 
-def _program_name(ident: int) -> str:
+def program_name(ident: int) -> str:
+    """The name of a program, by the kernel's number for it."""
     fd = bpf.prog_open(ident)
     try:
         return bpf.prog_info(fd)[1]

@@ -1,4 +1,4 @@
-"""The process that sends what an injector holds: alone on a CPU, and undisturbed by Python."""
+"""The process that has a program send frames: alone on a CPU, and undisturbed by Python."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import NoReturn
+from contextlib import AbstractContextManager, suppress
+from typing import NoReturn, Protocol
 
-from nfv.dataplane.injector import Injector
+from nfv.dataplane.live import Cursor
 from nfv.errors import KernelError, NfvError
 
 _DENSE = 20_000
@@ -31,26 +31,38 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class Sending(Protocol):
+    """What sends: its cursor says when to begin, how many are to be `sent`, and how many are."""
+
+    cursor: Cursor
+
+    def next_due(self) -> int | None:
+        """When the next frame is due, of the monotonic clock; None if that is not known yet."""
+
+    def sending(self) -> AbstractContextManager[Callable[[int, int], None]]:
+        """A function that runs the program so many times, and so many at once."""
+
+
 class Sender:
     """A child that sends; `rate` is what is to be sent a second, None for top speed.
 
     `number` tells senders that run at the same time apart: each has a CPU, as far as there are.
     """
 
-    def __init__(self, injector: Injector, rate: float | None, number: int) -> None:
-        self._injector = injector
+    def __init__(self, program: Sending, rate: float | None, number: int) -> None:
+        self._program = program
         reading, writing = os.pipe()
         parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(reading)
-            _be_child(injector, rate, writing, parent, number)
+            _be_child(program, rate, writing, parent, number)
         os.close(writing)
         self._words = reading
 
     def ready(self) -> None:
         """Return when it waits for the beginning. Raises `KernelError` if it fails."""
-        while not self._injector.cursor["running"]:
+        while not self._program.cursor["running"]:
             self._check(_LOOK)
 
     def wait(self, seconds: float) -> bool:
@@ -70,7 +82,7 @@ class Sender:
 
     @property
     def _done(self) -> bool:
-        return self._injector.cursor["sent"] >= self._injector.cursor["limit"]
+        return self._program.cursor["sent"] >= self._program.cursor["limit"]
 
     def stop(self) -> None:
         """End the child."""
@@ -81,7 +93,7 @@ class Sender:
 
 
 def _be_child(
-    injector: Injector, rate: float | None, words: int, parent: int, number: int
+    program: Sending, rate: float | None, words: int, parent: int, number: int
 ) -> NoReturn:
     code = 1
     try:
@@ -89,9 +101,9 @@ def _be_child(
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:  # it may have died meanwhile
             _undisturbed(number, busy=rate is None or rate > _CALM)
-            with injector.sending() as run:
+            with program.sending() as run:
                 if rate is not None and rate < _DENSE:
-                    _step(injector, run)
+                    _step(program, run)
                 else:
                     _run(rate, run)
         code = 0
@@ -120,12 +132,12 @@ def _run(rate: float | None, run: Callable[[int, int], None]) -> None:
         run(_MOST_RUNS, max(1, min(batch, _MOST_LIVE)))
 
 
-def _step(injector: Injector, run: Callable[[int, int], None]) -> None:
+def _step(program: Sending, run: Callable[[int, int], None]) -> None:
     """Send frame by frame, and sleep between them."""
-    cursor = injector.cursor
+    cursor = program.cursor
     run(1, 1)  # nothing is due yet; a first call takes longer
     while cursor["sent"] < cursor["limit"]:
-        due = injector.next_due()
+        due = program.next_due()
         if due is None:
             time.sleep(_UNFILLED)
             continue

@@ -47,6 +47,12 @@ def ask(topology: str, function: str, what: str, **arguments: object) -> dict[st
         raise KernelError(f"the service of {function} does not answer: {error}", hint) from error
 
 
+def namespace(topology: str, function: str) -> str | None:
+    """A path to the network namespace that a service has of its own. Raises `KernelError`."""
+    found = ask(topology, function, "status").get("netns")
+    return None if found is None else str(found)
+
+
 def rows(topology: str, function: str, what: str, **arguments: object) -> list[dict[str, object]]:
     """What a service answers with: records with the same keys. Raises `KernelError`."""
     answer = ask(topology, function, what, **arguments).get("rows")

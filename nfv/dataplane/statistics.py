@@ -48,13 +48,18 @@ class Count:
 Counts = Mapping[str, Count]
 
 
-def dropped(counts: Counts) -> Count:
-    """What of packets counted by reason was neither sent on, nor answered, nor handed over."""
+def drops(counts: Counts) -> Counts:
+    """Those of packets counted by reason that were neither sent on, answered, nor handed over."""
     handed_over = {
         name for name, words in sources.reasons().values() if words.startswith("to the ")
     }
-    gone = (count for name, count in counts.items() if name not in _NOT_DROPPED | handed_over)
-    return sum(gone, Count())
+    gone = counts.keys() - _NOT_DROPPED - handed_over
+    return {name: count for name, count in counts.items() if name in gone}
+
+
+def dropped(counts: Counts) -> Count:
+    """The sum of those."""
+    return sum(drops(counts).values(), Count())
 
 
 @dataclass(frozen=True)
@@ -163,10 +168,10 @@ def _vnf(applied: State, topology: Topology, name: str, known: Paths) -> VnfCoun
     }
     through = known.passed[number] if topology.vnfs[name].interfaces else (0, 0)
     ended = _by_reason(pins / "reasons", through)
-    return VnfCounts(name, ended, _rules(topology, name), matched)
+    return VnfCounts(name, ended, rules(topology, name), matched)
 
 
-def _rules(topology: Topology, vnf: str) -> dict[str, Rule]:
+def rules(topology: Topology, vnf: str) -> dict[str, Rule]:
     """The rules of a function by what they are counted under, in their order, the default last."""
     function = topology.vnfs[vnf]
     if not isinstance(function, _HasRules):

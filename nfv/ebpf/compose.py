@@ -61,7 +61,12 @@ def compose(
 
     Another `kind` of walks cuts them otherwise, which the benchmarks compare.
     """
-    walks = kind(topology, graph, entry)
+    return write(kind(topology, graph, entry), hook)
+
+
+def write(walks: Walks, hook: Hook) -> Unit:
+    """The C text of walks, for one hook."""
+    topology = walks.topology
     instances = {prefix: name for name, prefix in walks.prefixes.items()}
     if walks.classified:
         instances = {"c0": "", **instances}
@@ -70,14 +75,14 @@ def compose(
     text += _sources(topology, walks) + '#line 1 "chain"\n'
     for name, body in walks.bodies.items():
         is_quick = walks.quick and name == MAIN
-        text += _function(name, body if is_quick else _walking(body, walks.keep))
-    return Unit(text, programs, tuple(walks.links), instances, entry.walks, hook)
+        text += _function(name, body if is_quick else _walking(body, walks.keep, walks.finish))
+    return Unit(text, programs, tuple(walks.links), instances, walks.entry.walks, hook)
 
 
 def _sources(topology: Topology, walks: Walks) -> str:
     """The files that the programs are made of, each instance's with its prefix."""
     seen: set[str] = set()
-    parts = [sources.splice("entry.h", "", seen), sources.splice("parse.h", "", seen)]
+    parts = [sources.splice(name, "", seen) for name in walks.headers]
     if walks.cached:
         parts.append(sources.splice("flow.h", "", seen))
     if walks.served:
@@ -103,7 +108,7 @@ def _sources(topology: Topology, walks: Walks) -> str:
     return "".join(parts)
 
 
-def _walking(body: list[str], keep: list[str]) -> list[str]:
+def _walking(body: list[str], keep: list[str], finish: list[str]) -> list[str]:
     """A program that walks: it ends at `out`, or at `keep` if the flow is to be remembered."""
     ends = {line.strip() for line in body}
     return [
@@ -117,7 +122,7 @@ def _walking(body: list[str], keep: list[str]) -> list[str]:
         *body,
         *(["goto out;", "keep:", *keep] if "goto keep;" in ends else []),
         "out:",
-        "return entry_finish(ctx, pkt, verdict);",
+        *finish,
     ]
 
 

@@ -92,6 +92,8 @@ class Walks:
     """Writes the programs of one entry: `bodies` has their statements by name, the main first."""
 
     stages: ClassVar[int] = STAGES
+    headers: ClassVar[tuple[str, ...]] = ("entry.h", "parse.h")
+    """What every text is spliced from first."""
 
     def __init__(self, topology: Topology, graph: Mapping[Attachment, Entry], entry: Entry) -> None:
         self.topology = topology
@@ -160,6 +162,11 @@ class Walks:
         """What remembers the outcome for a packet that is sent on."""
         kind = "flow" if self.cached else "hop"
         return [f"{kind}_keep(ctx, pkt, {self.link('port', self.entry.attachment)});"]
+
+    @property
+    def finish(self) -> list[str]:
+        """How every program that walks ends."""
+        return ["return entry_finish(ctx, pkt, verdict);"]
 
     def link(self, kind: str, attachment: Attachment, program: str = "", stage: int = 0) -> str:
         """The link constant for a number."""
@@ -265,7 +272,7 @@ class Walks:
         prefix = self._prefix(name)
         return [
             *self._stage(name, walk),
-            f"verdict = {prefix}_process(ctx, pkt, NF_DIR_{walk.direction.name});",
+            *self._call(name, walk),
             "if (verdict != NF_NEXT) {",
             f"\t{prefix}_report(pkt);",
             *([f"\tpkt->place = {place};"] if place is not None else []),
@@ -273,6 +280,14 @@ class Walks:
             "\tgoto out;",
             "}",
         ]
+
+    def _call(self, name: str, way: Walk | Attachment) -> list[str]:
+        """Let a function look at the packet, on its way or come in by an interface."""
+        if isinstance(way, Walk):
+            which = f"NF_DIR_{way.direction.name}"
+        else:
+            which = self.link("interface", way)
+        return [f"verdict = {self._prefix(name)}_process(ctx, pkt, {which});"]
 
     def _stage(self, name: str, walk: Walk) -> list[str]:
         """Note where the function's service would have the packet go on."""
@@ -322,7 +337,7 @@ class Walks:
         """Go through a function with interfaces, and on behind the one it chooses."""
         prefix = self._prefix(end.node)
         return [
-            f"verdict = {prefix}_process(ctx, pkt, {self.link('interface', end)});",
+            *self._call(end.node, end),
             f"{prefix}_report(pkt);",
             "if (verdict != NF_FORWARD) {",
             f"\tpkt->egress = {self.link('port', end)};",
@@ -331,10 +346,14 @@ class Walks:
             *self._counted(end.node, passed),
             *(self._fused(end, passed + 1) if fuse else []),
             "if (pkt->tx & ENTRY_JUMP)",
-            "\treturn entry_jump(ctx, pkt);",
+            f"\t{self._onward()}",
             "pkt->egress = pkt->tx;",
             f"goto {self._end()};",
         ]
+
+    def _onward(self) -> str:
+        """Go on with the walk of the interface that a function has chosen."""
+        return "return entry_jump(ctx, pkt);"
 
     def _fused(self, arrived: Attachment, passed: int) -> list[str]:
         """The walks behind a function's other interfaces, as many as there is room for."""

@@ -19,6 +19,7 @@ from nfv.ebpf.sources import constant
 
 _FLAT = constant("nf.h", "NF_FLAT")
 _F_MMAPABLE = 1 << 10
+_RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF
 _LINK_MAGIC = 0x4E465600
 _LOAD_IMM64 = 0x18
 
@@ -44,10 +45,12 @@ def _maps(module: BPF) -> tuple[dict[str, MapSpec], dict[int, str]]:
         name = lib.bpf_table_name(module.module, number).decode()
         table = module[name.encode()]
         by_fd[lib.bpf_table_fd_id(module.module, number)] = name
+        type_ = lib.bpf_table_type_id(module.module, number)
+        has_entries = type_ != _RINGBUF
         specs[name] = MapSpec(
-            type=lib.bpf_table_type_id(module.module, number),
-            key_size=lib.bpf_table_key_size_id(module.module, number),
-            value_size=lib.bpf_table_leaf_size_id(module.module, number),
+            type=type_,
+            key_size=lib.bpf_table_key_size_id(module.module, number) if has_entries else 0,
+            value_size=lib.bpf_table_leaf_size_id(module.module, number) if has_entries else 0,
             flags=lib.bpf_table_flags_id(module.module, number),
             flat=table.max_entries == _FLAT and table.flags == _F_MMAPABLE,
             key=_layout(table.Key),

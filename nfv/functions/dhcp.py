@@ -1,9 +1,9 @@
-"""DHCPv4 server: addresses and options for the hosts on its chains.
+"""DHCPv4 and DHCPv6 server: addresses, prefixes and options for the hosts on its chains.
 
 It stands in a chain as a bump in the wire and has addresses of its own on the clients' subnets, at
-which it answers ARP and ping. What clients and relay agents send to a server it takes out of the
-chain and answers, or drops; all else passes. Answers go back along the chain, through the functions
-between it and the client.
+which it answers ARP, neighbour solicitations and ping. What clients and relay agents send to a
+server it takes out of the chain and answers, or drops; all else passes. Answers go back along the
+chain, through the functions between it and the client.
 
 | | By |
 | --- | --- |
@@ -16,6 +16,11 @@ between it and the client.
 | network boot | next server, file; by vendor class, user class (RFC 3004), system (RFC 4578) |
 | rapid commit | RFC 4039 |
 | `mode: relay` | RFC 1542: adds option 82 with the access point as circuit, takes it off answers |
+| DHCPv6, `ipv6` | RFC 9915: addresses, delegated prefixes, stateless, rapid commit |
+| its options | RFC 3646 and others, by name or by number, those that clients ask for |
+| its relay agents | nested; interface (18), remote-id (RFC 4649), hardware address (RFC 6939) |
+| its names | option 39 (RFC 4704) |
+| `mode: relay`, IPv6 | RFC 9915, section 19; messages of any kind (RFC 7283) |
 
 `nfvctl inspect TOPOLOGY NAME` lists the leases, `nfvctl tell TOPOLOGY NAME release ip=ADDRESS` ends
 one. Each change of a lease is a line of JSON in `/var/lib/nfv/TOPOLOGY/NAME/events.jsonl`.
@@ -37,7 +42,17 @@ Limits, and why:
   with reading, writing and syncing at 300 a second; that is some 2,600 a second, where Kea 2.2,
   which does not sync, does 8,000 on such a machine. Renewals on the fast path: 1.5 million a second
   (one client, 342 bytes, sender and program on one CPU).
-- DHCPv4 only. DHCPv6 needs router advertisements that agree with it, and the router sends none.
+- DHCPv6 tells no default route and no prefix of the link, which are the router advertisements' to
+  tell (RFC 4861), and the router sends none: run radvd in its namespace, with the flags M and O
+  set, or give hosts the route (`ip -6 route add default via ... dev eth0`). Hosts with
+  `dhcp: true` ask by DHCPv4 only.
+- DHCPv6 is answered by the worker, renewals too. Its server identifier follows from the MAC
+  address (DUID-LL): with another `mac`, clients rebind.
+- An association gets one address, or one prefix; what lifetimes a client wishes is not heard.
+- Clients are not told to reconfigure (RFC 9915, section 18.3.11): that needs its authentication,
+  which clients do not have. Leasequery (RFC 5007) and failover (RFC 8156) are left out.
+- Answers of DHCPv6 that are longer than the MTU of the link are not sent in fragments: they leave
+  out options that do not fit.
 - On the fast path a message is answered that differs from one that its client has sent before in
   nothing but its transaction and seconds: clients that renew, rebind or start again send such. It
   must be a multiple of 4 bytes long, of 572 at most, and have come without relay agent.
@@ -56,19 +71,20 @@ Limits, and why:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import Annotated, Literal
 
-from pydantic import Field, PlainSerializer, PlainValidator
+from pydantic import Field, PlainValidator
 
+from nfv.chain.addressing import check_gateways
 from nfv.chain.fields import (
+    Address,
     InterfaceAddress,
     Mac,
     Many,
     Model,
     Name,
     OneOrMore,
-    parse_interface_address,
     refusal,
     text_of,
     text_schema,
@@ -79,13 +95,12 @@ from nfv.functions.base import Function, FunctionConfig
 from nfv.services.dhcp.options import (
     Address4,
     CustomOption,
-    Domain,
     Network4,
     Options,
-    Text,
-    Word,
     parse_address4,
 )
+from nfv.services.dhcp.values import Domain, Identifier, LeaseSeconds, Text, Word
+from nfv.services.dhcp6.config import Ipv6
 
 OWN_ADDRESSES = 8
 """Addresses that a function can have of its own."""
@@ -98,8 +113,6 @@ REPEATED_LEASES = 65536
 
 MAX_SUBNETS = 1024
 """Subnets of one function."""
-
-LeaseSeconds = Annotated[int, Field(strict=True, ge=60, le=0xFFFFFFFE)]
 
 AddressRange = tuple[IPv4Address, IPv4Address]
 
@@ -114,43 +127,10 @@ def _parse_range(value: object) -> AddressRange:
     return start, end
 
 
-def _parse_client_id(value: object) -> bytes:
-    """A client identifier: pairs of hexadecimal digits after 0x, else text."""
-    text = text_of(value, "a client identifier")
-    if text.startswith("0x"):
-        try:
-            found = bytes.fromhex(text[2:].replace(":", ""))
-        except ValueError:
-            raise refusal(f"'{text}' is not made of pairs of hexadecimal digits") from None
-    else:
-        found = text.encode()
-    if not 0 < len(found) <= 255:
-        raise refusal("an identifier has 1 to 255 bytes")
-    return found
-
-
-def _parse_interface_address4(value: object) -> IPv4Interface:
-    address = parse_interface_address(value)
-    if not isinstance(address, IPv4Interface):
-        raise refusal(f"{address} is not an IPv4 address", "this function serves IPv4 only")
-    return address
-
-
-InterfaceAddress4 = Annotated[
-    IPv4Interface,
-    PlainValidator(_parse_interface_address4),
-    text_schema("IPv4 address with prefix length", "10.0.1.2/24"),
-]
 Range = Annotated[
     AddressRange,
     PlainValidator(_parse_range),
     text_schema("addresses from the first to the last", "10.0.1.100-10.0.1.199", "10.0.1.7"),
-]
-Identifier = Annotated[
-    bytes,
-    PlainValidator(_parse_client_id),
-    PlainSerializer(bytes.hex, when_used="json"),
-    text_schema("text, or bytes in hexadecimal after 0x", "port-7", "0x0102:0304"),
 ]
 
 
@@ -253,15 +233,18 @@ class Subnet(Told):
 class DhcpConfig(FunctionConfig, Told):
     """A DHCP server: its addresses, and the subnets of its clients."""
 
-    ip: Annotated[OneOrMore[InterfaceAddress4], Field(max_length=OWN_ADDRESSES)] = Field(
-        description="own addresses, best one on each subnet of hosts; they identify the server"
+    ip: OneOrMore[InterfaceAddress] = Field(
+        description="own addresses, best one on each subnet of hosts; those of IPv4 identify the "
+        "server"
     )
     mac: Mac | None = Field(None, description="MAC address; by default derived from the names")
     mode: Literal["server", "relay"] = Field(
         "server", description="relay: hand on between clients and `servers`"
     )
-    servers: OneOrMore[Address4] = Field((), description="servers that a relay agent hands on to")
-    gateway: Address4 | None = Field(None, description="default gateway of a relay agent")
+    servers: OneOrMore[Address] = Field((), description="servers that a relay agent hands on to")
+    gateway: OneOrMore[Address] = Field(
+        (), description="default gateway of a relay agent, one for each family"
+    )
     subnets: Annotated[Many[Subnet], Field(max_length=MAX_SUBNETS)] = Field(
         (), description="subnets of clients, on the chains or behind relay agents"
     )
@@ -290,11 +273,27 @@ class DhcpConfig(FunctionConfig, Told):
     limit: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = Field(
         1024, description="leases at most of the clients behind one access point or relay agent"
     )
+    ipv6: Ipv6 | None = Field(None, description="DHCPv6; by default there is none")
     name_server: Name | None = Field(  # `register` is a method of every class of models
         None,
         alias="register",
         description="function `dns` that learns the names and addresses of clients",
     )
+
+    @property
+    def ip4(self) -> tuple[IPv4Interface, ...]:
+        """Own addresses of IPv4."""
+        return tuple(one for one in self.ip if isinstance(one, IPv4Interface))
+
+    @property
+    def ip6(self) -> tuple[IPv6Interface, ...]:
+        """Own addresses of IPv6."""
+        return tuple(one for one in self.ip if isinstance(one, IPv6Interface))
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether it serves DHCPv6, or hands it on."""
+        return self.ipv6 is not None or any(one.version == 6 for one in self.servers)
 
 
 class Dhcp(Function[DhcpConfig]):
@@ -318,15 +317,16 @@ class Dhcp(Function[DhcpConfig]):
         return self.config.ip
 
     def defines(self) -> Mapping[str, int]:
-        return {"GUARD": int(self.config.guard)}
+        return {"GUARD": int(self.config.guard), "IPV6": int(self.config.has_ipv6)}
 
     def map_sizes(self) -> Mapping[str, int]:
         return {"own": 1, "repeats": REPEATS, "leases": REPEATED_LEASES}
 
     def fill(self, maps: Maps, counters: Mapping[str, int], before: Mapping[str, int]) -> None:
-        size = 4 * OWN_ADDRESSES
-        packed = b"".join(address.ip.packed for address in self.config.ip)
-        maps.memory("own")[:size] = packed.ljust(size, b"\0")
+        ipv4 = b"".join(address.ip.packed for address in self.config.ip4)
+        ipv6 = b"".join(address.ip.packed for address in self.config.ip6)
+        own = ipv4.ljust(4 * OWN_ADDRESSES, b"\0") + ipv6.ljust(16 * (OWN_ADDRESSES - 1), b"\0")
+        maps.memory("own")[: len(own)] = own  # behind it: the service's own link-local address
 
     def check_chains(self, chains: Collection[str], report: Report) -> None:
         for index, subnet in enumerate(self.config.subnets):
@@ -335,9 +335,12 @@ class Dhcp(Function[DhcpConfig]):
                     message = f"'{name}' is no chain that this function stands in"
                     hint = did_you_mean(name, chains, f"it stands in {listed(chains)}")
                     report.error(("subnets", index, "chains", number), message, hint)
+        if self.config.ipv6:
+            self.config.ipv6.check_chains(chains, report.at("ipv6"))
 
     def check(self, report: Report) -> None:
         self._check_mode(report)
+        self._check_own(report)
         self._check_networks(report)
         self._check_reservations(report)
         for index, subnet in enumerate(self.config.subnets):
@@ -351,10 +354,13 @@ class Dhcp(Function[DhcpConfig]):
     def _check_mode(self, report: Report) -> None:
         """A server has subnets, a relay agent has servers; neither has what is the other's."""
         config = self.config
+        subnets, stateless = config.subnets, config.ipv6
         wanted, others = "subnets", ["servers", "gateway"]
         if config.mode == "relay":
             wanted, others = "servers", ["subnets", "classes"]
-        if not getattr(config, wanted):
+            if config.ipv6 and config.ipv6.subnets:
+                report.error(("ipv6", "subnets"), "mode: relay has no subnets", key=True)
+        if not (config.servers if config.mode == "relay" else subnets or stateless):
             report.error((), f"a {config.mode} needs {wanted}", f"add `{wanted}:`")
         for key in others:
             if getattr(config, key):
@@ -363,8 +369,19 @@ class Dhcp(Function[DhcpConfig]):
         if times != sorted(set(times)):
             message = "renew, rebind and lease must follow each other in time"
             report.error(("lease",), message, "write renew < rebind < lease")
-        if config.gateway and not any(config.gateway in own.network for own in config.ip):
-            report.error(("gateway",), f"{config.gateway} is in no subnet of `ip`")
+        check_gateways(config.gateway, config.ip, report)
+
+    def _check_own(self, report: Report) -> None:
+        """There is room for the own addresses, and those are there that messages come from."""
+        config = self.config
+        most = {4: OWN_ADDRESSES, 6: OWN_ADDRESSES - 1}
+        for version, own in ((4, config.ip4), (6, config.ip6)):
+            if len(own) > most[version]:
+                report.error(("ip",), f"more than {most[version]} addresses of IPv{version}")
+        if not config.ip4 and (config.subnets or any(one.version == 4 for one in config.servers)):
+            report.error(("ip",), "no address of IPv4, which DHCPv4 comes from")
+        if not config.ip6 and any(one.version == 6 for one in config.servers):
+            report.error(("ip",), "no address of IPv6, which its servers answer to")
 
     def _check_networks(self, report: Report) -> None:
         subnets = self.config.subnets

@@ -44,6 +44,7 @@ quickest first; one that falls silent is asked last for 10 seconds.
 | failures | remembered for 5 seconds (RFC 9520) |
 | equal queries at the same time | asked once |
 | DNSSEC | DO, CD and AD pass through; signatures are not validated here |
+| by TLS (`192.0.2.53#dns.example.net`) | RFC 7858, RFC 8310 (strict), queries padded (RFC 8467) |
 | private reverse zones, `localhost` | answered here unless in a domain (RFC 6303, RFC 6761) |
 
 Remembered answers are given on the fast path, too, for a second each time, if `clients` is
@@ -66,11 +67,26 @@ servers are told, and all answers of the fast path are void at once. Updates out
 the machine. Where the topology file says something else of the zone than before, the difference is
 applied to the zone as updates have left it.
 
+**Views** tell some clients something else: zones in place of those of the same name, or beside
+them. The fast path does not look at who asks, so it answers only what all are told: names in a zone
+that a view has, and aliases that lead there, are for the service.
+
+**Cookies** (RFC 7873, RFC 9018) are given to whoever sends its part, on the fast path too; none is
+asked for. With `limit`, a network (/24, /56) gets so many answers a second by UDP. Of the queries
+beyond that, by the number of `slip`, some have an empty answer that sends a true client to TCP, and
+the others none. Clients that show a valid cookie are not limited. All of that is done in XDP,
+before a query is looked up, so that a flood is no load for the service.
+
 Limits:
 
-- Not built, so no key is for it: cookies (RFC 7873; those of clients are ignored), views, response
-  rate limiting, DNS over TLS. An answer on the fast path is at most 128 bytes longer than its
-  query.
+- Signatures are not validated: dnspython verifies one with a key that it is given, but neither
+  finds the keys from the root down nor proves what does not exist (RFC 4035, section 5), and no
+  well-kept library for Python does. Forward to a server that validates, by TLS.
+- An answer on the fast path is at most 128 bytes longer than its query, without its OPT record.
+- A query without a question gets no cookie (RFC 7873, section 5.4). Networks whose seeded hashes
+  meet, of 65,536, share a limit. Programs on several CPUs may count an answer less.
+- Zones of views do not change by themselves; secondary servers get those of their view, and are not
+  told of changes of them.
 - Zones are not signed: DNSSEC records in them are refused, and so is a copy of a signed zone.
 - Updates of a copy are refused, not handed on to its primary server. What has changed between
   versions is known since the service was started, as far as it is not more than the zone. Any
@@ -93,27 +109,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Literal
 
 import dns.name
 import dns.rdatatype
 from dns.name import Name as DomainName
-from pydantic import Field, StrictBool
+from pydantic import Field
 
 from nfv.chain.addressing import check_addresses, check_gateways
 from nfv.chain.fields import (
     Address,
     InterfaceAddress,
     Mac,
-    Many,
-    Model,
-    Network,
+    Name,
     OneOrMore,
 )
 from nfv.chain.report import Report, listed
 from nfv.functions.base import Function, FunctionConfig
-from nfv.services.dns import fastpath
-from nfv.services.dns.fields import Domain, Line, RecordType, Secret, ServerAddress, Ttl
+from nfv.services.dns import fastpath, limits
+from nfv.services.dns.channel import trust
+from nfv.services.dns.config import (
+    ForwardConfig,
+    KeyConfig,
+    LimitConfig,
+    TransferConfig,
+    ViewConfig,
+    ZoneConfig,
+)
+from nfv.services.dns.fields import Domain
 from nfv.services.dns.zone import Zone
 from nfv.services.dns.zonecheck import Finding, check_zone
 from nfv.services.dns.zonefile import (
@@ -128,104 +150,6 @@ MAX_ADDRESSES = 4
 """Of each of IPv4 and IPv6."""
 
 
-class RecordConfig(Model):
-    """Resource records of one name and type, written as in a zone file."""
-
-    name: Line = Field("@", description="owner, relative to the zone; `@` is the zone itself")
-    type: RecordType
-    ttl: Ttl | None = Field(None, description="seconds; by default that of the zone")
-    data: OneOrMore[Line] = Field(
-        description="data of each record; names are relative to the zone unless a dot ends them",
-        examples=["192.0.2.1", ["10 mail", "20 mail.example.net."]],
-    )
-
-
-class ZoneConfig(Model):
-    """A zone: its records, or the file that has them."""
-
-    file: Line | None = Field(
-        None, description="zone file, relative to the topology file", examples=["example.org.zone"]
-    )
-    records: Many[RecordConfig] = Field((), description="the records")
-    ttl: Ttl = Field(3600, description="seconds, for records without a TTL")
-    update: OneOrMore[Domain] = Field(
-        (), description="keys, of `tsig`, with which clients may change the zone"
-    )
-    primary: OneOrMore[ServerAddress] = Field(
-        (), description="servers that have the zone, which this one then has a copy of"
-    )
-    key: Domain | None = Field(
-        None, description="key, of `tsig`, that signs what is asked of `primary`"
-    )
-    names: Annotated[int, Field(strict=True, ge=1, le=1 << 22)] = Field(
-        10_000, description="names in a copy that the fast path has room for"
-    )
-
-    def check(self, report: Report) -> None:
-        given = [word for word in ("file", "records", "primary") if getattr(self, word)]
-        if len(given) > 1:
-            report.error((given[1],), f"a zone has {given[0]} or {given[1]}, not both", key=True)
-        elif not given:
-            report.error((), "the zone is empty", "add records, a file, or a primary")
-        if self.update and self.primary:
-            report.error(("update",), "a copy is changed where it comes from", key=True)
-        if self.key is not None and not self.primary:
-            report.error(("key",), "the key is for a primary", "add primary: ADDRESS", key=True)
-
-
-class ForwardConfig(Model):
-    """Names in none of the zones: other name servers are asked, and what they say is remembered."""
-
-    to: OneOrMore[ServerAddress] = Field(
-        (), description="name servers for all names; the quickest that answers is asked"
-    )
-    domains: dict[Domain, OneOrMore[ServerAddress]] = Field(
-        {},
-        description="name servers for the names of a domain",
-        examples=[{"corp.example": ["10.0.0.53"]}],
-    )
-    clients: OneOrMore[Network] = Field(
-        (), description="who may ask; by default the subnets of the topology"
-    )
-    entries: Annotated[int, Field(strict=True, ge=16, le=1 << 20)] = Field(
-        10_000, description="answers that are remembered"
-    )
-    max_ttl: Ttl = Field(86_400, description="seconds for which an answer is remembered at most")
-    max_negative_ttl: Ttl = Field(3600, description="the same for what does not exist")
-    stale: Ttl = Field(
-        86_400, description="seconds for which an answer serves beyond its time if nobody answers"
-    )
-    filter_private: StrictBool = Field(
-        False,
-        description="refuse answers of `to` with addresses that are not of the public internet",
-    )
-
-    def check(self, report: Report) -> None:
-        if not self.to and not self.domains:
-            report.error((), "there is nobody to ask", "add to: ADDRESS, or domains")
-
-
-class KeyConfig(Model):
-    """A shared secret that signs messages (TSIG, RFC 8945)."""
-
-    algorithm: Literal["hmac-sha256", "hmac-sha384", "hmac-sha512"] = Field(
-        "hmac-sha256", description="how messages are signed"
-    )
-    secret: Secret = Field(description="in base 64, as `keymgr -t NAME` of Knot DNS makes it")
-
-
-class TransferConfig(Model):
-    """Secondary servers, which have copies of all zones (AXFR) and are told of changes (NOTIFY)."""
-
-    clients: OneOrMore[Network] = Field((), description="who may have the zones")
-    key: Domain | None = Field(None, description="key that they sign with, one of `tsig`")
-    notify: OneOrMore[ServerAddress] = Field((), description="who is told when a zone changes")
-
-    def check(self, report: Report) -> None:
-        if not self.clients and self.key is None:
-            report.error((), "everybody could have the zones", "add clients, or a key")
-
-
 class DnsConfig(FunctionConfig):
     """A name server: its addresses, and what it knows."""
 
@@ -234,9 +158,13 @@ class DnsConfig(FunctionConfig):
     mac: Mac | None = Field(None, description="MAC address; by default derived from the names")
     zone: Domain = Field("lab.example", description="the directory's zone")
     zones: dict[Domain, ZoneConfig] = Field({}, description="zones by name")
+    views: dict[Name, ViewConfig] = Field(
+        {}, description="by name; the first that a client is in counts"
+    )
     forward: ForwardConfig | None = Field(None, description="how other names are resolved")
     tsig: dict[Domain, KeyConfig] = Field({}, description="secrets for signatures, by name")
     transfer: TransferConfig | None = Field(None, description="secondary servers of the zones")
+    limit: LimitConfig | None = Field(None, description="response rate limiting")
 
     def check(self, report: Report) -> None:
         check_addresses(self.ip, report)
@@ -283,35 +211,52 @@ class Dns(Function[DnsConfig]):
         return forward is not None and {"0.0.0.0/0", "::/0"} <= set(map(str, forward.clients))
 
     @property
-    def unnumbered(self) -> frozenset[DomainName]:
-        """Zones without a SOA record in the file, whose versions count by themselves."""
-        return frozenset(
-            dns.name.from_text(name)
-            for name, zone in self.config.zones.items()
-            if zone.records and not any(one.type == "SOA" for one in zone.records)
-        )
+    def certificates(self) -> str | None:
+        """Of those whose word is taken for servers by TLS; None for those the system trusts."""
+        forward = self.config.forward
+        return self.files.read(forward.ca) if forward and forward.ca else None
 
     def map_sizes(self) -> Mapping[str, int]:
         answers = sum(fastpath.answers_of(zone) for zone in self.zones.values())
         answers += sum(2 * zone.names for zone in self.config.zones.values() if zone.primary)
         if self.config.forward is not None:
             answers += self.config.forward.entries
-        return {"own": 1, "server": 1, "answers": fastpath.capacity(answers), "queries": 1}
+        return {
+            "own": 1,
+            "server": 1,
+            "answers": fastpath.capacity(answers),
+            "truncated": 1,
+            "queries": 1,
+            "buckets": limits.BUCKETS if self.config.limit else 1,
+        }
 
     @cached_property
     def zones(self) -> Mapping[DomainName, Zone]:
         """The zones with records of their own; only of a configuration with nothing wrong."""
+        return self._read(self.config.zones)
+
+    @cached_property
+    def views(self) -> Mapping[str, Mapping[DomainName, Zone]]:
+        """The zones of each view; as above."""
+        return {name: self._read(view.zones) for name, view in self.config.views.items()}
+
+    def _read(self, zones: Mapping[str, ZoneConfig]) -> Mapping[DomainName, Zone]:
         found = {}
-        for name, zone in self.config.zones.items():
-            if zone.primary:
-                continue
-            origin = dns.name.from_text(name)
-            records = _read(origin, zone, self)
-            found[origin] = Zone(origin, ((one.name, one.ttl, one.rdata) for one in records))
+        for name, zone in zones.items():
+            if not zone.primary:
+                origin = dns.name.from_text(name)
+                records = _read(origin, zone, self)
+                found[origin] = Zone(origin, ((one.name, one.ttl, one.rdata) for one in records))
         return found
 
     def check(self, report: Report) -> None:
-        for name, zone in self.config.zones.items():
+        self._check_certificates(report)
+        self._check_zones(self.config.zones, report)
+        for name, view in self.config.views.items():
+            self._check_zones(view.zones, report.at("views", name))
+
+    def _check_zones(self, zones: Mapping[str, ZoneConfig], report: Report) -> None:
+        for name, zone in zones.items():
             if zone.primary:
                 continue
             origin, at = dns.name.from_text(name), report.at("zones", name)
@@ -324,6 +269,13 @@ class Dns(Function[DnsConfig]):
             else:
                 for finding in check_zone(origin, records):
                     self._report(finding, zone, at)
+
+    def _check_certificates(self, report: Report) -> None:
+        try:
+            if self.certificates is not None:
+                trust(self.certificates)
+        except ValueError as error:
+            report.error(("forward", "ca"), str(error))
 
     def _report(self, finding: Finding, zone: ZoneConfig, report: Report) -> None:
         """Say where something is wrong: in a zone file, or in the topology file."""

@@ -59,6 +59,10 @@ class Service(ABC):
         """Requests that it answers on its control socket, by name."""
         return {}
 
+    def namespace(self) -> int | None:
+        """A descriptor of the network namespace with its addresses, if it has one."""
+        return None
+
     @abstractmethod
     async def close(self) -> None:
         """End in order. Not called when the process is killed."""

@@ -60,6 +60,11 @@ class Stack:
         """Readable when the stack has something to send: then call `forward`."""
         return self._file.fileno()
 
+    @property
+    def namespace(self) -> int:
+        """A descriptor of the namespace, open as long as the stack is."""
+        return self._space
+
     def configure(
         self,
         addresses: Sequence[InterfaceAddress],

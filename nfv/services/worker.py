@@ -158,10 +158,12 @@ class Worker:
 
     def _status(self, _request: Mapping[str, Any]) -> Answer:
         assert self._service is not None
+        space = self._service.namespace()
         return {
             "pid": os.getpid(),
             "started": self._started,
             "generation": self._generation,
+            "netns": None if space is None else f"/proc/{os.getpid()}/fd/{space}",
             "service": dict(self._service.status()),
         }
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from nfv.traffic.capture import MAX_PACKET, Damage, Packet
 
-_MAGIC = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1}  # nanoseconds in a unit of the times' fraction
+_NANOSECOND_MAGIC = 0xA1B23C4D
+_MAGIC = {0xA1B2C3D4: 1000, _NANOSECOND_MAGIC: 1}  # nanoseconds in a unit of the times' fraction
 _HEADER = "IHHiIII"  # magic, version, zone, accuracy, longest packet, link type
 _RECORD = "IIII"  # seconds, fraction, bytes in the file, bytes on the wire
+_ETHERNET = 1  # LINKTYPE_ETHERNET
+_NANOSECONDS = 1_000_000_000
 _LINK_TYPE = 0xFFFF  # the bits above tell of check sequences
 
 
@@ -45,3 +49,13 @@ def packets(data: mmap.mmap | bytes) -> Iterator[Packet]:
         if place > end:
             raise Damage("cut short", start)
         yield Packet(seconds * 1_000_000_000 + fraction * unit, link, data[start:place], whole)
+
+
+def write(path: Path, frames: Iterable[tuple[int, bytes]]) -> None:
+    """Write Ethernet frames with their times, in nanoseconds since the epoch."""
+    header, record = struct.Struct("<" + _HEADER), struct.Struct("<" + _RECORD)
+    with path.open("wb") as file:
+        file.write(header.pack(_NANOSECOND_MAGIC, 2, 4, 0, 0, MAX_PACKET, _ETHERNET))
+        for moment, data in frames:
+            seconds, fraction = divmod(moment, _NANOSECONDS)
+            file.write(record.pack(seconds, fraction, len(data), len(data)) + data)

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.dhcp6 import DHCP6_Solicit
 from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    IPv6,
+    IPv6ExtHdrFragment,
+)
 from scapy.layers.l2 import ARP, Ether
 
 from nfv.services.dhcp.repeats import Repeats, Said
@@ -25,7 +33,11 @@ saps:
   end: {kind: host, ip: 10.0.2.11/24}
 vnfs:
   fw: {type: firewall, stateless: true, default: accept, rules: [{action: drop, dst: 10.0.1.66}]}
-  dhcp: {type: dhcp, ip: [10.0.1.2/24, 10.0.2.2/24], subnets: [{network: 10.0.1.0/24}]}
+  dhcp:
+    type: dhcp
+    ip: [10.0.1.2/24, 10.0.2.2/24, 2001:db8:1::2/64]
+    subnets: [{network: 10.0.1.0/24}]
+    ipv6: {options: {dns: 2001:db8:1::53}}
 chains:
   inside: {path: [lan, fw, dhcp, far]}
   second: {path: [other, dhcp, end]}
@@ -129,8 +141,68 @@ def test_messages_in_fragments_are_dropped(bench: Bench) -> None:
     assert bench.run("lan", bytes(first / bytes(300))).reason == "fragment"
 
 
+# DHCPv6 ------------------------------------------------------------------------------------------
+
+
+def solicit(dst: str = "ff02::1:2", sport: int = 546, dport: int = 547) -> Any:
+    frame = Ether(src=CLIENT, dst="33:33:00:01:00:02") / IPv6(src="fe80::99", dst=dst)
+    return frame / UDP(sport=sport, dport=dport) / DHCP6_Solicit()
+
+
+@pytest.mark.parametrize("dst", ["ff02::1:2", "ff05::1:3", "2001:db8:1::2"])
+def test_a_dhcpv6_message_goes_to_the_service(bench: Bench, dst: str) -> None:
+    frame = bytes(solicit(dst))
+    outcome = bench.run("lan", frame)
+
+    assert outcome.egress == SERVICE
+    assert outcome.frame == header(bench, INSIDE, "lan", REASON) + frame
+
+
+@pytest.mark.parametrize("dst", ["ff02::1:3", "ff05::1:2", "ff02::1", "2001:db8:1::3"])
+def test_what_is_for_another_dhcpv6_server_passes(bench: Bench, dst: str) -> None:
+    assert bench.run("lan", bytes(solicit(dst))).egress == "far"
+
+
+def test_other_dhcpv6_servers_do_not_reach_clients(bench: Bench) -> None:
+    answer = bytes(solicit("fe80::99", 547, 546))
+
+    assert bench.run("far", answer).reason == "rogue"
+    assert bench.run("far", bytes(solicit("fe80::99", 547, 547))).egress == "lan"
+
+
+def test_dhcpv6_messages_in_fragments_are_dropped(bench: Bench) -> None:
+    whole: Any = Ether() / IPv6(dst="ff02::1:2") / IPv6ExtHdrFragment(m=1)
+    first = whole / UDP(sport=546, dport=547, len=600) / bytes(560)
+
+    assert bench.run("lan", bytes(first)).reason == "fragment"
+
+
+def test_own_ipv6_addresses_are_the_services(bench: Bench) -> None:
+    near = Ether(src=CLIENT) / IPv6(src="2001:db8:1::9", dst="2001:db8:1::2", hlim=255)
+    asked = [
+        near / ICMPv6ND_NS(tgt="2001:db8:1::2"),
+        near / ICMPv6ND_NA(tgt="2001:db8:1::9"),
+        near / ICMPv6EchoRequest(),
+    ]
+    assert [bench.run("lan", bytes(frame)).egress for frame in asked] == [SERVICE] * 3
+    passing = Ether(src=CLIENT) / IPv6(src="2001:db8:1::9", dst="2001:db8:1::3", hlim=255)
+    assert bench.run("lan", bytes(passing / ICMPv6ND_NS(tgt="2001:db8:1::3"))).egress == "far"
+    assert bench.run("lan", bytes(passing / ICMPv6EchoRequest())).egress == "far"
+
+
+def test_a_function_without_dhcpv6_leaves_it_alone() -> None:
+    bench = Bench(TOPOLOGY.replace("    ipv6: {options: {dns: 2001:db8:1::53}}\n", ""))
+    outcomes = [
+        bench.run("lan", bytes(solicit())).egress,
+        bench.run("far", bytes(solicit("fe80::99", 547, 546))).egress,
+    ]
+    bench.close()
+
+    assert outcomes == ["far", "lan"]
+
+
 def test_the_guard_can_be_left_out() -> None:
-    bench = Bench(TOPOLOGY.replace("{type: dhcp,", "{type: dhcp, guard: false,"))
+    bench = Bench(TOPOLOGY.replace("type: dhcp\n", "type: dhcp\n    guard: false\n"))
     answer = Ether() / IP(src="10.0.1.66", dst="255.255.255.255") / UDP(sport=67, dport=68)
     outcome = bench.run("far", bytes(answer / bytes(300)))
     bench.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
 import dns.edns
 import dns.message
 import pytest
+from dns.flags import Flag
 from dns.name import from_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,9 +20,10 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
 from nfv.dataplane.bpf import Map
-from nfv.services.dns import message
+from nfv.dataplane.jiffies import hz
+from nfv.services.dns import cookies, message
 from nfv.services.dns.authority import Authority
-from nfv.services.dns.fastpath import Answers, prepare
+from nfv.services.dns.fastpath import Answers, Server, prepare
 from nfv.services.dns.zonefile import parse_records
 from tests.functions.bench import Bench, Outcome
 from tests.services.zonemaking import make_zone
@@ -34,12 +37,13 @@ saps:
   wan: {kind: host, ip: [10.0.0.11/24, 2001:db8::11/64]}
 vnfs:
   fw: {type: firewall, default: accept, stateless: true}
-  dns: {type: dns, ip: [10.0.0.53/24, 2001:db8::53/64]}
+  dns: {type: dns, ip: [10.0.0.53/24, 2001:db8::53/64], limit: {}}
 chains:
   only: {path: [lan, fw, dns, wan]}
 """
 
 MAC = "02:00:00:00:00:53"
+SERVER = Server(bytes.fromhex(MAC.replace(":", "")), (0x1234567890ABCDEF, 77), (0x0F1E2D, 0x4B5A69))
 CLIENTS = {4: "10.0.0.10", 6: "2001:db8::10"}
 SERVERS = {4: "10.0.0.53", 6: "2001:db8::53"}
 
@@ -76,8 +80,7 @@ def bench() -> Any:
 @pytest.fixture(scope="module")
 def answers(bench: Bench) -> Answers:
     maps = bench.function_maps("dns")
-    mac = bytes.fromhex(MAC.replace(":", ""))
-    return Answers(maps.memory("answers"), maps.memory("server"), mac, (0x1234567890ABCDEF, 77))
+    return Answers(maps.memory("answers"), maps.memory("server"), SERVER)
 
 
 def _write_own(own: Map) -> None:
@@ -224,12 +227,106 @@ def test_what_is_no_plain_query_is_for_the_service(
     assert outcome.frame[16:] == bytes(frame)
 
 
-def test_cookies_are_let_be(bench: Bench, answers: Answers) -> None:
-    options = [dns.edns.GenericOption("COOKIE", b"12345678")]
-    wire = _query("www", use_edns=0, options=options)
+def _with_cookie(cookie: bytes, name: str = "www") -> bytes:
+    return _query(name, use_edns=0, options=[dns.edns.GenericOption("COOKIE", cookie)])
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("cookie", [b"12345678", b"12345678" + bytes(range(16))])
+def test_a_cookie_is_answered(
+    bench: Bench, answers: Answers, name: str, cookie: bytes, version: int
+) -> None:
+    """RFC 9018: with the same that the service makes."""
+    answers.forget()
+    wire = _with_cookie(cookie, name)
+    moment = _time_of(bench)
+    if _teach(answers, wire):
+        query = message.read(
+            wire, bake=lambda part: cookies.answer(part, CLIENTS[version], SERVER.keys, moment)
+        )
+        assert isinstance(query, message.Query)
+        reply = AUTHORITY.answer(query)
+        assert reply is not None
+        frame = _frame(version, wire)
+        assert bench.run("lan", frame).frame == _expected(frame, message.render(query, reply))
+
+
+def _time_of(bench: Bench) -> bytes:
+    """What time programs believe it is."""
+    return bytes(bench.function_maps("dns").memory("server")[-8:-4])
+
+
+@pytest.fixture
+def limited(bench: Bench, answers: Answers) -> Iterator[None]:
+    """One answer an hour for a network; of three queries beyond that one is answered."""
+    hour = struct.pack("=QQ", 3600 * hz() << 16, 3600 * hz() << 16)
+    head = bench.function_maps("dns").memory("server")
+    places = slice(48, 64), slice(68, 72)  # struct self_server: interval and burst, slip
+    for place, value in zip(places, (hour, struct.pack("=I", 3)), strict=True):
+        head[place] = value
+    yield
+    for place in places:
+        head[place] = bytes(place.stop - place.start)
+
+
+def _from(client: str, payload: bytes) -> Any:
+    kind = IPv6 if ":" in client else IP
+    head = Ether(src="02:00:00:00:00:10", dst=MAC)
+    to = SERVERS[6 if ":" in client else 4]
+    return head / kind(src=client, dst=to) / UDP(sport=40000, dport=53) / Raw(payload)
+
+
+def _became(outcome: Outcome) -> str:
+    return "answered" if outcome.egress == "lan" else outcome.reason
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize(
+    ("clients", "other"),
+    [
+        (["10.1.1.1", "10.1.1.2", "10.1.1.254"], "10.1.2.1"),
+        (["2001:db8:1::1", "2001:db8:1:ff::1", "2001:db8:1:0:1::"], "2001:db8:1:100::"),
+    ],
+)
+def test_a_network_gets_so_many_answers(
+    bench: Bench, answers: Answers, clients: list[str], other: str
+) -> None:
+    """Then nothing, or an empty one that sends the client to TCP; other networks are served."""
+    wire = _query("www", use_edns=0)
     assert _teach(answers, wire)
-    frame = _frame(4, wire)
-    assert bench.run("lan", frame).frame == _expected(frame, _service(wire))
+    frames = [_from(clients[number % 3], wire) for number in range(7)]
+    outcomes = [bench.run("lan", frame) for frame in frames]
+    reasons = [_became(outcome) for outcome in outcomes]
+    assert reasons == ["answered", *["limited", "limited", "answered"] * 2]
+    query = message.read(wire)
+    assert isinstance(query, message.Query)
+    empty = message.render(query, message.Reply(flags=Flag.TC))
+    for number in (3, 6):
+        assert outcomes[number].frame == _expected(frames[number], empty)
+    assert _became(bench.run("lan", _from(other, wire))) == "answered"
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize("client", ["10.3.1.1", "2001:db8:3::1"])
+def test_who_shows_its_cookie_is_not_limited(bench: Bench, answers: Answers, client: str) -> None:
+    """RFC 7873: it is where it says. One of another address, too old, or ahead of time is none."""
+    wire = _query("www")
+    assert _teach(answers, wire)
+    assert _became(bench.run("lan", _from(client, wire))) == "answered"
+    now = int.from_bytes(_time_of(bench), "big")
+    for made_for, moment, reason in [
+        (client, now, "answered"),
+        (client, now - 3600, "answered"),
+        (client, now + 300, "answered"),
+        (client, now - 3602, "limited"),
+        (client, now + 302, "limited"),
+        ("10.3.1.2", now, "answered"),  # the third: empty
+    ]:
+        stamp = struct.pack("!I", moment)
+        cookie = cookies.answer(b"12345678", made_for, SERVER.keys, stamp)
+        outcome = bench.run("lan", _from(client, _with_cookie(cookie)))
+        assert _became(outcome) == reason
 
 
 def test_a_query_from_beyond(bench: Bench, answers: Answers) -> None:

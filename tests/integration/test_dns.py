@@ -86,6 +86,13 @@ def test_it_is_a_host(net: Lab, server: str) -> None:
     assert traffic.outcome(net.netns("lan"), server, 54) == "refused"
 
 
+def test_commands_run_where_its_addresses_are(net: Lab) -> None:
+    shown = nfvctl("exec", net.name, "dns", "--", "ip", "-br", "address")
+    assert shown.returncode == 0, shown.stderr
+    assert "10.0.1.53/24" in shown.stdout
+    assert nfvctl("exec", net.name, "dns", "--", "sh", "-c", "exit 7").returncode == 7
+
+
 def test_everything_else_passes(net: Lab) -> None:
     net.run("lan", "ping -c1 -W3 192.0.2.10")
     data = os.urandom(1 << 20)
@@ -222,6 +229,32 @@ def test_what_is_forwarded_is_served_by_the_fast_path_with_its_time(tmp_path: Pa
         assert seen == sorted(seen, reverse=True)
         asked = servicectl.ask(made.name, "dns", "status")["service"]
         assert asked["queries"] < 50  # type: ignore[index]
+
+
+def test_other_names_are_asked_for_by_tls(tmp_path: Path) -> None:
+    """RFC 7858: of a server that can prove its name, several at once, and of no other."""
+    oracle.certificate(tmp_path, "right.test")
+    to = "{to: 192.0.2.10#right.test, domains: {other.test: 192.0.2.10#wrong.test}, ca: tls.pem}"
+    zones = {from_text(name): WORLD.format(big="x") for name in ("world.test", "other.test")}
+    with lab(example("dns").replace("{to: 192.0.2.10}", to), "tls") as made:
+        file = tmp_path / "lab.yaml"
+        file.write_text(made.text)
+        assert nfvctl("apply", str(file)).returncode == 0
+        with oracle.nsd_tls(made.netns("wan"), tmp_path, zones, "192.0.2.10"):
+            names = [f"{word}.world.test" for word in ("www", "ns", "no", "big")]
+            with ThreadPoolExecutor() as pool:
+                found = pool.map(lambda name: dig(made, "lan", f"@10.0.1.53 {name}"), names)
+            assert list(found) == [["198.51.100.80"], ["192.0.2.10"], [], []]
+            wrong = made.run("lan", "dig +time=3 +tries=1 @10.0.1.53 www.other.test").stdout
+            assert "SERVFAIL" in wrong
+
+
+def test_certificates_that_are_none_are_refused(tmp_path: Path) -> None:
+    text = example("dns").replace("{to: 192.0.2.10}", "{to: 192.0.2.10#a.test, ca: lab.yaml}")
+    (tmp_path / "lab.yaml").write_text(text)
+    said = nfvctl("validate", str(tmp_path / "lab.yaml"))
+    assert said.returncode == 3
+    assert "no certificates in PEM" in said.stderr
 
 
 def test_clients_whose_frames_come_by_tc() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from nfv.chain.topology import loads
 from nfv.functions.dhcp import Dhcp
 from nfv.services.dhcp.answers import Answer
-from nfv.services.dhcp.leases import Lease, Leases
+from nfv.services.dhcp.leases import KIND4, Lease4, Leases4
 from nfv.services.dhcp.plan import Plan
 from nfv.services.dhcp.server import Asked, Server
 from nfv.services.dhcp.wire import REQUEST, Message, Option, Type
@@ -62,7 +62,7 @@ class Bed:
     path: Path
     config: str = DEFAULT
     now: float = START
-    leases: Leases = field(init=False)
+    leases: Leases4 = field(init=False)
     server: Server = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class Bed:
 
     def start(self) -> None:
         """A server that knows what is on the disk, and nothing else."""
-        self.leases = Leases(self.path)
+        self.leases = Leases4(self.path, KIND4)
         self.server = Server(self.plan(), self.leases, lambda: self.now)
 
     def configure(self, config: str) -> None:
@@ -115,7 +115,7 @@ class Bed:
         self.server.expire(lambda lease: lease.ends)
         self.leases.commit()
 
-    def lease(self, address: IPv4Address | str) -> Lease:
+    def lease(self, address: IPv4Address | str) -> Lease4:
         found = self.leases.at(IPv4Address(address))
         assert found is not None
         return found

@@ -173,6 +173,36 @@ def _running(place: str, command: list[str], ready: str, oracle: Oracle) -> Iter
         server.stdout.close()
 
 
+def certificate(directory: Path, name: str) -> None:
+    """Make tls.key, and tls.pem, which certifies that it is the key of a name."""
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+    command += f" -keyout tls.key -out tls.pem -subj /CN={name} -addext subjectAltName=DNS:{name}"
+    subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
+
+
+@contextmanager
+def nsd_tls(
+    place: str, directory: Path, zones: Mapping[Name, str], address: str
+) -> Iterator[Oracle]:
+    """NSD that is asked by TLS (RFC 7858), with the certificate in its directory."""
+    lines = [
+        *_nsd_head(directory, address, 853),
+        "    tls-port: 853",
+        f"    tls-service-key: {directory}/tls.key",
+        f"    tls-service-pem: {directory}/tls.pem",
+        "remote-control:",
+        "    control-enable: no",
+    ]
+    for origin, text in zones.items():
+        _zone_file(directory, origin).write_text(text)
+        lines.append(f"zone:\n    name: {origin}\n    zonefile: {_zone_file(directory, origin)}")
+    config = directory / "nsd.conf"
+    config.write_text("\n".join(lines) + "\n")
+    command = ["nsd", "-d", "-c", str(config)]
+    with _running(place, command, "nsd started", Oracle(place, address, 853)) as oracle:
+        yield oracle
+
+
 class Primary:
     """A server whose zones can be changed while it runs."""
 

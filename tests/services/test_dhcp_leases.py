@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nfv.errors import NfvError
-from nfv.services.dhcp.leases import Lease, Leases, State
+from nfv.services.dhcp.leases import KIND4, Lease, Lease4, Leases4, State
 from nfv.services.dhcp.wire import Type
 from tests.services.dhcpbed import DEFAULT, SERVER, START, Bed
 
@@ -27,9 +27,9 @@ import sys
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
-from nfv.services.dhcp.leases import Leases
+from nfv.services.dhcp.leases import KIND4, Leases4
 from tests.services.test_dhcp_leases import LEASE
-leases = Leases(Path(sys.argv[1]))
+leases = Leases4(Path(sys.argv[1]), KIND4)
 number = 0
 while True:
     for _ in range(8):
@@ -40,8 +40,8 @@ while True:
 """
 
 
-def read(path: Path) -> list[Lease]:
-    leases = Leases(path)
+def read(path: Path) -> list[Lease4]:
+    leases = Leases4(path, KIND4)
     found = list(leases)
     leases.close()
     return found
@@ -49,7 +49,7 @@ def read(path: Path) -> list[Lease]:
 
 def test_what_is_committed_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "leases.sqlite"
-    leases = Leases(path)
+    leases = Leases4(path, KIND4)
     leases.put(LEASE)
     leases.put(replace(LEASE, address=IPv4Address("10.0.1.101"), state=State.OFFERED))
     assert [lease for _, lease in leases.commit()] == list(leases)
@@ -58,7 +58,7 @@ def test_what_is_committed_is_read_again(tmp_path: Path) -> None:
 
 
 def test_what_is_not_committed_is_not(tmp_path: Path) -> None:
-    leases = Leases(tmp_path / "leases.sqlite")
+    leases = Leases4(tmp_path / "leases.sqlite", KIND4)
     leases.put(LEASE)
 
     assert read(tmp_path / "leases.sqlite") == []
@@ -82,7 +82,7 @@ def test_a_killed_process_loses_nothing_that_it_has_committed(tmp_path: Path) ->
 
 
 def test_a_store_that_cannot_be_written_gives_nothing_away(tmp_path: Path) -> None:
-    leases = Leases(tmp_path / "leases.sqlite")
+    leases = Leases4(tmp_path / "leases.sqlite", KIND4)
     leases.put(LEASE)
     leases.commit()
     leases.put(replace(LEASE, client=b"h2"))
@@ -103,7 +103,7 @@ def test_a_damaged_store_says_so(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
     with pytest.raises(NfvError, match=r"leases\.sqlite cannot be used"):
-        Leases(path)
+        Leases4(path, KIND4)
 
 
 def test_a_store_of_another_version_says_so(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_store_of_another_version_says_so(tmp_path: Path) -> None:
     database.commit()
 
     with pytest.raises(NfvError, match="it is of version 7"):
-        Leases(path)
+        Leases4(path, KIND4)
 
 
 def test_a_server_that_starts_again_knows_its_clients(tmp_path: Path) -> None:

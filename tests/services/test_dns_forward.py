@@ -24,10 +24,11 @@ from hypothesis import strategies as st
 
 from nfv.services.dns import upstream
 from nfv.services.dns.cache import FAILURE_TTL, STALE_TTL, Cache, Known, key_of
+from nfv.services.dns.connection import Server
 from nfv.services.dns.forwarder import Forwarder, Rule
 from nfv.services.dns.harvest import Bounds
 from nfv.services.dns.message import Query, Reply
-from nfv.services.dns.upstream import Server, Unanswered, Upstream
+from nfv.services.dns.upstream import Unanswered, Upstream
 
 BOUNDS = Bounds(1000, 100)
 NAME = from_text("www.example.com")

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * DHCPv4 (RFC 2131): takes out of the chain what clients and relay agents send to a server. What a client
- * has asked before is answered here, all else is handed over to the service. What is for another server
- * passes, unless it is an answer: no other server's answers reach the clients (unless `guard` is false).
+ * DHCPv4 (RFC 2131) and DHCPv6 (RFC 9915): takes out of the chain what clients and relay agents send to a
+ * server. What a client has asked before by DHCPv4 is answered here, all else is handed over to the
+ * service. What is for another server passes, unless it is an answer: no other server's answers reach the
+ * clients (unless `guard` is false).
  */
 #include "nf.h"
 #include "commit.h"
@@ -13,18 +14,47 @@
 #define SELF_CLIENT 68
 #define SELF_BROADCAST 0xffffffff
 
+#define SELF_SERVER6 547
+#define SELF_CLIENT6 546
+#define SELF_LINK 0xff020000 /* groups on the link: ff02::1:2 is all servers and relay agents */
+#define SELF_AGENTS 0x00010002
+#define SELF_SITE 0xff050000 /* and in the site: ff05::1:3 is all servers */
+#define SELF_SERVERS 0x00010003
+
 /* Whether a datagram to the servers' port is for this one: to all, or to an address of its own. */
 static __always_inline int self_is_mine(const struct nf_packet *pkt)
 {
+#if SELF_IPV6
+	if (pkt->family == 6) {
+		u32 group = bpf_ntohl(pkt->dst[3]);
+
+		if (!(pkt->dst[1] | pkt->dst[2]) &&
+		    ((pkt->dst[0] == bpf_htonl(SELF_LINK) && group == SELF_AGENTS) ||
+		     (pkt->dst[0] == bpf_htonl(SELF_SITE) && group == SELF_SERVERS)))
+			return 1;
+		return self_is_own6(pkt->dst);
+	}
+#endif
 	return pkt->dst[0] == SELF_BROADCAST || self_is_own4(pkt->dst[0]);
+}
+
+static __always_inline int self_is_to(const struct nf_packet *pkt, u16 ipv4, u16 ipv6)
+{
+	return pkt->dport == (pkt->family == 4 ? bpf_htons(ipv4) : bpf_htons(ipv6));
+}
+
+static __always_inline int self_is_from_server(const struct nf_packet *pkt)
+{
+	return pkt->sport == (pkt->family == 4 ? bpf_htons(SELF_SERVER) : bpf_htons(SELF_SERVER6));
 }
 
 static __always_inline int self_serve(nf_ctx *ctx, struct nf_packet *pkt)
 {
-	int verdict;
+	int verdict = NF_NEXT;
 
 	commit_packet(ctx, pkt);
-	verdict = self_repeat(ctx, pkt);
+	if (pkt->family == 4)
+		verdict = self_repeat(ctx, pkt);
 	return verdict == NF_NEXT ? nf_serve(pkt, NF_REASON_SERVICE) : verdict;
 }
 
@@ -32,9 +62,9 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 {
 	if (self_is_asked(ctx, pkt))
 		return nf_serve(pkt, NF_REASON_SERVICE);
-	if (pkt->family != 4 || pkt->protocol != IPPROTO_UDP || !pkt->has_l4)
+	if (pkt->protocol != IPPROTO_UDP || !pkt->has_l4 || (pkt->family == 6 && !SELF_IPV6))
 		return NF_NEXT;
-	if (pkt->dport == bpf_htons(SELF_SERVER)) {
+	if (self_is_to(pkt, SELF_SERVER, SELF_SERVER6)) {
 		pkt->fleeting = 1; /* others may be for this server */
 		if (!self_is_mine(pkt))
 			return NF_NEXT;
@@ -43,7 +73,7 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 		return self_serve(ctx, pkt);
 	}
 #if SELF_GUARD
-	if (pkt->dport == bpf_htons(SELF_CLIENT) && pkt->sport == bpf_htons(SELF_SERVER))
+	if (self_is_to(pkt, SELF_CLIENT, SELF_CLIENT6) && self_is_from_server(pkt))
 		return nf_drop(pkt, NF_REASON_ROGUE);
 #endif
 	return NF_NEXT;

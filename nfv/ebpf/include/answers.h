@@ -10,6 +10,8 @@
 #include "nf.h"
 #include "checksum.h"
 #include "questions.h"
+#include "cookies.h"
+#include "limits.h"
 
 #define SELF_DATA 128     /* bytes of an answer behind its question */
 #define SELF_PROBES 4     /* places that an answer may be in, one after the other */
@@ -17,6 +19,8 @@
 #define SELF_OPT 11       /* bytes of an OPT record without options (RFC 6891, section 6.1.2) */
 #define SELF_PAYLOAD 1232 /* bytes that we take over UDP (RFC 9715) */
 #define SELF_PORT 53
+#define SELF_QR 0x8000
+#define SELF_TC 0x0200
 
 struct self_answer {
 	u64 print;
@@ -29,6 +33,7 @@ struct self_answer {
 };
 
 BPF_F_TABLE("array", u32, struct self_answer, self_answers, 1, BPF_F_MMAPABLE);
+BPF_TABLE("percpu_array", u32, struct self_answer, self_truncated, 1);
 
 /* Whether an answer holds, and for this query. */
 static __always_inline int self_holds(const struct self_query *query,
@@ -130,10 +135,31 @@ static __always_inline int self_copy(nf_ctx *ctx, u32 at, const struct self_answ
 	return done == length;
 }
 
-/* Our OPT record: version 0, no options, DO as it came (RFC 3225). */
-static __always_inline int self_write_opt(nf_ctx *ctx, u32 at, u8 wants_dnssec)
+/* Bytes of our OPT record. */
+static __always_inline u32 self_opt_length(const struct self_query *query)
+{
+	if (!query->has_opt)
+		return 0;
+	return query->cookie ? SELF_OPT + 4 + SELF_COOKIE_WHOLE : SELF_OPT;
+}
+
+/* What the record without options adds to a sum, if it begins at an even byte. */
+static __always_inline u32 self_sum_opt(const struct self_query *query)
+{
+	return SELF_OPT_TYPE + (SELF_PAYLOAD >> 8 << 8) + (SELF_PAYLOAD & 0xff) +
+	       ((u32)query->wants_dnssec << 8) + (self_opt_length(query) - SELF_OPT);
+}
+
+/*
+ * Our OPT record: version 0, DO as it came (RFC 3225), and a cookie if one came; `sum` takes in what it
+ * adds, for a message in which it begins at an odd byte if `odd`. 0 if the frame has no room.
+ */
+static __always_inline int self_write_opt(nf_ctx *ctx, const struct nf_packet *pkt,
+					  const struct self_query *query, u32 at, u32 odd,
+					  const struct self_server *server, u64 *sum)
 {
 	struct self_opt *opt = nf_at(ctx, at, sizeof(*opt));
+	u64 cookie;
 
 	if (!opt)
 		return 0;
@@ -141,15 +167,14 @@ static __always_inline int self_write_opt(nf_ctx *ctx, u32 at, u8 wants_dnssec)
 	opt->type[1] = SELF_OPT_TYPE;
 	opt->payload[0] = SELF_PAYLOAD >> 8;
 	opt->payload[1] = SELF_PAYLOAD & 0xff;
-	opt->flags[0] = wants_dnssec;
-	return 1;
-}
-
-/* What that record adds to a sum, if it begins at an even byte. */
-static __always_inline u32 self_sum_opt(u8 wants_dnssec)
-{
-	return SELF_OPT_TYPE + (SELF_PAYLOAD >> 8 << 8) + (SELF_PAYLOAD & 0xff) +
-	       ((u32)wants_dnssec << 8);
+	opt->flags[0] = query->wants_dnssec;
+	opt->length[1] = self_opt_length(query) - SELF_OPT;
+	*sum += self_turn(self_sum_opt(query), odd);
+	if (!query->cookie)
+		return 1;
+	cookie = self_write_cookie(ctx, pkt, query, at + SELF_OPT, server);
+	*sum += self_turn(cookie, odd + 1);
+	return !!cookie;
 }
 
 /* Turn the link and network headers round; the sum of the pseudo-header without its length. */
@@ -249,10 +274,11 @@ static __always_inline int self_write_headers(nf_ctx *ctx, const struct nf_packe
 /* Make the frame the answer to its query. NF_NEXT if it is as it was. */
 static __always_inline int self_build(nf_ctx *ctx, struct nf_packet *pkt,
 				      const struct self_query *query,
-				      const struct self_answer *answer, u32 at)
+				      const struct self_answer *answer, u32 at,
+				      const struct self_server *server)
 {
 	u32 data = answer->length, begin = sizeof(struct self_message) + query->name + SELF_KIND;
-	u32 length = begin + data + (query->has_opt ? SELF_OPT : 0);
+	u32 length = begin + data + self_opt_length(query);
 	u64 sum = (u64)query->sum + answer->sum;
 	int resized;
 
@@ -265,11 +291,9 @@ static __always_inline int self_build(nf_ctx *ctx, struct nf_packet *pkt,
 		return nf_drop(pkt, NF_REASON_NONE);
 	if (!self_copy(ctx, at + begin, answer))
 		return nf_drop(pkt, NF_REASON_NONE);
-	if (query->has_opt) {
-		if (!self_write_opt(ctx, at + begin + data, query->wants_dnssec))
-			return nf_drop(pkt, NF_REASON_NONE);
-		sum += self_turn(self_sum_opt(query->wants_dnssec), query->name + data);
-	}
+	if (query->has_opt &&
+	    !self_write_opt(ctx, pkt, query, at + begin + data, query->name + data, server, &sum))
+		return nf_drop(pkt, NF_REASON_NONE);
 	length += sizeof(struct udphdr);
 	if (!self_write_headers(ctx, pkt, query, answer, length, sum))
 		return nf_drop(pkt, NF_REASON_NONE);
@@ -279,6 +303,20 @@ static __always_inline int self_build(nf_ctx *ctx, struct nf_packet *pkt,
 	return nf_answer(pkt, NF_REASON_ANSWERED);
 }
 
+/* An answer without records that sends the client to TCP. */
+static __always_inline struct self_answer *self_truncate(const struct self_query *query)
+{
+	u32 index = 0;
+	struct self_answer *answer = self_truncated.lookup(&index);
+
+	if (answer) {
+		answer->print = query->print;
+		answer->length = 0;
+		answer->flags = bpf_htons(SELF_QR | SELF_TC);
+	}
+	return answer;
+}
+
 /* Answer a query whose answer is known; NF_NEXT if it is not, or the packet is no plain query. */
 static __always_inline int self_answer(nf_ctx *ctx, struct nf_packet *pkt,
 				       const struct self_server *server)
@@ -286,23 +324,30 @@ static __always_inline int self_answer(nf_ctx *ctx, struct nf_packet *pkt,
 	u32 header = pkt->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	u32 at = pkt->l4_offset + sizeof(struct udphdr), index = 0;
 	struct self_query *query = self_queries.lookup(&index);
+	int limited, readable = 0;
 	struct self_answer *answer;
 	struct iphdr *ip;
 
 	if (pkt->protocol != IPPROTO_UDP || pkt->dport != bpf_htons(SELF_PORT) || !pkt->has_l4 ||
-	    pkt->fragment != NF_FRAGMENT_NONE || !query)
+	    !query)
 		return NF_NEXT;
-	if (pkt->l4_offset != sizeof(struct ethhdr) + header)
-		return NF_NEXT;
-	ip = nf_l3(ctx, sizeof(*ip));
-	if (!ip)
-		return NF_NEXT;
-	if (pkt->family == 4 && checksum_fold(checksum_ipv4(ip)))
-		return nf_drop(pkt, NF_REASON_CHECKSUM);
-	if (!self_read(ctx, pkt, query, at, server))
-		return NF_NEXT;
-	answer = self_find(query, server);
+	if (pkt->fragment == NF_FRAGMENT_NONE && pkt->l4_offset == sizeof(struct ethhdr) + header) {
+		ip = nf_l3(ctx, sizeof(*ip));
+		if (!ip)
+			return NF_NEXT;
+		if (pkt->family == 4 && checksum_fold(checksum_ipv4(ip)))
+			return nf_drop(pkt, NF_REASON_CHECKSUM);
+		readable = self_read(ctx, pkt, query, at, server);
+	}
+	limited = self_limit(pkt, server);
+	if (limited && !(readable && self_is_known(pkt, query, server))) {
+		if (!readable || limited == 1)
+			return nf_drop(pkt, NF_REASON_LIMITED);
+		answer = self_truncate(query);
+	} else {
+		answer = readable ? self_find(query, server) : 0;
+	}
 	if (!answer)
 		return NF_NEXT;
-	return self_build(ctx, pkt, query, answer, at);
+	return self_build(ctx, pkt, query, answer, at, server);
 }

@@ -79,6 +79,7 @@ enum nf_reason {
 	NF_REASON_SERVICE = 23,     /* to the function's service */
 	NF_REASON_ANSWERED = 24,    /* answered by the function on the fast path */
 	NF_REASON_ROGUE = 25,       /* answer of a DHCP server that is not the chain's */
+	NF_REASON_LIMITED = 26,     /* more queries of one network than are answered */
 	NF_REASON_COUNT = 32,       /* size of the tables that count by reason */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Addresses of a function's own, at which its service is reached: ARP (RFC 826), neighbour
- * solicitations (RFC 4861) and echo requests for them are for the service.
+ * solicitations and advertisements (RFC 4861) and echo requests for them are for the service.
  */
 #include "nf.h"
 
@@ -15,6 +15,7 @@ struct self_own {
 /* RFC 826 for Ethernet and IPv4: where the addresses are, from the start of the frame. */
 #define SELF_ARP_TARGET 38
 #define SELF_SOLICITATION 135
+#define SELF_ADVERTISEMENT 136
 #define SELF_TARGET 8 /* of a solicitation, from the ICMPv6 header on */
 #define SELF_ECHO4 8
 #define SELF_ECHO6 128
@@ -74,5 +75,7 @@ static __always_inline int self_is_asked(nf_ctx *ctx, const struct nf_packet *pk
 		target = nf_at(ctx, pkt->l4_offset + SELF_TARGET, 4 * sizeof(u32));
 		return target && self_is_own6(target);
 	}
-	return type == (pkt->family == 4 ? SELF_ECHO4 : SELF_ECHO6) && self_is_own(pkt);
+	if (pkt->family == 4)
+		return type == SELF_ECHO4 && self_is_own4(pkt->dst[0]);
+	return (type == SELF_ECHO6 || type == SELF_ADVERTISEMENT) && self_is_own6(pkt->dst);
 }

@@ -10,7 +10,9 @@
 #define SELF_WORD 8    /* a name is read so many bytes at a time */
 #define SELF_KIND 4    /* bytes of type and class, behind the name */
 #define SELF_OPT_TYPE 41
-#define SELF_COOKIE 10 /* option of RFC 7873 */
+#define SELF_COOKIE 10       /* option of RFC 7873 */
+#define SELF_COOKIE_CLIENT 8 /* bytes of a client's part alone */
+#define SELF_COOKIE_WHOLE 24 /* and with a server's as RFC 9018 has it */
 
 /* RFC 1035, section 4.1.1; RFC 6840 for AD and CD. */
 #define SELF_RD 0x0100
@@ -35,8 +37,14 @@ struct self_opt {
 	u8 length[2];
 } __attribute__((packed));
 
-struct self_option {
+struct self_cookie {
 	u16 code, length;
+	u64 client;
+} __attribute__((packed));
+
+struct self_server_cookie {
+	u32 version, time;
+	u64 hash;
 } __attribute__((packed));
 
 /* Written by the service; all zero as long as there is none, and then nothing is the server's. */
@@ -46,6 +54,13 @@ struct self_server {
 	u32 epoch; /* of the zones; answers of another one are void */
 	u32 mask;  /* of places */
 	u64 seeds[2];
+	u64 keys[2]; /* of cookies */
+	u64 interval,
+		burst; /* in parts of a jiffy: between answers to a network, and at once; or 0 */
+	u32 buckets;   /* mask of their numbers */
+	u32 slip;      /* of so many queries beyond the limit one is answered, truncated */
+	u32 time;      /* of cookies, in seconds, network order */
+	u32 reserved2;
 };
 
 /* What was found out about a query; lengths in bytes. */
@@ -54,9 +69,13 @@ struct self_query {
 	u32 sum;          /* of the question */
 	u32 name;         /* length */
 	u32 rest;         /* behind the question */
+	u64 client;       /* the client's part of a cookie */
+	u64 cookie_hash;  /* the server's part */
+	u32 cookie_version, cookie_time;
 	u16 flags;
 	u8 has_opt;
 	u8 wants_dnssec;
+	u32 cookie; /* length, or 0 */
 };
 
 BPF_F_TABLE("array", u32, struct self_server, self_server, 1, BPF_F_MMAPABLE);
@@ -152,14 +171,38 @@ static __always_inline int self_read_question(nf_ctx *ctx, struct self_query *qu
 	return 1;
 }
 
-/* Whether what follows the question is nothing, or an OPT record that changes nothing. */
+/* Whether all options of a query are a cookie. */
+static __always_inline int self_read_cookie(nf_ctx *ctx, struct self_query *query, u32 at,
+					    u32 length)
+{
+	struct self_cookie *option = nf_at(ctx, at, sizeof(*option));
+	struct self_server_cookie *server;
+
+	if (!option || option->code != bpf_htons(SELF_COOKIE))
+		return 0;
+	query->cookie = length - 4;
+	query->client = option->client;
+	if (option->length != bpf_htons(query->cookie))
+		return 0;
+	if (query->cookie == SELF_COOKIE_CLIENT)
+		return 1;
+	server = nf_at(ctx, at + sizeof(*option), sizeof(*server));
+	if (!server || query->cookie != SELF_COOKIE_WHOLE)
+		return 0;
+	query->cookie_version = server->version;
+	query->cookie_time = server->time;
+	query->cookie_hash = server->hash;
+	return 1;
+}
+
+/* Whether what follows the question is nothing, or an OPT record with nothing but a cookie. */
 static __always_inline int self_read_opt(nf_ctx *ctx, struct self_query *query, u32 at)
 {
 	struct self_opt *opt = nf_at(ctx, at, sizeof(*opt));
-	struct self_option *option;
 	u32 length;
 
 	query->wants_dnssec = 0;
+	query->cookie = 0;
 	if (!query->has_opt)
 		return !query->rest;
 	if (!opt || query->rest < sizeof(*opt))
@@ -170,12 +213,7 @@ static __always_inline int self_read_opt(nf_ctx *ctx, struct self_query *query, 
 	if (length != query->rest - sizeof(*opt))
 		return 0;
 	query->wants_dnssec = opt->flags[0] & SELF_DO;
-	if (!length)
-		return 1;
-	option = nf_at(ctx, at + sizeof(*opt), sizeof(*option));
-	if (!option || option->code != bpf_htons(SELF_COOKIE))
-		return 0;
-	return length == 8 + sizeof(*option) && option->length == bpf_htons(8);
+	return !length || self_read_cookie(ctx, query, at + sizeof(*opt), length);
 }
 
 /* What the query asks, if it is one that can be looked up; `at` is where the message begins. */

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address
 
 from nfv.services.dhcp.client import Client
-from nfv.services.dhcp.leases import Lease, Leases
+from nfv.services.dhcp.leases import Leases4
 from nfv.services.dhcp.plan import Link, Place, Pool
+from nfv.services.dhcp.spare import Spares
 
 
 class Allocation:
     """Finds free addresses. Nothing is taken here: the caller puts the lease."""
 
-    def __init__(self, leases: Leases) -> None:
+    def __init__(self, leases: Leases4) -> None:
         self._leases = leases
-        self._next: dict[tuple[int, int], int] = {}  # by range: where the search goes on
-        self._freed: dict[tuple[int, int], list[tuple[float, int]]] = {}  # heap by end of lease
+        self.spares = Spares(leases)
 
     def choose(
         self,
@@ -43,9 +42,9 @@ class Allocation:
             if place_ and self.is_open(place_, address, classes, client.key, now):
                 return place_, address
         for place_, pool in _pools(link, classes):
-            number = self._free(pool, now)
-            if number is not None:
-                return place_, IPv4Address(number)
+            found = self.spares.find(pool, now)
+            if found is not None:
+                return place_, found
         return None
 
     def is_open(
@@ -64,47 +63,10 @@ class Allocation:
             return True
         return lease.client == key and lease.state.value != "declined"
 
-    def give_back(self, lease: Lease) -> None:
-        """An address is free from now on: those that were free for longest are given first."""
-        number = int(lease.address)
-        for (first, last), freed in self._freed.items():
-            if first <= number <= last:
-                heapq.heappush(freed, (lease.ends, number))
-
-    def forget(self) -> None:
-        """The pools have changed."""
-        self._next.clear()
-        self._freed.clear()
-
     def _preferred(self, client: Client, wanted: IPv4Address | None) -> Iterator[IPv4Address]:
         yield from (lease.address for lease in self._leases.of(client.key))
         if wanted is not None:
             yield wanted
-
-    def _free(self, pool: Pool, now: float) -> int | None:
-        """An address of a pool that nobody ever had, else the one that is free for longest."""
-        key = (pool.first, pool.last)
-        if key not in self._freed:
-            self._freed[key] = sorted(
-                (lease.ends, int(lease.address))
-                for lease in self._leases
-                if pool.first <= int(lease.address) <= pool.last
-            )
-        number = self._next.get(key, pool.first)
-        while number <= pool.last:
-            if number not in pool.closed and self._leases.at(IPv4Address(number)) is None:
-                self._next[key] = number  # not beyond: whether it is taken is the caller's to say
-                return number
-            number += 1
-        self._next[key] = number
-        freed = self._freed[key]
-        while freed and freed[0][0] <= now:
-            number = freed[0][1]
-            lease = self._leases.at(IPv4Address(number))
-            if (lease is None or not lease.is_taken(now)) and number not in pool.closed:
-                return number
-            heapq.heappop(freed)
-        return None
 
 
 def _pools(link: Link, classes: Collection[str]) -> Iterator[tuple[Place, Pool]]:

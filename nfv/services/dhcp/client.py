@@ -84,10 +84,10 @@ class Client:
                 name = name[1 : 1 + name[0]]
         else:
             name = self.message.options.get(Option.HOSTNAME, b"")
-        return _label(name)
+        return label(name)
 
 
-def _label(name: bytes) -> str:
+def label(name: bytes) -> str:
     """The first label, if it has letters, digits and "-" only (RFC 1123, section 2.1)."""
     label = name.rstrip(b"\0").partition(b".")[0].lower()
     if not 0 < len(label) <= _MAX_LABEL or label.strip(b"-") != label:

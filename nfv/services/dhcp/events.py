@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime, timezone
+from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 
-from nfv.services.dhcp.leases import Lease, State
+from nfv.services.dhcp.leases import AnyLease, State
 
 _LIMIT = 4 << 20  # bytes; with the one old file that is kept, twice that
+
+_IAID = 4  # bytes
 
 
 class Events:
@@ -22,7 +25,7 @@ class Events:
     def close(self) -> None:
         self._file.close()
 
-    def note(self, moment: float, before: Lease | None, lease: Lease) -> None:
+    def note(self, moment: float, before: AnyLease | None, lease: AnyLease) -> None:
         """Note a change. Offers are none: nobody may take them."""
         what = _event(before, lease)
         if what is None:
@@ -36,12 +39,12 @@ class Events:
         self._file.flush()
 
 
-def document(lease: Lease) -> dict[str, object]:
+def document(lease: AnyLease) -> dict[str, object]:
     """A lease as plain data."""
     return {
-        "ip": str(lease.address),
-        "mac": lease.hardware.hex(":"),
-        "client_id": lease.client[1:].hex() if lease.client.startswith(b"i") else None,
+        "ip": _address(lease.address),
+        "mac": lease.hardware.hex(":") or None,
+        "client_id": _identifier(lease.client),
         "hostname": lease.hostname or None,
         "state": lease.state.value,
         "port": lease.port,
@@ -51,12 +54,26 @@ def document(lease: Lease) -> dict[str, object]:
     }
 
 
+def _address(address: IPv4Address | IPv6Network) -> str:
+    """An address, or a prefix."""
+    if isinstance(address, IPv6Network) and address.prefixlen == address.max_prefixlen:
+        return str(address.network_address)
+    return str(address)
+
+
+def _identifier(client: bytes) -> str | None:
+    """The client identifier, or the DUID behind what names its association."""
+    if client[:1] in (b"n", b"p"):
+        return client[1 + _IAID :].hex()
+    return client[1:].hex() if client.startswith(b"i") else None
+
+
 def _moment(seconds: float) -> str:
     """A time as RFC 3339 has it, in UTC."""
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _event(before: Lease | None, lease: Lease) -> str | None:
+def _event(before: AnyLease | None, lease: AnyLease) -> str | None:
     if lease.state is State.OFFERED:
         return None
     if lease.state is State.BOUND:

@@ -12,26 +12,48 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from nfv.errors import NfvError
 
-_Key = TypeVar("_Key", bytes, str)
+Key = TypeVar("Key", IPv4Address, IPv6Network)
+"""What is leased: an IPv4 address; an IPv6 address, as a prefix of 128 bits, or an IPv6 prefix."""
+
+_Index = TypeVar("_Index", bytes, str)
 
 _VERSION = 1
 _COLUMNS = "address, state, client, hardware, hostname, agent, port, starts, ends, held"
 _SCHEMA = f"""
-CREATE TABLE leases (
-    address INTEGER PRIMARY KEY, state TEXT NOT NULL, client BLOB NOT NULL, hardware BLOB NOT NULL,
+CREATE TABLE IF NOT EXISTS {{table}} (
+    address {{type}} PRIMARY KEY, state TEXT NOT NULL, client BLOB NOT NULL, hardware BLOB NOT NULL,
     hostname TEXT NOT NULL, agent BLOB NOT NULL, port TEXT NOT NULL,
     starts REAL NOT NULL, ends REAL NOT NULL, held REAL NOT NULL
 ) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 """
-_WRITE = f"INSERT OR REPLACE INTO leases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_READ = f"SELECT {_COLUMNS} FROM leases"
+_WRITE = f"INSERT OR REPLACE INTO {{table}} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_READ = f"SELECT {_COLUMNS} FROM {{table}}"
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Key]):
+    """How leases of one IP version are written."""
+
+    table: str
+    type: str  # in SQL, of what is leased
+    packed: Callable[[Key], int | bytes]
+    unpacked: Callable[[Any], Key]
+
+
+KIND4 = Kind[IPv4Address]("leases", "INTEGER", int, IPv4Address)
+KIND6 = Kind[IPv6Network](
+    "leases6",
+    "BLOB",
+    lambda network: network.network_address.packed + bytes((network.prefixlen,)),
+    lambda packed: IPv6Network((packed[:-1], packed[-1])),
+)
 
 
 class State(str, Enum):
@@ -44,10 +66,10 @@ class State(str, Enum):
 
 
 @dataclass(frozen=True)
-class Lease:
+class Lease(Generic[Key]):
     """An address and its client, in seconds since the epoch."""
 
-    address: IPv4Address
+    address: Key
     state: State
     client: bytes  # what the client is known by
     hardware: bytes  # its hardware address
@@ -63,21 +85,28 @@ class Lease:
         return self.state is not State.RELEASED and self.held > now
 
 
-class Leases:
-    """All leases of one function; at most one for an address."""
+Lease4 = Lease[IPv4Address]
+Lease6 = Lease[IPv6Network]
+AnyLease = Lease4 | Lease6
 
-    def __init__(self, path: Path) -> None:
+
+class Leases(Generic[Key]):
+    """All leases of one function and IP version; at most one for an address."""
+
+    def __init__(self, path: Path, kind: Kind[Key]) -> None:
         """Open the store, or make it. Raises `NfvError` if it cannot be read or written."""
         self._path = path
-        self._by_address: dict[IPv4Address, Lease] = {}
-        self._by_client: dict[bytes, set[IPv4Address]] = {}
-        self._taken: dict[str, set[IPv4Address]] = {}  # by port
-        self._ends: list[tuple[float, IPv4Address]] = []  # heap; entries may be out of date
-        self._changed: dict[IPv4Address, Lease | None] = {}  # since the last commit: what was
+        self._kind: Kind[Key] = kind
+        self._write = _WRITE.format(table=kind.table)
+        self._by_address: dict[Key, Lease[Key]] = {}
+        self._by_client: dict[bytes, set[Key]] = {}
+        self._taken: dict[str, set[Key]] = {}  # by port
+        self._ends: list[tuple[float, Key]] = []  # heap; entries may be out of date
+        self._changed: dict[Key, Lease[Key] | None] = {}  # since the last commit: what was
         try:
-            self._database = _opened(path)
-            for row in self._database.execute(_READ):
-                self._place(_lease(row))
+            self._database = _opened(path, kind)
+            for row in self._database.execute(_READ.format(table=kind.table)):
+                self._place(_lease(kind, row))
         except (sqlite3.Error, ValueError) as error:
             hint = f"put it aside to begin anew: mv {path} {path}.bad"
             raise NfvError(f"the lease store {path} cannot be used: {error}", hint) from error
@@ -85,17 +114,17 @@ class Leases:
     def close(self) -> None:
         self._database.close()
 
-    def __iter__(self) -> Iterator[Lease]:
+    def __iter__(self) -> Iterator[Lease[Key]]:
         return iter(list(self._by_address.values()))
 
     def __len__(self) -> int:
         return len(self._by_address)
 
-    def at(self, address: IPv4Address) -> Lease | None:
+    def at(self, address: Key) -> Lease[Key] | None:
         """The lease of an address, whatever its state."""
         return self._by_address.get(address)
 
-    def of(self, client: bytes) -> Iterable[Lease]:
+    def of(self, client: bytes) -> Iterable[Lease[Key]]:
         """The leases of a client, those in force first."""
         found = [self._by_address[address] for address in self._by_client.get(client, ())]
         return sorted(found, key=lambda lease: (lease.state is State.RELEASED, -lease.ends))
@@ -104,16 +133,16 @@ class Leases:
         """How many leases there are at an access point or relay agent."""
         return len(self._taken.get(port, ()))
 
-    def put(self, lease: Lease) -> None:
+    def put(self, lease: Lease[Key]) -> None:
         """Set the lease of an address."""
         self._changed.setdefault(lease.address, self._by_address.get(lease.address))
         self._place(lease)
 
-    def drop(self, address: IPv4Address) -> None:
+    def drop(self, address: Key) -> None:
         """Forget an offer; it was never written."""
         self._forget(address)
 
-    def expire(self, now: float, promised: Callable[[Lease], float]) -> list[Lease]:
+    def expire(self, now: float, promised: Callable[[Lease[Key]], float]) -> list[Lease[Key]]:
         """Turn leases that have run out into released ones, and forget offers that nobody took.
 
         Returns them as they were. `promised` makes sure that the fast path promises a lease no
@@ -135,7 +164,7 @@ class Leases:
                 found.append(lease)
         return found
 
-    def changes(self) -> list[tuple[Lease | None, Lease]]:
+    def changes(self) -> list[tuple[Lease[Key] | None, Lease[Key]]]:
         """What `commit` will write: each lease as it was, and is."""
         return [
             (before, self._by_address[address])
@@ -143,25 +172,25 @@ class Leases:
             if address in self._by_address
         ]
 
-    def commit(self) -> list[tuple[Lease | None, Lease]]:
+    def commit(self) -> list[tuple[Lease[Key] | None, Lease[Key]]]:
         """Write what has changed, and return it: each lease as it was, and is.
 
         Raises `NfvError` if it cannot be written; then the leases are what they were.
         """
         pairs = self.changes()
         changed, self._changed = self._changed, {}
-        rows = [_row(lease) for _, lease in pairs if lease.state is not State.OFFERED]
+        rows = [_row(self._kind, lease) for _, lease in pairs if lease.state is not State.OFFERED]
         if rows:
             try:
                 with self._database:
-                    self._database.executemany(_WRITE, rows)
+                    self._database.executemany(self._write, rows)
             except sqlite3.Error as error:
                 for address, before in changed.items():
                     self._restore(address, before)
                 raise NfvError(f"leases cannot be written to {self._path}: {error}") from error
         return pairs
 
-    def _place(self, lease: Lease) -> None:
+    def _place(self, lease: Lease[Key]) -> None:
         self._forget(lease.address)
         self._by_address[lease.address] = lease
         self._by_client.setdefault(lease.client, set()).add(lease.address)
@@ -169,42 +198,41 @@ class Leases:
             self._taken.setdefault(lease.port, set()).add(lease.address)
             heapq.heappush(self._ends, (lease.ends, lease.address))
 
-    def _forget(self, address: IPv4Address) -> None:
+    def _forget(self, address: Key) -> None:
         former = self._by_address.pop(address, None)
         if former is not None:
             _discard(self._by_client, former.client, address)
             _discard(self._taken, former.port, address)
 
-    def _restore(self, address: IPv4Address, before: Lease | None) -> None:
+    def _restore(self, address: Key, before: Lease[Key] | None) -> None:
         if before is None:
             self._forget(address)
         else:
             self._place(before)
 
 
-def _discard(sets: dict[_Key, set[IPv4Address]], key: _Key, address: IPv4Address) -> None:
+def _discard(sets: dict[_Index, set[Key]], index: _Index, address: Key) -> None:
     """Take an address out of its set; no empty set is kept."""
-    if members := sets.get(key):
+    if members := sets.get(index):
         members.discard(address)
         if not members:
-            del sets[key]
+            del sets[index]
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path, kind: Kind[Key]) -> sqlite3.Connection:
     database = sqlite3.connect(path)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        database.executescript(_SCHEMA)
-    elif version != _VERSION:
+    if version not in (0, _VERSION):
         raise ValueError(f"it is of version {version}, this program writes {_VERSION}")
+    database.executescript(_SCHEMA.format(table=kind.table, type=kind.type))
     return database
 
 
-def _row(lease: Lease) -> tuple[object, ...]:
+def _row(kind: Kind[Key], lease: Lease[Key]) -> tuple[object, ...]:
     return (
-        int(lease.address),
+        kind.packed(lease.address),
         lease.state.value,
         lease.client,
         lease.hardware,
@@ -217,7 +245,13 @@ def _row(lease: Lease) -> tuple[object, ...]:
     )
 
 
-def _lease(row: tuple[int, str, bytes, bytes, str, bytes, str, float, float, float]) -> Lease:
+def _lease(
+    kind: Kind[Key], row: tuple[Any, str, bytes, bytes, str, bytes, str, float, float, float]
+) -> Lease[Key]:
     address, state, client, hardware, hostname, agent, port, starts, ends, held = row
     known = client, hardware, hostname, agent, port, starts, ends, held
-    return Lease(IPv4Address(address), State(state), *known)
+    return Lease(kind.unpacked(address), State(state), *known)
+
+
+Leases4 = Leases[IPv4Address]
+Leases6 = Leases[IPv6Network]

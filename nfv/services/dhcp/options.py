@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from ipaddress import IPv4Address
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainValidator
 
 from nfv.chain.fields import (
     Many,
@@ -16,13 +16,22 @@ from nfv.chain.fields import (
     parse_address,
     parse_network,
     refusal,
-    text_of,
     text_schema,
 )
-from nfv.chain.report import Report
-
-_MAX_LABEL, _MAX_DOMAIN = 63, 253
-_MAX_CONTENT = 1024  # bytes of one option, whatever a client takes
+from nfv.services.dhcp.values import (
+    Byte,
+    Codes,
+    Custom,
+    Domain,
+    Hex,
+    Seconds,
+    Text,
+    address,
+    addresses,
+    domains,
+    number,
+    text,
+)
 
 
 def parse_address4(value: object) -> IPv4Address:
@@ -41,62 +50,15 @@ def parse_network4(value: object) -> Network:
     return network
 
 
-def parse_domain(value: object) -> str:
-    """A domain name, without the root's dot at its end."""
-    text = text_of(value, "a domain name").rstrip(".").lower()
-    labels = text.split(".")
-    if not text or len(text) > _MAX_DOMAIN or not text.isascii() or " " in text:
-        raise refusal(f"'{value}' is not a domain name")
-    if not all(0 < len(label) <= _MAX_LABEL for label in labels):
-        raise refusal(f"'{value}' is not a domain name", "a label has 1 to 63 characters")
-    return text
-
-
-def _parse_text(value: object) -> str:
-    text = text_of(value, "text")
-    if not text or not text.isprintable():
-        raise refusal("is empty, or has characters that cannot be printed")
-    return text
-
-
-def _parse_hex(value: object) -> bytes:
-    try:
-        return bytes.fromhex(text_of(value, "hexadecimal digits").replace(":", ""))
-    except ValueError:
-        raise refusal(f"'{value}' is not made of pairs of hexadecimal digits") from None
-
-
 Address4 = Annotated[
     IPv4Address, PlainValidator(parse_address4), text_schema("IPv4 address", "10.0.1.1")
 ]
 Network4 = Annotated[
     Network, PlainValidator(parse_network4), text_schema("IPv4 prefix", "10.0.1.0/24")
 ]
-Domain = Annotated[
-    str, PlainValidator(parse_domain), text_schema("domain name", "lab.example", "example.org")
-]
-Text = Annotated[str, PlainValidator(_parse_text), text_schema("text")]
-Hex = Annotated[
-    bytes,
-    PlainValidator(_parse_hex),
-    PlainSerializer(bytes.hex, when_used="json"),
-    text_schema("bytes in hexadecimal", "01:04:c0a80001"),
-]
-Value = Annotated[
-    Any,
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": ["string", "integer"]},
-                {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1},
-            ],
-            "examples": ["192.0.2.1", 4011, "text"],
-        }
-    ),
-]
-Seconds = Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)]
-Byte = Annotated[int, Field(strict=True, ge=0, le=255)]
-Word = Annotated[int, Field(strict=True, ge=0, le=65535)]
+
+
+_OWN = frozenset({0, 1, 12, 50, 51, 52, 53, 54, 55, 57, 58, 59, 61, 80, 81, 82, 118})
 
 
 class ClasslessRoute(Model):
@@ -106,33 +68,14 @@ class ClasslessRoute(Model):
     via: Address4 = Field(description="next hop; 0.0.0.0: the destination is on the link")
 
 
-class CustomOption(Model):
+class CustomOption(Custom):
     """An option without a name here."""
 
+    own = _OWN
     code: Annotated[int, Field(strict=True, ge=1, le=254)] = Field(description="its number")
-    type: Literal["ip", "uint8", "uint16", "uint32", "text", "domains", "hex"] = Field(
-        description="how its value is sent"
-    )
-    value: Value = Field(description="the value, or a list of them")
 
-    def check(self, report: Report) -> None:
-        if self.code in _OWN:
-            report.error(("code",), f"option {self.code} is the protocol's own")
-            return
-        try:
-            content = self.content()
-        except (ValueError, TypeError, OverflowError) as error:
-            hint = getattr(error, "context", None)
-            words = hint["message"] if isinstance(hint, dict) else str(error)
-            report.error(("value",), f"cannot be sent as {self.type}: {words}")
-            return
-        if len(content) > _MAX_CONTENT:
-            report.error(("value",), f"is longer than {_MAX_CONTENT} bytes")
-
-    def content(self) -> bytes:
-        """Its bytes. Raises `ValueError` and others for a value that is none of the type."""
-        values = self.value if isinstance(self.value, list) else [self.value]
-        return _CUSTOM[self.type](values)
+    def packed(self, value: object) -> bytes:
+        return parse_address4(value).packed
 
 
 class Options(Model):
@@ -174,63 +117,8 @@ class Options(Model):
     proxy: Text | None = Field(None, description="URL of the proxy configuration (252)")
 
 
-def contents(options: Options, custom: Iterable[CustomOption]) -> dict[int, bytes]:
-    """The bytes of each option by its number."""
-    found = {}
-    for name, (code, encode) in CODES.items():
-        value = getattr(options, name)
-        if value is not None and value != ():
-            found[code] = encode(value)
-    found.update({option.code: option.content() for option in custom})
-    return found
-
-
-def domain_bytes(domain: str) -> bytes:
-    """A domain name as DNS has it (RFC 1035, section 3.1), not compressed."""
-    labels = [label.encode("ascii") for label in domain.split(".")]
-    if not all(0 < len(label) <= _MAX_LABEL for label in labels):
-        raise ValueError(f"'{domain}' is not a domain name")
-    return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
-
-
-# How each kind of value is sent ----------------------------------------------------------------
-
-
-def _addresses(values: Iterable[IPv4Address]) -> bytes:
-    return b"".join(address.packed for address in values)
-
-
-def _address(value: IPv4Address) -> bytes:
-    return value.packed
-
-
-def _text(value: str) -> bytes:
-    return value.encode()
-
-
-def _number(size: int, signed: bool = False) -> Callable[[int], bytes]:
-    return lambda value: value.to_bytes(size, "big", signed=signed)
-
-
-def _numbers(size: int) -> Callable[[Iterable[Any]], bytes]:
-    def encode(values: Iterable[Any]) -> bytes:
-        return b"".join(_whole(value).to_bytes(size, "big") for value in values)
-
-    return encode
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"'{value}' is no whole number")
-    return value
-
-
-def _domains(values: Iterable[str]) -> bytes:
-    return b"".join(domain_bytes(domain) for domain in values)
-
-
 def _sip(values: Iterable[IPv4Address]) -> bytes:
-    return b"\1" + _addresses(values)
+    return b"\1" + addresses(values)
 
 
 def _routes(values: Iterable[ClasslessRoute]) -> bytes:
@@ -243,44 +131,32 @@ def _routes(values: Iterable[ClasslessRoute]) -> bytes:
     return b"".join(parts)
 
 
-CODES: Mapping[str, tuple[int, Callable[[Any], bytes]]] = {
-    "time_offset": (2, _number(4, signed=True)),
-    "routers": (3, _addresses),
-    "dns": (6, _addresses),
-    "log_servers": (7, _addresses),
-    "domain": (15, _text),
-    "root_path": (17, _text),
-    "mtu": (26, _number(2)),
-    "broadcast": (28, _address),
+CODES: Codes = {
+    "time_offset": (2, number(4, signed=True)),
+    "routers": (3, addresses),
+    "dns": (6, addresses),
+    "log_servers": (7, addresses),
+    "domain": (15, text),
+    "root_path": (17, text),
+    "mtu": (26, number(2)),
+    "broadcast": (28, address),
     "static_routes": (121, _routes),
-    "nis_domain": (40, _text),
-    "nis": (41, _addresses),
-    "ntp": (42, _addresses),
+    "nis_domain": (40, text),
+    "nis": (41, addresses),
+    "ntp": (42, addresses),
     "vendor": (43, bytes),
-    "netbios": (44, _addresses),
-    "netbios_type": (46, _number(1)),
-    "smtp": (69, _addresses),
-    "tftp_server": (66, _text),
-    "boot_file": (67, _text),
-    "posix_timezone": (100, _text),
-    "timezone": (101, _text),
-    "ipv6_only": (108, _number(4)),
-    "captive_portal": (114, _text),
-    "search": (119, _domains),
+    "netbios": (44, addresses),
+    "netbios_type": (46, number(1)),
+    "smtp": (69, addresses),
+    "tftp_server": (66, text),
+    "boot_file": (67, text),
+    "posix_timezone": (100, text),
+    "timezone": (101, text),
+    "ipv6_only": (108, number(4)),
+    "captive_portal": (114, text),
+    "search": (119, domains),
     "sip": (120, _sip),
-    "tftp_servers": (150, _addresses),
-    "proxy": (252, _text),
+    "tftp_servers": (150, addresses),
+    "proxy": (252, text),
 }
 """Number of each named option, and how its value is sent."""
-
-_OWN = frozenset({0, 1, 12, 50, 51, 52, 53, 54, 55, 57, 58, 59, 61, 80, 81, 82, 118})
-
-_CUSTOM: Mapping[str, Callable[[list[Any]], bytes]] = {
-    "ip": lambda values: _addresses(parse_address4(value) for value in values),
-    "uint8": _numbers(1),
-    "uint16": _numbers(2),
-    "uint32": _numbers(4),
-    "text": lambda values: "".join(_parse_text(value) for value in values).encode(),
-    "domains": lambda values: _domains(parse_domain(value) for value in values),
-    "hex": lambda values: b"".join(_parse_hex(value) for value in values),
-}

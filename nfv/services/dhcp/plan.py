@@ -5,30 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from nfv.functions.dhcp import AddressRange, Boot, Class, DhcpConfig, Reservation, Subnet, Told
 from nfv.services.dhcp.client import Client
-from nfv.services.dhcp.options import contents
+from nfv.services.dhcp.options import CODES
+from nfv.services.dhcp.spare import Range
+from nfv.services.dhcp.values import contents
 from nfv.services.dhcp.wire import Option
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Addresses by number, from the first to the last, but for those that are nobody's."""
+class Pool(Range[IPv4Address]):
+    """Addresses of a subnet."""
 
-    first: int
-    last: int
-    classes: frozenset[str]
-    closed: frozenset[int]  # reserved, or the server's or a router's own
+    def address(self, number: int) -> IPv4Address:
+        return IPv4Address(number)
 
-    def admits(self, classes: Collection[str]) -> bool:
-        """Whether a client of some classes may have an address of the pool."""
-        return not self.classes or not self.classes.isdisjoint(classes)
-
-    def has(self, address: IPv4Address) -> bool:
-        number = int(address)
-        return self.first <= number <= self.last and number not in self.closed
+    def number(self, address: IPv4Address) -> int:
+        return int(address)
 
 
 @dataclass(frozen=True)
@@ -78,9 +72,9 @@ class Plan:
     def __init__(self, config: DhcpConfig, chains: Mapping[str, Collection[IPv4Address]]) -> None:
         """`chains` are those that the function stands in, with the addresses at their ends."""
         self.config = config
-        self.own = tuple(address.ip for address in config.ip)
+        self.own = tuple(address.ip for address in config.ip4)
         self._answerings: dict[tuple[int, tuple[str, ...], int], Answering] = {}
-        self._links = [_link(config, subnets) for subnets in _grouped(config.subnets)]
+        self._links = [_link(config, subnets) for subnets in grouped(config.subnets)]
         self._by_chain = {
             chain: self._link_of_chain(chain, addresses) for chain, addresses in chains.items()
         }
@@ -116,7 +110,7 @@ class Plan:
         found = Answering()
         boot: dict[str, Any] = {}
         for scope in scopes:
-            found.options.update(contents(scope.options, scope.custom))
+            found.options.update(contents(scope.options, CODES, scope.custom))
             said = {key: getattr(scope.boot, key) for key in Boot.model_fields}
             boot.update({key: value for key, value in said.items() if value is not None})
         if reservation and reservation.hostname:
@@ -137,9 +131,19 @@ class Plan:
         return None
 
 
-def _grouped(subnets: Iterable[Subnet]) -> Iterator[list[Subnet]]:
+class Linked(Protocol):
+    """A subnet, which may be one of several on a link."""
+
+    @property
+    def link(self) -> str | None: ...
+
+
+AnySubnet = TypeVar("AnySubnet", bound=Linked)
+
+
+def grouped(subnets: Iterable[AnySubnet]) -> Iterator[list[AnySubnet]]:
     """The subnets of each link."""
-    named: dict[str, list[Subnet]] = {}
+    named: dict[str, list[AnySubnet]] = {}
     for subnet in subnets:
         if subnet.link is None:
             yield [subnet]
@@ -149,7 +153,7 @@ def _grouped(subnets: Iterable[Subnet]) -> Iterator[list[Subnet]]:
 
 
 def _link(config: DhcpConfig, subnets: Sequence[Subnet]) -> Link:
-    own = [address.ip for address in config.ip]
+    own = [address.ip for address in config.ip4]
     near = next((one for one in own if any(one in subnet.network for subnet in subnets)), own[0])
     places = tuple(_place(config, subnet, near) for subnet in subnets)
     reservations = {
@@ -162,13 +166,13 @@ def _link(config: DhcpConfig, subnets: Sequence[Subnet]) -> Link:
 
 
 def _place(config: DhcpConfig, subnet: Subnet, server: IPv4Address) -> Place:
-    closed = {int(found.ip) for found in subnet.reservations} | {int(own.ip) for own in config.ip}
+    closed = {int(found.ip) for found in subnet.reservations} | {int(own.ip) for own in config.ip4}
     routers = (*config.options.routers, *subnet.options.routers)
     closed.update(int(router) for router in routers)
     pools = tuple(
         Pool(first, last, frozenset(pool.classes), frozenset(closed))
         for pool in subnet.pools
-        for first, last in _without(_numbers(pool.range), map(_numbers, subnet.exclude))
+        for first, last in without(_numbers(pool.range), map(_numbers, subnet.exclude))
     )
     lease = subnet.lease or config.lease
     return Place(subnet, server, pools, lease, max(config.lease_max or lease, lease))
@@ -178,7 +182,7 @@ def _numbers(addresses: AddressRange) -> tuple[int, int]:
     return int(addresses[0]), int(addresses[1])
 
 
-def _without(whole: tuple[int, int], holes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def without(whole: tuple[int, int], holes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """What is left of a range."""
     left = [whole]
     for start, end in holes:

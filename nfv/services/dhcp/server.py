@@ -16,7 +16,7 @@ from nfv.services.dhcp import answers
 from nfv.services.dhcp.allocation import Allocation
 from nfv.services.dhcp.answers import Answer
 from nfv.services.dhcp.client import Client
-from nfv.services.dhcp.leases import Lease, Leases, State
+from nfv.services.dhcp.leases import Lease, Lease4, Leases4, State
 from nfv.services.dhcp.plan import Link, Place, Plan
 from nfv.services.dhcp.wire import ETHERNET, REQUEST, Message, Option, Type
 
@@ -64,7 +64,7 @@ class _Unanswered(Exception):
 class Server:
     """The server of one function."""
 
-    def __init__(self, plan: Plan, leases: Leases, clock: Callable[[], float]) -> None:
+    def __init__(self, plan: Plan, leases: Leases4, clock: Callable[[], float]) -> None:
         self._plan = plan
         self._leases = leases
         self._clock = clock
@@ -74,12 +74,12 @@ class Server:
     def configure(self, plan: Plan) -> None:
         """Take over a configuration. Leases stay, also those that no pool has any more."""
         self._plan = plan
-        self._allocation.forget()
+        self._allocation.spares.forget()
 
-    def expire(self, promised: Callable[[Lease], float]) -> None:
+    def expire(self, promised: Callable[[Lease4], float]) -> None:
         """Free what has run out; `promised` is as for `Leases.expire`."""
         for lease in self._leases.expire(self._clock(), promised):
-            self._allocation.give_back(lease)
+            self._allocation.spares.give_back(lease)
 
     def renewed(self, address: IPv4Address, moment: float, seconds: int) -> None:
         """The fast path has promised an address to its client once more."""
@@ -88,7 +88,7 @@ class Server:
             self._leases.put(replace(lease, ends=moment + seconds, held=moment + HOLD * seconds))
             self.counted["repeated"] += 1
 
-    def release(self, address: IPv4Address) -> Lease | None:
+    def release(self, address: IPv4Address) -> Lease4 | None:
         """Free an address by hand; return its lease, None if there is none in force."""
         lease = self._leases.at(address)
         if lease is None or not lease.is_taken(self._clock()):
@@ -256,7 +256,7 @@ class Server:
         """Whether a message that is not answered names this server."""
         return case.message.address(Option.SERVER_ID) in self._plan.own
 
-    def _held(self, case: _Case, address: IPv4Address) -> Lease | None:
+    def _held(self, case: _Case, address: IPv4Address) -> Lease4 | None:
         """The lease of an address, if it is in force and the client's."""
         lease = self._leases.at(address)
         is_held = lease and lease.client == case.client.key and lease.is_taken(self._clock())
@@ -291,18 +291,18 @@ class Server:
                 self._free(lease)
         raise _Unanswered("another server's")
 
-    def _free(self, lease: Lease) -> None:
+    def _free(self, lease: Lease4) -> None:
         now = self._clock()
         freed = replace(lease, state=State.RELEASED, ends=now, held=now)
         if lease.state is State.OFFERED:
             self._leases.drop(lease.address)
         else:
             self._leases.put(freed)
-        self._allocation.give_back(freed)
+        self._allocation.spares.give_back(freed)
 
     def _lease(
         self, case: _Case, address: IPv4Address, state: State, now: float, life: float
-    ) -> Lease:
+    ) -> Lease4:
         message = case.message
         agent = message.options.get(Option.AGENT, b"")
         former = self._leases.at(address)

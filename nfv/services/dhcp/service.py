@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import IPv4Address, IPv6Network, ip_network
 from typing import Any
 
 from nfv.chain import names
+from nfv.chain.fields import Address
 from nfv.chain.graph import SERVICE, entries
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
@@ -21,20 +23,25 @@ from nfv.services.clock import Clock
 from nfv.services.dhcp.answers import SERVER_PORT
 from nfv.services.dhcp.answers import Answer as ServerAnswer
 from nfv.services.dhcp.events import Events, document
-from nfv.services.dhcp.leases import Lease, Leases, State
-from nfv.services.dhcp.links import ends
+from nfv.services.dhcp.leases import KIND4, AnyLease, Lease4, Leases4, State
+from nfv.services.dhcp.links import ends4
 from nfv.services.dhcp.plan import Plan
 from nfv.services.dhcp.repeats import MOST, Repeats, Said
 from nfv.services.dhcp.server import Asked, Server
 from nfv.services.dhcp.wire import Malformed, Option, Type, build, parse
+from nfv.services.dhcp6.endpoint import Endpoint
+from nfv.services.dhcp6.endpoint import Reply as Reply6
 from nfv.services.frames import Frame, answers_at
 from nfv.services.packets import ETHERNET, IPV4, UDP, Datagram, build_udp, parse_udp
+from nfv.services.packets6 import ETH_P_IPV6
 from nfv.services.registration import Host, Registration
 
 HEADERS = ETHERNET.size + IPV4.size + UDP.size
 
 STORE = "leases.sqlite"
 EVENTS = "events.jsonl"
+
+_IPV6 = ETH_P_IPV6.to_bytes(2, "big")
 
 _INTERVAL = 1.0  # seconds between looks at what has run out, and what was renewed
 
@@ -54,12 +61,13 @@ class _Reply:
 
 
 class DhcpService(Service):
-    """Serves DHCPv4 at one function's tap."""
+    """Serves DHCPv4, and DHCPv6 if that is declared, at one function's tap."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self._clock = Clock()
-        self._leases = Leases(place.data / STORE)
+        self._leases = Leases4(place.data / STORE, KIND4)
+        self._six = Endpoint(place, STORE, self._clock)
         self._events = Events(place.data / EVENTS)
         self._server: Server | None = None
         self._registration: Registration | None = None
@@ -79,13 +87,14 @@ class DhcpService(Service):
         self._ports = {number: name for name, number in applied.ports.items()} if applied else {}
         mac = function.config.mac or names.mac(topology.name, function.name)
         self._mac = bytes.fromhex(mac.replace(":", ""))
-        self._own = frozenset(address.ip for address in function.config.ip)
+        self._own = frozenset(address.ip for address in function.config.ip4)
         self._register(topology.name, function.config.name_server)
-        plan = Plan(function.config, {chain: ends(topology, chain) for chain in self._chains})
+        plan = Plan(function.config, {chain: ends4(topology, chain) for chain in self._chains})
         if self._server is None:
             self._server = Server(plan, self._leases, self._clock)
         else:
             self._server.configure(plan)
+        self._six.configure(topology, function.config, self._chains, self._mac)
         self._take_over()
 
     def _register(self, topology: str, server: str | None) -> None:
@@ -104,9 +113,12 @@ class DhcpService(Service):
         for lease in self._leases:
             if lease.state is State.BOUND and lease.hostname:
                 yield lease.hostname, lease.address
+        for lease6 in self._six.leases:
+            if lease6.state is State.BOUND and lease6.hostname:
+                yield lease6.hostname, lease6.address.network_address
 
     def receive(self, frames: Sequence[Frame]) -> None:
-        replies: list[_Reply] = []
+        replies: list[_Reply | Reply6] = []
         for frame in frames:
             try:
                 reply = self._take(frame)
@@ -118,13 +130,17 @@ class DhcpService(Service):
         former = {lease.address: before for before, lease in self._leases.changes()}
         if self._commit():
             for one in replies:
-                self._place.send(answers_at(one.stage), self._frame(one.answer))
-                self._remember(one, former)
+                if isinstance(one, Reply6):
+                    self._place.send(one.stage, one.frame)
+                else:
+                    self._place.send(answers_at(one.stage), self._frame(one.answer))
+                    self._remember(one, former)
 
     def status(self) -> Answer:
-        states = [lease.state for lease in self._leases]
-        counted = dict(self._server.counted) if self._server else {}
-        return {kind.value: states.count(kind) for kind in State} | {"messages": counted}
+        states = [lease.state for lease in (*self._leases, *self._six.leases)]
+        counted = Counter(self._server.counted if self._server else {})
+        counted.update(self._six.counted)
+        return {kind.value: states.count(kind) for kind in State} | {"messages": dict(counted)}
 
     def requests(self) -> Mapping[str, Request]:
         return {"list": self._list, "release": self._release}
@@ -137,11 +153,14 @@ class DhcpService(Service):
             self._repeats.close()
         self._events.close()
         self._leases.close()
+        self._six.leases.close()
 
     # Messages
 
-    def _take(self, frame: Frame) -> _Reply | None:
+    def _take(self, frame: Frame) -> _Reply | Reply6 | None:
         """Treat a frame; what it is answered with must wait for the leases."""
+        if frame.data[12:14] == _IPV6:
+            return self._six.take(frame, self._chain(frame), self._ports.get(frame.ingress, ""))
         datagram = parse_udp(frame.data)
         if datagram is None:
             answer = neighbours.answer(frame.data, self._own, self._mac)
@@ -160,9 +179,11 @@ class DhcpService(Service):
         except Malformed:
             self._server.counted["malformed"] += 1
             return None
-        chain = self._chains[frame.stage] if frame.stage < len(self._chains) else ""
         port = self._ports.get(frame.ingress, "")
-        return self._server.handle(Asked(message, chain, port, datagram.src_mac))
+        return self._server.handle(Asked(message, self._chain(frame), port, datagram.src_mac))
+
+    def _chain(self, frame: Frame) -> str:
+        return self._chains[frame.stage] if frame.stage < len(self._chains) else ""
 
     def _frame(self, answer: ServerAnswer) -> bytes:
         return self._framed(answer, build(answer.message, answer.room))
@@ -180,25 +201,31 @@ class DhcpService(Service):
             if before and not _is_same(before, lease):
                 self._revoke(lease)
         try:
+            changed6 = self._six.leases.commit()
             changed = self._leases.commit()
         except NfvError as error:
             self._place.log("error", error.message)
             return False
-        now = self._clock()
+        for before6, lease6 in changed6:
+            self._note(before6, lease6, lease6.address.network_address)
         for before, lease in changed:
-            self._events.note(now, before, lease)
+            self._note(before, lease, lease.address)
             if self._repeats and lease.state is State.BOUND and lease.held > lease.ends:
                 seconds = round(lease.held - lease.ends)
                 self._repeats.hold(lease.address, self._clock.boot(lease.held), seconds)
-            if self._registration and lease.hostname and lease.state is not State.OFFERED:
-                is_there = lease.state is State.BOUND
-                self._registration.note((lease.hostname, lease.address), is_there)
         return True
+
+    def _note(self, before: AnyLease | None, lease: AnyLease, address: Address) -> None:
+        """Tell of a change of a lease."""
+        self._events.note(self._clock(), before, lease)
+        if self._registration and lease.hostname and lease.state is not State.OFFERED:
+            self._registration.note((lease.hostname, address), lease.state is State.BOUND)
 
     def _attend(self) -> None:
         if self._server:
             self._note_renewed()
             self._server.expire(self._revoke)
+            self._six.expire()
             self._commit()
         self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._attend)
 
@@ -223,7 +250,7 @@ class DhcpService(Service):
         for address, moment, seconds in self._repeats.renewed() if self._repeats else ():
             self._server.renewed(address, self._clock.moment(moment), seconds)
 
-    def _revoke(self, lease: Lease) -> float:
+    def _revoke(self, lease: Lease4) -> float:
         """Have the fast path promise an address no more; until when it, or the lease, did."""
         found = self._repeats.revoke(lease.address) if self._repeats else None
         if found is None:
@@ -231,7 +258,7 @@ class DhcpService(Service):
         moment, seconds = found
         return max(lease.ends, self._clock.moment(moment) + seconds) if moment else lease.ends
 
-    def _remember(self, reply: _Reply, former: Mapping[IPv4Address, Lease | None]) -> None:
+    def _remember(self, reply: _Reply, former: Mapping[IPv4Address, Lease4 | None]) -> None:
         """Have the fast path give an answer again, if it is about a lease that was there before."""
         answer = reply.answer
         address = answer.message.yiaddr
@@ -260,24 +287,29 @@ class DhcpService(Service):
         """All leases, by address."""
         self._note_renewed()
         self._commit()
-        ordered = sorted(self._leases, key=lambda lease: lease.address)
-        return {"rows": [document(lease) for lease in ordered]}
+        four = sorted(self._leases, key=lambda lease: lease.address)
+        six = sorted(self._six.leases, key=lambda lease: lease.address)
+        return {"rows": [*map(document, four), *map(document, six)]}
 
     def _release(self, request: Mapping[str, Any]) -> Answer:
         assert self._server is not None
         try:
-            address = IPv4Address(str(request.get("ip")))
-        except AddressValueError as error:
-            raise InputError(f"{error}", "write ip=ADDRESS") from error
-        lease = self._server.release(address)
-        if lease is None:
-            raise InputError(f"there is no lease of {address} in force")
+            network = ip_network(str(request.get("ip")))
+        except ValueError as error:
+            raise InputError(f"{error}", "write ip=ADDRESS, or ip=PREFIX") from error
+        released: AnyLease | None
+        if isinstance(network, IPv6Network):
+            released = self._six.release(network)
+        else:
+            released = self._server.release(network.network_address)
+        if released is None:
+            raise InputError(f"there is no lease of {request['ip']} in force")
         if not self._commit():
             raise NfvError("the lease store cannot be written")
-        return {"rows": [document(lease)]}
+        return {"rows": [document(released)]}
 
 
-def _is_same(before: Lease, lease: Lease) -> bool:
+def _is_same(before: Lease4, lease: Lease4) -> bool:
     """Whether a client that had a lease still has it."""
     bound = before.state is State.BOUND and lease.state is State.BOUND
     return bound and before.client == lease.client

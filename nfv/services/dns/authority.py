@@ -30,12 +30,19 @@ class Authority:
     """The zones that a server has."""
 
     def __init__(
-        self, zones: Iterable[Zone], missing: Iterable[Name] = (), *, is_recursive: bool = False
+        self,
+        zones: Iterable[Zone],
+        missing: Iterable[Name] = (),
+        divided: Iterable[Name] = (),
+        *,
+        is_recursive: bool = False,
     ) -> None:
         """`is_recursive`: other names are resolved, too, which answers say (RA).
 
-        `missing` are zones of which nothing is known: whoever asks is told of failure.
+        `missing` are zones of which nothing is known: whoever asks is told of failure. `divided`
+        are zones of which not all clients are told the same.
         """
+        self._divided = tuple(divided)
         self.flags = Flag.RA if is_recursive else Flag(0)
         self.zones: Mapping[Name, Zone] = {zone.origin: zone for zone in zones}
         self._origins = {*self.zones, *missing}
@@ -54,6 +61,17 @@ class Authority:
             if origin in self._origins:
                 return origin
         return None
+
+    def is_common(self, query: Query, reply: Reply) -> bool:
+        """Whether all clients are answered the same."""
+        if not self._divided:
+            return True
+        names = [query.name]
+        for owner, found in (*reply.answer, *reply.authority, *reply.glue, *reply.additional):
+            names.append(owner)
+            if found.rdtype == RdataType.CNAME:
+                names.append(found[0].target)
+        return not any(name.is_subdomain(origin) for name in names for origin in self._divided)
 
     def leads_to(self, query: Query, reply: Reply) -> Name | None:
         """The name in none of the zones at which the answer's aliases end."""

@@ -20,10 +20,10 @@ from nfv.errors import NfvError
 from nfv.services.base import Answer
 from nfv.services.clock import Clock
 from nfv.services.dns.changes import difference
+from nfv.services.dns.connection import MakeSocket, Server
 from nfv.services.dns.fetch import NotTransferred, fetch, serial_of
 from nfv.services.dns.serials import is_reached
 from nfv.services.dns.store import Store, Stored
-from nfv.services.dns.upstream import MakeSocket, Server
 from nfv.services.dns.zone import Zone
 
 _LEAST = 1.0  # seconds between attempts, whatever the zone says

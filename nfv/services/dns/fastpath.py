@@ -8,6 +8,7 @@ all answers are void at once.
 from __future__ import annotations
 
 import struct
+import sys
 from dataclasses import dataclass
 from mmap import mmap
 
@@ -15,7 +16,8 @@ from dns.name import Name
 from dns.rdatatype import RdataType
 
 from nfv.ebpf import sources
-from nfv.services.dns.message import OPT_BYTES, Query
+from nfv.services.dns import cookies, limits
+from nfv.services.dns.message import Query
 from nfv.services.dns.zone import Node, Zone
 
 MAX_NAME = sources.constant("questions.h", "SELF_NAME")
@@ -37,7 +39,9 @@ _TRUNCATED = 0x0200
 _PRINT = struct.Struct("=Q")
 _OWNER = struct.Struct("=QI14xH")  # print, epoch and whether it lasts
 _ANSWER = struct.Struct(f"=QIIH2s6sHI{MAX_DATA}s")
-_SERVER = struct.Struct("=6s2xIIQQ")
+_SERVER = struct.Struct("=6s2xIIQQQQQQII4s4x")
+_EPOCH = slice(8, 12)  # of the server
+_TIME = slice(_SERVER.size - 8, _SERVER.size - 4)
 
 
 Memory = memoryview | mmap
@@ -61,7 +65,7 @@ def prepare(query: Query, answer: bytes) -> Prepared | None:
     if not _WORD <= len(name) <= MAX_NAME or len(query.name) > MAX_LABELS:
         return None
     begin = _MESSAGE.size + len(name) + _KIND_SIZE
-    end = len(answer) - (OPT_BYTES if query.has_edns else 0)
+    end = len(answer) - query.opt_bytes
     _id, flags, _questions, found, authority, additional = _MESSAGE.unpack_from(answer)
     if flags & _TRUNCATED or end - begin > MAX_DATA:
         return None
@@ -69,29 +73,56 @@ def prepare(query: Query, answer: bytes) -> Prepared | None:
     return Prepared(flags & _KEPT_FLAGS, counts, answer[begin:end], bool(begin & 1))
 
 
+@dataclass(frozen=True)
+class Server:
+    """What programs are told of a name server; what is random is unknown to others."""
+
+    mac: bytes
+    seeds: tuple[int, int]  # of the table
+    keys: tuple[int, int] = (0, 0)  # of cookies
+    rate: int = 0  # answers a second to a network, 0 for any number
+    slip: int = 0  # of so many queries beyond that one is answered, truncated
+
+
 class Answers:
     """The table of answers, in memory shared with the programs that read it."""
 
-    def __init__(self, memory: Memory, server: Memory, mac: bytes, seeds: tuple[int, int]) -> None:
+    def __init__(self, memory: Memory, head: Memory, server: Server) -> None:
         """Begins empty: with another epoch than whatever is there.
 
-        `memory` is that of the map of answers, whose size is a power of two; `server` that of
-        struct self_server. `seeds` must be unknown to those who ask.
+        `memory` is that of the map of answers, whose size is a power of two; `head` that of
+        struct self_server.
         """
         self._memory = memory
-        self._server = server
-        self._mac = mac
-        self._seeds = seeds
+        self._head = head
+        self._seeds = server.seeds
         self._mask = len(memory) // _ANSWER.size - 1
-        self._epoch = _SERVER.unpack_from(server)[1]
+        self._epoch = self._after(_SERVER.unpack_from(head)[1])
         self._victim = 0
-        self.forget()
+        head[: _SERVER.size] = _SERVER.pack(
+            server.mac,
+            self._epoch,
+            self._mask,
+            *server.seeds,
+            *server.keys,
+            *limits.pace(server.rate),
+            limits.BUCKETS - 1,
+            server.slip,
+            cookies.now(),
+        )
 
     def forget(self) -> None:
         """Void all answers, in one store."""
-        self._epoch = (self._epoch + 1) & _MASK32 or 1
-        head = _SERVER.pack(self._mac, self._epoch, self._mask, *self._seeds)
-        self._server[: len(head)] = head
+        self._epoch = self._after(self._epoch)
+        self._head[_EPOCH] = self._epoch.to_bytes(4, sys.byteorder)
+
+    def tick(self) -> None:
+        """Tell programs what time it is: cookies say when they were made."""
+        self._head[_TIME] = cookies.now()
+
+    @staticmethod
+    def _after(epoch: int) -> int:
+        return (epoch + 1) & _MASK32 or 1
 
     def put(
         self, query: Query, prepared: Prepared, *, lasting: bool = False, until: int = 0

@@ -16,15 +16,8 @@ from dns.rdataset import Rdataset
 from dns.rdatatype import RdataType
 
 from nfv.services.dns.changes import Drafts
-from nfv.services.dns.upstream import (
-    MakeSocket,
-    Server,
-    Unanswered,
-    Upstream,
-    connection,
-    receive,
-    send,
-)
+from nfv.services.dns.connection import MakeSocket, Server, connection, receive, send
+from nfv.services.dns.upstream import Unanswered, Upstream
 from nfv.services.dns.zone import Zone
 from nfv.services.dns.zonecheck import is_served
 

@@ -49,6 +49,12 @@ def _parse_server(value: object) -> str:
     return f"{address}@{int(port)}"
 
 
+def _parse_upstream(value: object) -> str:
+    text, mark, name = text_of(value, "the address of a name server").partition("#")
+    server = _parse_server(text)
+    return f"{server}#{_parse_domain(name)}" if mark else server
+
+
 def _parse_secret(value: object) -> str:
     text = text_of(value, "a secret in base 64")
     try:
@@ -79,6 +85,16 @@ ServerAddress = Annotated[
     str,
     PlainValidator(_parse_server),
     text_schema("address of a name server, or ADDRESS@PORT", "192.0.2.53", "2001:db8::53@5353"),
+]
+UpstreamAddress = Annotated[
+    str,
+    PlainValidator(_parse_upstream),
+    text_schema(
+        "ADDRESS, or ADDRESS@PORT, or ADDRESS#NAME to ask by TLS",
+        "192.0.2.53",
+        "2001:db8::53@5353",
+        "192.0.2.53#dns.example.net",
+    ),
 ]
 Secret = Annotated[str, PlainValidator(_parse_secret), text_schema("base 64 of at least 16 bytes")]
 Line = Annotated[str, PlainValidator(_parse_line), text_schema("one line")]

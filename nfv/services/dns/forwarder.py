@@ -98,6 +98,9 @@ class Forwarder:
     def close(self) -> None:
         for task in self._under_way.values():
             task.cancel()
+        for rule in self._rules.values():
+            for upstream in rule.upstreams:
+                upstream.close()
 
     def _stale(self, key: Key) -> Known | None:
         """What was known; a failure is no knowledge."""

@@ -36,6 +36,8 @@ class History:
 
     def since(self, zone: Zone, serial: int) -> list[Change] | None:
         """The changes that lead from a version to the zone; None if they are not known."""
+        if self._latest.get(zone.origin) is not zone:  # a view's
+            return None
         found = list(self._changes.get(zone.origin, ()))
         while found and found[0].begins != serial:
             found.pop(0)

@@ -12,11 +12,11 @@ from dns.name import Name
 from nfv.functions.dns import Dns
 from nfv.services.base import Answer, Place
 from nfv.services.dns.changes import changed, difference
+from nfv.services.dns.connection import MakeSocket, Server
 from nfv.services.dns.copies import Copy, Origin
 from nfv.services.dns.message import Keys
 from nfv.services.dns.serials import after
 from nfv.services.dns.store import Store, Stored
-from nfv.services.dns.upstream import MakeSocket, Server
 from nfv.services.dns.zone import Zone
 
 _STORE = "zones.db"
@@ -52,7 +52,7 @@ class Holdings:
                 )
                 continue
             zone = function.zones[name]
-            number = serial if name in function.unnumbered else zone.serial
+            number = serial if given.is_unnumbered else zone.serial
             if given.update:
                 self._writers[name] = tuple(keys[dns.name.from_text(k)] for k in given.update)
                 self._zones[name] = self._merged(zone, number)

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
 
+from nfv.services.dns.connection import MakeSocket, receive, send
 from nfv.services.dns.responder import Answer
-from nfv.services.dns.upstream import MakeSocket, receive, send
 
 PORT = 53
 

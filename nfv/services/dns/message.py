@@ -6,7 +6,7 @@ RFC 1035 section 4, EDNS (RFC 6891), one question a query (RFC 9619), sizes of R
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ import dns.rdatatype
 import dns.renderer
 import dns.rrset
 import dns.tsig
+from dns.edns import GenericOption, OptionType
 from dns.flags import Flag
 from dns.name import Name
 from dns.rcode import Rcode
@@ -34,9 +35,8 @@ _FUDGE = 300  # seconds by which clocks may differ (RFC 8945, section 10)
 _SIGNATURE_BYTES = 400  # more than a TSIG record has
 _PLAIN_UDP = 512  # without EDNS
 _MAX_TCP = 65535
-OPT_BYTES = 11
-"""Of an OPT record without options."""
-
+_OPT_BYTES = 11  # of an OPT record without options
+_OPTION_BYTES = 4  # in front of the data of an option
 _HEADER = struct.Struct("!HHHHHH")
 _OPCODE_MASK = 0x7800
 _COPIED = Flag.RD | Flag.CD  # of a query's flags, into the answer's
@@ -46,6 +46,9 @@ _OBSOLETE = frozenset({RdataType.MAILA, RdataType.MAILB})
 
 Keys = Mapping[Name, dns.tsig.Key]
 """Secrets for signatures, by their names."""
+
+Bake = Callable[[bytes], bytes]
+"""The cookie to answer with for a client's part of it."""
 
 _TSIG_ERRORS = {
     dns.message.UnknownTSIGKey: Rcode.BADKEY,
@@ -84,10 +87,18 @@ class Query:
     is_stream: bool = False
     signature: Signature | None = None
     serial: int | None = None  # that the asker of an IXFR has (RFC 1995)
+    cookie: bytes = b""  # to be answered with, if the client has sent its part (RFC 7873)
 
     @property
     def wants_recursion(self) -> bool:
         return bool(self.flags & Flag.RD)
+
+    @property
+    def opt_bytes(self) -> int:
+        """Of the OPT record in the answer."""
+        if not self.has_edns:
+            return 0
+        return _OPT_BYTES + (_OPTION_BYTES + len(self.cookie) if self.cookie else 0)
 
     @property
     def disables_checking(self) -> bool:
@@ -108,9 +119,16 @@ class Reply:
 
 
 def read(
-    wire: bytes, keys: Keys = MappingProxyType({}), *, is_stream: bool = False
+    wire: bytes,
+    keys: Keys = MappingProxyType({}),
+    *,
+    is_stream: bool = False,
+    bake: Bake | None = None,
 ) -> Query | bytes | None:
-    """The query in a message; or the answer to one that is wrong; or None: no answer."""
+    """The query in a message; or the answer to one that is wrong; or None: no answer.
+
+    Without `bake`, cookies are ignored.
+    """
     if len(wire) < _HEADER.size:
         return None
     ident, flags, *counts = _HEADER.unpack_from(wire)
@@ -140,6 +158,7 @@ def read(
         is_stream,
         _signature(message),
         _serial(message),
+        _cookie(message, bake) if bake else b"",
     )
     rcode = _problem(query, message)
     return query if rcode is None else render(query, Reply(rcode))
@@ -147,6 +166,14 @@ def read(
 
 def _signature(message: dns.message.Message) -> Signature | None:
     return Signature(message.keyring, message.mac) if message.mac else None
+
+
+def _cookie(message: dns.message.Message, bake: Bake) -> bytes:
+    """What to answer with; one cookie suffices (RFC 7873, section 5.2)."""
+    for option in message.options:
+        if isinstance(option, dns.edns.CookieOption):
+            return bake(option.client)
+    return b""
 
 
 def _serial(message: dns.message.Message) -> int | None:
@@ -254,7 +281,7 @@ class Sequel:
 
 def _begin(query: Query, flags: int) -> dns.renderer.Renderer:
     renderer = dns.renderer.Renderer(query.id, flags, query.limit)
-    reserved = OPT_BYTES if query.has_edns else 0
+    reserved = query.opt_bytes
     if query.signature is not None:
         reserved += _SIGNATURE_BYTES
     renderer.reserve(reserved)
@@ -277,8 +304,9 @@ def _write_fitting(renderer: dns.renderer.Renderer, sets: Sequence[Records]) -> 
 
 
 def _opt(query: Query, rcode: Rcode) -> dns.rrset.RRset:
-    """Our EDNS record: version 0, the high bits of the code, DO as it came (RFC 3225)."""
+    """Our EDNS record: version 0, the code's high bits, DO as it came (RFC 3225), a cookie."""
     flags = (rcode >> 4) << 24 | (dns.flags.DO if query.wants_dnssec else 0)
     found = dns.rrset.RRset(dns.name.root, RdataClass(MAX_UDP), RdataType.OPT)
-    found.add(OPT(MAX_UDP, RdataType.OPT, ()), flags)
+    options = [GenericOption(OptionType.COOKIE, query.cookie)] if query.cookie else []
+    found.add(OPT(MAX_UDP, RdataType.OPT, options), flags)
     return found

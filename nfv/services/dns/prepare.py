@@ -24,7 +24,7 @@ async def prepare_all(authority: Authority, answers: Answers) -> int:
     begun = time.monotonic()
     for query in _queries(authority):
         reply = authority.answer(query)
-        if reply is not None:
+        if reply is not None and authority.is_common(query, reply):
             prepared = fastpath.prepare(query, message.render(query, reply))
             if prepared is not None:
                 answers.put(query, prepared, lasting=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
@@ -10,12 +11,15 @@ import dns.rdata
 
 from nfv.chain.fields import Network
 from nfv.chain.topology import Topology
-from nfv.functions.dns import Dns, ForwardConfig
+from nfv.functions.dns import Dns
 from nfv.services.dns.cache import Cache
+from nfv.services.dns.channel import trust
+from nfv.services.dns.config import ForwardConfig
+from nfv.services.dns.connection import MakeSocket, Server
 from nfv.services.dns.forwarder import Forwarder, Rule
 from nfv.services.dns.harvest import Bounds
 from nfv.services.dns.responder import Recursion
-from nfv.services.dns.upstream import MakeSocket, Server, Upstream
+from nfv.services.dns.upstream import Upstream
 from nfv.services.dns.zone import Zone
 
 _TTL = 10_800  # seconds, as RFC 6303 has it
@@ -37,8 +41,11 @@ def recursion(topology: Topology, function: Dns, make: MakeSocket) -> Recursion 
     forward = function.config.forward
     if forward is None:
         return None
+    servers = [*forward.to, *(one for servers in forward.domains.values() for one in servers)]
+    by_tls = any(Server.parse(server).name for server in servers)
+    context = trust(function.certificates) if by_tls else None
     forwarder = Forwarder(
-        _rules(forward, make),
+        _rules(forward, make, context),
         Cache(forward.entries, forward.stale),
         Bounds(forward.max_ttl, forward.max_negative_ttl),
     )
@@ -63,18 +70,24 @@ def local_zones(function: Dns) -> Iterator[Zone]:
             yield _empty(origin)
 
 
-def _rules(forward: ForwardConfig, make: MakeSocket) -> dict[dns.name.Name, Rule]:
+def _rules(
+    forward: ForwardConfig, make: MakeSocket, context: ssl.SSLContext | None
+) -> dict[dns.name.Name, Rule]:
     rules = {
-        dns.name.from_text(name): Rule(_upstreams(servers, make), True)
+        dns.name.from_text(name): Rule(_upstreams(servers, make, context), True)
         for name, servers in forward.domains.items()
     }
     if forward.to:
-        rules[dns.name.root] = Rule(_upstreams(forward.to, make), not forward.filter_private)
+        rules[dns.name.root] = Rule(
+            _upstreams(forward.to, make, context), not forward.filter_private
+        )
     return rules
 
 
-def _upstreams(servers: Sequence[str], make: MakeSocket) -> list[Upstream]:
-    return [Upstream(Server.parse(server), make) for server in servers]
+def _upstreams(
+    servers: Sequence[str], make: MakeSocket, context: ssl.SSLContext | None
+) -> list[Upstream]:
+    return [Upstream(Server.parse(server), make, context) for server in servers]
 
 
 def _subnets(topology: Topology) -> list[Network]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 
 from dns.flags import Flag
@@ -12,8 +13,10 @@ from dns.rcode import Rcode
 from dns.rdatatype import RdataType
 
 from nfv.chain.fields import Network
+from nfv.services.dns import cookies
 from nfv.services.dns.authority import Authority
 from nfv.services.dns.clients import is_in
+from nfv.services.dns.cookies import Secret
 from nfv.services.dns.forwarder import Forwarder
 from nfv.services.dns.message import Keys, Query, Reply, read, render
 from nfv.services.dns.transfer import Secondaries, transfer
@@ -31,7 +34,7 @@ _TRANSFERS = frozenset({RdataType.AXFR, RdataType.IXFR})
 
 
 def _is_for_all(query: Query) -> bool:
-    """Whether others who ask the same get the same bytes."""
+    """Whether others who ask the same get the same bytes, but for their cookie."""
     return not query.is_stream and query.signature is None
 
 
@@ -57,8 +60,13 @@ class Responder:
         recursion: Recursion | None = None,
         secondaries: Secondaries | None = None,
         keys: Keys = MappingProxyType({}),
+        secret: Secret | None = None,
     ) -> None:
-        """`keep` is told of every answer to a datagram that can be given again."""
+        """`keep` is told of every answer to a datagram that can be given again.
+
+        Without `secret`, cookies are ignored.
+        """
+        self._secret = secret
         self._secondaries = secondaries
         self._keys = keys
         self._authority = authority
@@ -72,7 +80,8 @@ class Responder:
             known = self._known.get(wire[_ID_SIZE:])
             if known is not None:
                 return wire[:_ID_SIZE] + known
-        query = read(wire, self._keys, is_stream=is_stream)
+        bake = partial(self._bake, client) if self._secret else None
+        query = read(wire, self._keys, is_stream=is_stream, bake=bake)
         if not isinstance(query, Query):
             return query
         if query.type in _TRANSFERS:
@@ -107,11 +116,17 @@ class Responder:
         """An answer from our zones: it is the same until they change."""
         answer = render(query, reply)
         if _is_for_all(query):
-            if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
-            self._known[wire[_ID_SIZE:]] = answer[_ID_SIZE:]
-            self._keep(query, answer, True)
+            if not query.cookie:
+                if len(self._known) >= _MAX_KNOWN:
+                    self._known.clear()
+                self._known[wire[_ID_SIZE:]] = answer[_ID_SIZE:]
+            if self._authority.is_common(query, reply):
+                self._keep(query, answer, True)
         return answer
+
+    def _bake(self, client: str, part: bytes) -> bytes:
+        assert self._secret is not None
+        return cookies.answer(part, client, self._secret, cookies.now())
 
     def _elsewhere(self, query: Query, recursion: Recursion | None) -> Answer:
         if recursion is None:
@@ -121,7 +136,8 @@ class Responder:
             return self._resolve(query, recursion)
         answer = render(query, known)
         is_plain = not (query.wants_dnssec or query.disables_checking or known.flags & Flag.AD)
-        if known.rcode != Rcode.SERVFAIL and is_plain and _is_for_all(query):
+        is_common = _is_for_all(query) and self._authority.is_common(query, known)
+        if known.rcode != Rcode.SERVFAIL and is_plain and is_common:
             self._keep(query, answer, False)
         return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -10,28 +11,34 @@ from dataclasses import replace
 from typing import Any
 
 import dns.name
+from dns.name import Name
 
 from nfv.chain import names
+from nfv.chain.fields import Network
 from nfv.chain.graph import SERVICE, entries
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane.wiring import HEADER_SIZE, service_mtu
 from nfv.errors import KernelError
-from nfv.functions.dns import Dns, ForwardConfig
+from nfv.functions.dns import Dns
 from nfv.services import registration
 from nfv.services.base import Answer, Place, Request, Service
 from nfv.services.dns import directory
 from nfv.services.dns.authority import Authority
+from nfv.services.dns.clients import EVERYBODY, covers
+from nfv.services.dns.config import ForwardConfig, ZoneConfig
 from nfv.services.dns.history import History
 from nfv.services.dns.holdings import Holdings
 from nfv.services.dns.hosts import Hosts
 from nfv.services.dns.listener import Listener
 from nfv.services.dns.maps import FastPath
+from nfv.services.dns.message import Keys
 from nfv.services.dns.orders import Orders, is_order
 from nfv.services.dns.recursion import clients, local_zones, recursion
 from nfv.services.dns.responder import Answer as Reply
 from nfv.services.dns.responder import Recursion, Responder
 from nfv.services.dns.secondaries import Notifier, keys_of, secondaries_of
+from nfv.services.dns.transfer import Secondaries
 from nfv.services.dns.zone import Zone
 from nfv.services.frames import Frame, answers_at
 from nfv.services.stack import Stack
@@ -48,7 +55,8 @@ class DnsService(Service):
         self._mac = ""
         self._listeners: dict[str, Listener] = {}
         self._fast: FastPath | None = None
-        self._responder: Responder | None = None
+        self._views: list[tuple[Sequence[Network], Responder]] = []  # the first counts
+        self._divided: list[Mapping[Name, Zone]] = []  # zones of each view
         self._recursion: Recursion | None = None
         self._forward: ForwardConfig | None = None  # that the recursion was made for
         self._queries = 0
@@ -57,6 +65,7 @@ class DnsService(Service):
         self._publishing: asyncio.TimerHandle | None = None
         self._published = 0.0
         self._serial = 0
+        self._secret = secrets.randbits(64), secrets.randbits(64)
         self._holdings = Holdings(place, self._socket, self._publish)
         self._directory: list[Zone] = []
         self._local: list[Zone] = []
@@ -69,13 +78,17 @@ class DnsService(Service):
         assert isinstance(function, Dns)
         self._set_up_stack(topology, function)
         self._set_up_recursion(topology, function)
-        former, self._fast = self._fast, FastPath(self._place, function, self._mac)
+        former, self._fast = self._fast, FastPath(self._place, function, self._mac, self._secret)
         if former is not None:
             former.close()
         assert self._stack is not None
         self._topology = topology
         self._serial = max(int(time.time()), self._serial + 1)
         self._local = list(local_zones(function))
+        self._divided = [
+            _numbered(function.views[name], view.zones, self._serial)
+            for name, view in function.config.views.items()
+        ]
         self._holdings.configure(function, keys_of(function), self._serial)
         self._renew_directory()
         self._listen([str(address.ip) for address in function.addresses])
@@ -96,6 +109,9 @@ class DnsService(Service):
 
     def requests(self) -> Mapping[str, Request]:
         return {registration.REQUEST: self._take_in}
+
+    def namespace(self) -> int | None:
+        return self._stack.namespace if self._stack else None
 
     async def close(self) -> None:
         if self._publishing is not None:
@@ -120,21 +136,41 @@ class DnsService(Service):
         """Answer from the zones as they are at this moment."""
         assert self._fast is not None
         function = self._function
-        own = {zone.origin: zone for zone in (*self._directory, *self._holdings.zones())}
-        authority = Authority(
-            [*self._local, *own.values()],
-            self._holdings.missing(),
-            is_recursive=self._recursion is not None,
-        )
         keys = keys_of(function)
         secondaries = secondaries_of(function, keys, self._history)
-        self._responder = Responder(authority, self._fast.keep, self._recursion, secondaries, keys)
+        own = {zone.origin: zone for zone in (*self._directory, *self._holdings.zones())}
         self._orders = Orders(self._holdings, keys)
+        self._views = [
+            (
+                view.clients,
+                self._responder(self._authority({**own, **zones}), secondaries, keys),
+            )
+            for view, zones in zip(function.config.views.values(), self._divided, strict=True)
+        ]
+        authority = self._authority(own)
+        self._views.append((EVERYBODY, self._responder(authority, secondaries, keys)))
         self._fast.begin(authority)
         if secondaries is not None:
             for zone in own.values():
                 self._history.note(zone)
             self._notifier.tell(own.values(), secondaries)
+
+    def _authority(self, zones: Mapping[Name, Zone]) -> Authority:
+        """What is told of zones to those who are told of these."""
+        missing = [origin for origin in self._holdings.missing() if origin not in zones]
+        divided = {origin for view in self._divided for origin in view}
+        is_recursive = self._recursion is not None
+        return Authority(
+            [*self._local, *zones.values()], missing, divided, is_recursive=is_recursive
+        )
+
+    def _responder(
+        self, authority: Authority, secondaries: Secondaries | None, keys: Keys
+    ) -> Responder:
+        assert self._fast is not None
+        return Responder(
+            authority, self._fast.keep, self._recursion, secondaries, keys, self._secret
+        )
 
     @property
     def _function(self) -> Dns:
@@ -219,12 +255,23 @@ class DnsService(Service):
         return self._stack.socket(family, kind)
 
     def _respond(self, wire: bytes, client: str, is_stream: bool) -> Reply:
-        assert self._responder is not None
         assert self._orders is not None
         self._queries += 1
         if is_order(wire):
             return self._orders.take(wire, client)
-        return self._responder.respond(wire, client, is_stream=is_stream)
+        responder = next(one for clients, one in self._views if covers(clients, client))
+        return responder.respond(wire, client, is_stream=is_stream)
+
+
+def _numbered(
+    zones: Mapping[Name, Zone], configs: Mapping[str, ZoneConfig], serial: int
+) -> Mapping[Name, Zone]:
+    """Zones, those without a number of their own with this one."""
+    counted = {dns.name.from_text(name) for name, zone in configs.items() if zone.is_unnumbered}
+    return {
+        origin: zone.renumbered(serial) if origin in counted else zone
+        for origin, zone in zones.items()
+    }
 
 
 def start(place: Place) -> DnsService:

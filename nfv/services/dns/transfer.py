@@ -22,10 +22,11 @@ from dns.rdatatype import RdataType
 from nfv.chain.fields import Network
 from nfv.services.dns.changes import Change
 from nfv.services.dns.clients import is_in
+from nfv.services.dns.connection import MakeSocket, Server
 from nfv.services.dns.history import History
 from nfv.services.dns.message import Query, Records, Reply, Sequel, render
 from nfv.services.dns.serials import is_reached
-from nfv.services.dns.upstream import MakeSocket, Server, Unanswered, Upstream
+from nfv.services.dns.upstream import Unanswered, Upstream
 from nfv.services.dns.zone import Zone
 
 _TRIES = 4

@@ -2,61 +2,45 @@
 
 What comes back must be from the server's address, to the query's own port, with its number and its
 question (RFC 5452). Datagrams with another number are somebody's guesses: the query is then asked
-again by a connection, where guesses do not help.
+again by a connection, where guesses do not help. A server with a name is asked by TLS alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import struct
+import ssl
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import dns.exception
 import dns.message
 from dns.flags import Flag
 
-MakeSocket = Callable[[socket.AddressFamily, socket.SocketKind], socket.socket]
+from nfv.services.dns.channel import Channel
+from nfv.services.dns.connection import MakeSocket, Server, connection, family, receive, send
 
-PORT = 53
 TIMEOUT = 1.0
 """Seconds in which a datagram is to be answered; a connection has three times as many."""
 
 _BACKOFF = 10.0  # seconds for which a server that fell silent is asked last
 _SMOOTHING = 0.2
 _MAX_DATAGRAM = 4096
-_LENGTH = struct.Struct("!H")
+_PADDING = 128  # bytes, of which a query by TLS is a multiple (RFC 8467)
 
 
 class Unanswered(Exception):
     """A server gave no answer, or none that can be believed."""
 
 
-@dataclass(frozen=True)
-class Server:
-    """Where a name server is."""
-
-    address: str
-    port: int = PORT
-
-    @classmethod
-    def parse(cls, text: str) -> Server:
-        """From ADDRESS or ADDRESS@PORT."""
-        address, _, port = text.partition("@")
-        return cls(address, int(port or PORT))
-
-    def __str__(self) -> str:
-        return self.address if self.port == PORT else f"{self.address}@{self.port}"
-
-
 class Upstream:
     """A server, and how well it answers."""
 
-    def __init__(self, server: Server, make: MakeSocket) -> None:
+    def __init__(
+        self, server: Server, make: MakeSocket, context: ssl.SSLContext | None = None
+    ) -> None:
+        """`context` is for a server that is asked by TLS."""
         self.server = server
+        self._channel = Channel(server, make, context) if context and server.name else None
         self.failures = 0
         self.delay = 0.0  # seconds, smoothed
         self._make = make
@@ -80,7 +64,14 @@ class Upstream:
         self.delay += (time.monotonic() - begun - self.delay) * _SMOOTHING
         return answer
 
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
     async def _ask(self, query: dns.message.Message) -> dns.message.Message:
+        if self._channel is not None:
+            query.pad = _PADDING
+            return _believed(query, await self._channel.ask(query.to_wire(), 3 * TIMEOUT))
         try:
             answer = await asyncio.wait_for(self._by_datagram(query), TIMEOUT)
         except Unanswered:
@@ -91,7 +82,7 @@ class Upstream:
 
     async def _by_datagram(self, query: dns.message.Message) -> dns.message.Message:
         loop = asyncio.get_running_loop()
-        with self._make(_family(self.server), socket.SOCK_DGRAM) as asked:
+        with self._make(family(self.server), socket.SOCK_DGRAM) as asked:
             asked.connect((self.server.address, self.server.port))
             await loop.sock_sendall(asked, query.to_wire())
             return _believed(query, await loop.sock_recv(asked, _MAX_DATAGRAM))
@@ -100,41 +91,6 @@ class Upstream:
         async with connection(self.server, self._make, 3 * TIMEOUT) as (reader, writer):
             await send(writer, query.to_wire())
             return _believed(query, await receive(reader))
-
-
-@asynccontextmanager
-async def connection(
-    server: Server, make: MakeSocket, patience: float
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to a server, made within some seconds. Raises `OSError` and `TimeoutError`."""
-    asked = make(_family(server), socket.SOCK_STREAM)
-    try:
-        where = server.address, server.port
-        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(asked, where), patience)
-        reader, writer = await asyncio.open_connection(sock=asked)
-    except BaseException:
-        asked.close()
-        raise
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-
-
-async def send(writer: asyncio.StreamWriter, wire: bytes) -> None:
-    """Send a message by a connection."""
-    writer.write(_LENGTH.pack(len(wire)) + wire)
-    await writer.drain()
-
-
-async def receive(reader: asyncio.StreamReader) -> bytes:
-    """The next message of a connection. Raises `EOFError` where it ends."""
-    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-    return await reader.readexactly(length)
-
-
-def _family(server: Server) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in server.address else socket.AF_INET
 
 
 def _believed(query: dns.message.Message, wire: bytes) -> dns.message.Message:

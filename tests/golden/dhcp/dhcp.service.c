@@ -55,6 +55,7 @@
 #line 10 "prefixes.h"
 #line 13 "functions/router.c"
 #define F1_GUARD 1
+#define F1_IPV6 1
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/dhcp.c"
@@ -62,7 +63,7 @@
 #line 7 "own.h"
 #line 1 "repeats.h"
 #line 12 "repeats.h"
-#line 11 "functions/dhcp.c"
+#line 12 "functions/dhcp.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {

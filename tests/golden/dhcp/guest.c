@@ -46,6 +46,7 @@
 #line 1 "service.h"
 #line 11 "service.h"
 #define F0_GUARD 1
+#define F0_IPV6 1
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/dhcp.c"
@@ -53,7 +54,7 @@
 #line 7 "own.h"
 #line 1 "repeats.h"
 #line 12 "repeats.h"
-#line 11 "functions/dhcp.c"
+#line 12 "functions/dhcp.c"
 #define F1_SHIFT4 NF_LINK(16)
 #define F1_MASK4 NF_LINK(17)
 #define F1_BANK4 NF_LINK(18)

@@ -65,7 +65,11 @@
 #line 1 "answers.h"
 #line 1 "questions.h"
 #line 7 "questions.h"
-#line 13 "answers.h"
+#line 1 "cookies.h"
+#line 8 "cookies.h"
+#line 1 "limits.h"
+#line 8 "limits.h"
+#line 15 "answers.h"
 #line 13 "functions/dns.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Notes of an observed walk: where a packet is, what was said of it, its frame, and what functions have
+ * edited and not yet written into the frame. nfv/dataplane/notes.py reads them.
+ */
+#ifndef NFV_OBSERVE_H
+#define NFV_OBSERVE_H
+
+#include "nf.h"
+#include "commit.h"
+#include "entry.h"
+
+#define OBSERVE_FRAME 16384     /* bytes of a frame that a note has room for */
+#define OBSERVE_UNCOUNTED 65534 /* the function has not counted the packet by a rule */
+
+/* One note. What is read of a frame stands at its end, the rest of it is not written out. */
+struct observe_record {
+	u64 time;     /* CLOCK_MONOTONIC, nanoseconds */
+	u64 packet;   /* the CPU in the upper 16 bits, then how many packets it has had */
+	u32 note;     /* number of the place where it was taken: in nf_observe_wanted */
+	u32 length;   /* bytes of the frame, without a tag that is beside it */
+	u32 captured; /* bytes of it that were read */
+	u32 segments; /* frames on the wire that it stands for */
+	u32 tag;      /* VLAN tag beside the frame: its protocol * 65536 + TCI; 0: none */
+	u32 egress;   /* port to leave by, or of the router's interface */
+	u32 next_hop; /* of the last router, the number of the adjacency */
+	u16 counter;  /* place where the function has counted, or OBSERVE_UNCOUNTED */
+	u8 verdict;   /* enum nf_verdict */
+	u8 reason;    /* enum nf_reason */
+	u32 src[4];   /* from here on as in struct nf_packet, for those that `edits` names */
+	u32 dst[4];
+	u16 sport;
+	u16 dport;
+	u16 echo_id;
+	u16 l4_offset;
+	u8 macs[2 * ETH_ALEN];
+	u8 edits; /* enum nf_edit */
+	u8 ttl;
+	u8 family;
+	u8 protocol;
+	u8 has_l4;
+	u8 reserved[7];
+	u8 frame[OBSERVE_FRAME];
+};
+
+struct observe_cpu {
+	u64 packets; /* begun */
+	u64 lost;    /* notes for which there was no room */
+	u64 onward;  /* the packet goes on in the walk of another port */
+	u64 noted;   /* the last packet of which a note was taken */
+};
+
+/* Whether a note is wanted of a place, and how many were lost. */
+struct observe_place {
+	u32 size;      /* bytes of the frame; 0: no note */
+	u32 followed;  /* the same of a packet of which there is a note already */
+	u64 by_egress; /* `size` is for packets to a port that is wanted, in nf_observe_egress */
+	u64 lost;
+};
+
+/* By port to leave by: whether its packets are wanted, and how many notes of them were lost. */
+struct observe_port {
+	u64 wanted;
+	u64 lost;
+};
+
+BPF_TABLE("percpu_array", u32, struct observe_cpu, nf_observe_cpus, 1);
+BPF_TABLE("percpu_array", u32, struct observe_record, nf_observe_record, 1);
+BPF_TABLE("array", u32, struct observe_place, nf_observe_wanted, 1); /* by note */
+BPF_TABLE("array", u32, struct observe_port, nf_observe_egress, 1);
+BPF_RINGBUF_OUTPUT(nf_observe_notes, 1);
+
+/* A packet begins its walk, or goes on with it behind another port's. */
+static __always_inline void observe_enter(void)
+{
+	u32 index = 0;
+	struct observe_cpu *cpu = nf_observe_cpus.lookup(&index);
+
+	if (!cpu)
+		return;
+	if (!cpu->onward)
+		cpu->packets++;
+	cpu->onward = 0;
+}
+
+static __always_inline void observe_onward(u64 onward)
+{
+	u32 index = 0;
+	struct observe_cpu *cpu = nf_observe_cpus.lookup(&index);
+
+	if (cpu)
+		cpu->onward = onward;
+}
+
+#ifdef NFV_TC
+static __always_inline u64 observe_length(nf_ctx *ctx)
+{
+	return HOOK_READ(ctx, len);
+}
+
+static __always_inline u32 observe_tag(nf_ctx *ctx)
+{
+	if (!HOOK_READ(ctx, vlan_present))
+		return 0;
+	return bpf_ntohs(HOOK_READ(ctx, vlan_proto)) << 16 | HOOK_READ(ctx, vlan_tci);
+}
+
+static __always_inline long observe_read(nf_ctx *ctx, u8 *to, u64 length)
+{
+	return bpf_skb_load_bytes(ctx, 0, to, length);
+}
+#else
+static __always_inline u64 observe_length(nf_ctx *ctx)
+{
+	return hook_length(ctx);
+}
+
+static __always_inline u32 observe_tag(nf_ctx *ctx)
+{
+	return 0;
+}
+
+static __always_inline long observe_read(nf_ctx *ctx, u8 *to, u64 length)
+{
+	return bpf_xdp_load_bytes(ctx, 0, to, length);
+}
+#endif
+
+/* Read the frame, at most `wanted` bytes; whether that could be. */
+static __always_inline int observe_frame(nf_ctx *ctx, struct observe_record *record, u32 wanted)
+{
+	u64 length = observe_length(ctx);
+
+	record->length = length;
+	if (length > wanted)
+		length = wanted;
+	NF_OPAQUE(length); /* the verifier has to see both bounds of the same register */
+	if (length > OBSERVE_FRAME)
+		length = OBSERVE_FRAME;
+	if (!length || observe_read(ctx, record->frame, length))
+		return 0;
+	record->captured = length;
+	return 1;
+}
+
+static __always_inline void observe_edits(struct observe_record *record,
+					  const struct nf_packet *pkt)
+{
+	__builtin_memcpy(record->src, pkt->src, sizeof(record->src));
+	__builtin_memcpy(record->dst, pkt->dst, sizeof(record->dst));
+	__builtin_memcpy(record->macs, pkt->macs, sizeof(record->macs));
+	record->sport = pkt->sport;
+	record->dport = pkt->dport;
+	record->echo_id = pkt->echo_id;
+	record->l4_offset = pkt->l4_offset;
+	record->edits = pkt->edits;
+	record->ttl = pkt->ttl;
+	record->family = pkt->family;
+	record->protocol = pkt->protocol;
+	record->has_l4 = pkt->has_l4;
+}
+
+/* How many bytes are wanted of a packet's frame, at most; 0: no note. */
+static __always_inline u32 observe_size(const struct observe_place *place,
+					const struct observe_port *port,
+					const struct observe_cpu *cpu)
+{
+	u32 size = !place->by_egress || (port && port->wanted) ? place->size : 0;
+
+	return size || cpu->noted != cpu->packets ? size : place->followed;
+}
+
+/* A note had no room: counted where its packet was looked for. */
+static __always_inline void observe_lose(struct observe_place *place, struct observe_port *port,
+					 struct observe_cpu *cpu)
+{
+	u64 *lost = place->by_egress && port && port->wanted ? &port->lost : &place->lost;
+
+	cpu->lost++;
+	__sync_fetch_and_add(lost, 1);
+}
+
+static __always_inline long observe_write(struct observe_record *record)
+{
+	u64 size = record->captured;
+
+	NF_OPAQUE(size);
+	if (size > OBSERVE_FRAME)
+		size = OBSERVE_FRAME;
+	size += offsetof(struct observe_record, frame);
+	return nf_observe_notes.ringbuf_output(record, size, 0);
+}
+
+/* Take a note, if one is wanted of that place. */
+static __always_inline void observe_note(nf_ctx *ctx, const struct nf_packet *pkt, u32 note,
+					 int verdict)
+{
+	u32 index = 0, egress = pkt->egress, size;
+	struct observe_place *place = nf_observe_wanted.lookup(&note);
+	struct observe_port *port = nf_observe_egress.lookup(&egress);
+	struct observe_record *record = nf_observe_record.lookup(&index);
+	struct observe_cpu *cpu = nf_observe_cpus.lookup(&index);
+
+	if (!place || !record || !cpu)
+		return;
+	size = observe_size(place, port, cpu);
+	if (!size || !observe_frame(ctx, record, size))
+		return;
+	record->time = bpf_ktime_get_ns();
+	record->packet = (u64)bpf_get_smp_processor_id() << 48 | cpu->packets;
+	record->note = note;
+	record->segments = HOOK_WHOLE ? 1 : pkt->wire.frames;
+	record->tag = observe_tag(ctx);
+	record->egress = pkt->egress;
+	record->next_hop = pkt->next_hop;
+	record->counter = pkt->counter;
+	record->verdict = verdict;
+	record->reason = pkt->reason;
+	observe_edits(record, pkt);
+	if (observe_write(record))
+		observe_lose(place, port, cpu);
+	else
+		cpu->noted = cpu->packets;
+}
+
+/* The end of a walk, as entry_finish has it; the note of it has the frame as it is sent. */
+static __always_inline int observe_finish(nf_ctx *ctx, struct nf_packet *pkt, int verdict, u32 end)
+{
+	entry_count(pkt);
+	if (verdict != NF_DROP)
+		commit_packet(ctx, pkt);
+	observe_note(ctx, pkt, end, verdict);
+	if (verdict == NF_DROP)
+		return HOOK_DROP;
+	if (verdict == NF_REJECT || verdict == NF_ANSWER) {
+		pkt->answered = verdict == NF_ANSWER;
+		hook_jump(ctx, NF_LINK(ENTRY_REJECT_JUMP));
+		return HOOK_DROP;
+	}
+	return entry_send(ctx, pkt);
+}
+
+/* On with the walk of another port, as entry_jump does; `end` notes that there were too many. */
+static __always_inline int observe_jump(nf_ctx *ctx, struct nf_packet *pkt, u32 jump, u32 end)
+{
+	int verdict;
+
+	observe_note(ctx, pkt, jump, NF_FORWARD);
+	observe_onward(1);
+	verdict = entry_jump(ctx, pkt);
+	observe_onward(0);
+	observe_note(ctx, pkt, end, NF_DROP);
+	return verdict;
+}
+
+#endif /* NFV_OBSERVE_H */

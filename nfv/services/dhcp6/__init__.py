@@ -1,0 +1,1 @@
+"""DHCPv6: a server, and a relay agent (RFC 9915)."""

@@ -1,0 +1,22 @@
+"""How many answers a second a network gets, as limits.h counts them (response rate limiting)."""
+
+from __future__ import annotations
+
+from nfv.dataplane.jiffies import hz
+from nfv.ebpf import sources
+
+BUCKETS = 1 << 16
+"""Networks whose answers are counted apart."""
+
+_TICK = sources.constant("limits.h", "SELF_TICK")
+
+
+def pace(rate: int) -> tuple[int, int]:
+    """The time between answers at some rate a second, and how much may be had at once: a second's.
+
+    In parts of a jiffy; zeros for no limit.
+    """
+    if not rate:
+        return 0, 0
+    second = hz() << _TICK
+    return second // rate, second

@@ -1,0 +1,1 @@
+"""Test cases for chains: what is replayed where, and what is expected where."""
