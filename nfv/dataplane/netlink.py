@@ -6,6 +6,7 @@ made inside `batch()` travel many to a system call.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import ipaddress
 import os
@@ -21,11 +22,14 @@ from nfv.dataplane import rtnl
 from nfv.dataplane.refusal import refused
 from nfv.dataplane.rtnl import Address, Link, Route
 from nfv.dataplane.rtsocket import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Request, RtSocket
+from nfv.errors import KernelError
 
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("=16si20x")
 _LINK_REQUESTS = (rtnl.RTM_NEWLINK, rtnl.RTM_DELLINK)
 _IFA_F_NODAD = 0x02
+_RTM_F_FIB_MATCH = 0x2000
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL})
 _ROUTE_CODES = {name: code for code, name in rtnl.ROUTE_TYPES.items()}
 
 T = TypeVar("T")
@@ -113,6 +117,19 @@ class Netlink:
                 "routes",
             )
         ]
+
+    def route_to(self, address: str) -> Route | None:
+        """The route that packets to an address take; None if there is none."""
+        fields = {"family": _family(address), "flags": _RTM_F_FIB_MATCH}
+        fields["dst_len"] = ipaddress.ip_address(address).max_prefixlen
+        body = rtnl.route_message(fields, {"RTA_DST": address})
+        try:
+            data = self._socket.get(rtnl.RTM_GETROUTE, body, f"find the route to {address}")
+        except KernelError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_ROUTE:
+                return None
+            raise
+        return rtnl.parse_route(data)
 
     def add_veth(
         self,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_DELADDR = 21
+RTM_DELADDR, RTM_GETADDR = 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
@@ -24,6 +24,7 @@ RTM_NEWNEXTHOP, RTM_DELNEXTHOP = 104, 105
 # RTNLGRP_*: link, neighbour; address, route, rule, netconf of each family; next hop objects.
 _GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 24, 25, 32)
 GROUP_MASK = sum(1 << group - 1 for group in _GROUPS)
+ADDRESS_MASK = 1 << 0 | 1 << 4  # links, and IPv4 addresses
 
 TABLE_MAIN, TABLE_LOCAL = 254, 255
 UNICAST, BLACKHOLE = 1, 6  # of rtm_type
@@ -50,6 +51,10 @@ _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_EXT_MASK = 1, 3, 4, 29
 _RTEXT_FILTER_SKIP_STATS = 8
+
+_IFADDRMSG = struct.Struct("=4BI")
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_SCOPE_UNIVERSE = 0
 
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _RTA_METRICS, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_ENCAP = 8, 9, 15, 18, 22
@@ -306,6 +311,21 @@ def rule_request(version: int) -> bytes:
 def forwarding_request(version: int) -> bytes:
     """Selects the settings of every device."""
     return _NETCONFMSG.pack(FAMILIES[version])
+
+
+def address_request() -> bytes:
+    """Selects the IPv4 addresses of every device."""
+    return _IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, 0)
+
+
+def address(data: bytes) -> tuple[int, int] | None:
+    """Read RTM_NEWADDR of IPv4: ifindex and address; None for one of link or host scope."""
+    _family, _length, _flags, scope, index = _IFADDRMSG.unpack_from(data, _NETLINK_HEADER)
+    found = _attributes(data, _IFADDRMSG.size)
+    own = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
+    if scope != _SCOPE_UNIVERSE or own is None:
+        return None
+    return index, int.from_bytes(own, "big")
 
 
 def use_request(found: Neighbour) -> bytes:
