@@ -131,7 +131,7 @@ class Function(Generic[ConfigT]):
 
     @property
     def routes(self) -> Sequence[Any]:
-        """Static routes of its namespace: `to`, `via`, `interface`, `type`, `priority` of each."""
+        """Static routes of its namespace (nfv.functions.router.Route)."""
         return ()
 
     def defines(self) -> Mapping[str, int]:
