@@ -20,7 +20,7 @@ from nfv.dataplane.injector import (
     has_xdp,
     record_size,
 )
-from nfv.dataplane.sender import Sender
+from nfv.dataplane.sender import DENSE, Sender
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import Port, Wiring, wire
 from nfv.errors import InputError, KernelError
@@ -203,8 +203,10 @@ class Replay:
         """Whether all has been sent."""
         with ExitStack() as stack:
             senders = []
-            for number, lane in enumerate(self._lanes):
-                senders.append(Sender(lane.injector, lane.rate, number))
+            for number, lanes in enumerate(self._shared()):
+                injectors, rates = zip(*((lane.injector, lane.rate) for lane in lanes), strict=True)
+                rate = None if None in rates else sum(rates)
+                senders.append(Sender(injectors, rate, number))
                 stack.callback(senders[-1].stop)
             try:
                 for sender in senders:
@@ -219,6 +221,13 @@ class Replay:
             except KeyboardInterrupt:
                 return False
         return True
+
+    def _shared(self) -> list[list[_Lane]]:
+        """The lanes of each process: one for all keeps the order of all, if it can keep up."""
+        rates = [lane.rate for lane in self._lanes]
+        if all(rate is not None for rate in rates) and sum(filter(None, rates)) < DENSE:
+            return [self._lanes]
+        return [[lane] for lane in self._lanes]
 
     def _check(self) -> None:
         """Raise `KernelError` if there is nothing any more that packets could enter."""

@@ -7,14 +7,15 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from operator import itemgetter
 from typing import NoReturn
 
 from nfv.dataplane.injector import Injector
 from nfv.errors import KernelError, NfvError
 
-_DENSE = 20_000
+DENSE = 20_000
 """Packets a second from which the kernel waits for them, as a call for each would take too long."""
 
 _CALM = 1_000
@@ -34,23 +35,24 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Sender:
     """A child that sends; `rate` is what is to be sent a second, None for top speed.
 
+    What several injectors hold is sent in the order in which it is due, at rates below `DENSE`.
     `number` tells senders that run at the same time apart: each has a CPU, as far as there are.
     """
 
-    def __init__(self, injector: Injector, rate: float | None, number: int) -> None:
-        self._injector = injector
+    def __init__(self, injectors: Sequence[Injector], rate: float | None, number: int) -> None:
+        self._injectors = injectors
         reading, writing = os.pipe()
         parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(reading)
-            _be_child(injector, rate, writing, parent, number)
+            _be_child(injectors, rate, writing, parent, number)
         os.close(writing)
         self._words = reading
 
     def ready(self) -> None:
         """Return when it waits for the beginning. Raises `KernelError` if it fails."""
-        while not self._injector.cursor["running"]:
+        while not all(one.cursor["running"] for one in self._injectors):
             self._check(_LOOK)
 
     def wait(self, seconds: float) -> bool:
@@ -70,7 +72,7 @@ class Sender:
 
     @property
     def _done(self) -> bool:
-        return self._injector.cursor["sent"] >= self._injector.cursor["limit"]
+        return all(map(_is_done, self._injectors))
 
     def stop(self) -> None:
         """End the child."""
@@ -80,8 +82,12 @@ class Sender:
         os.close(self._words)
 
 
+def _is_done(injector: Injector) -> bool:
+    return injector.cursor["sent"] >= injector.cursor["limit"]
+
+
 def _be_child(
-    injector: Injector, rate: float | None, words: int, parent: int, number: int
+    injectors: Sequence[Injector], rate: float | None, words: int, parent: int, number: int
 ) -> NoReturn:
     code = 1
     try:
@@ -89,10 +95,12 @@ def _be_child(
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:  # it may have died meanwhile
             _undisturbed(number, busy=rate is None or rate > _CALM)
-            with injector.sending() as run:
-                if rate is not None and rate < _DENSE:
-                    _step(injector, run)
+            with ExitStack() as stack:
+                runs = [stack.enter_context(injector.sending()) for injector in injectors]
+                if rate is not None and rate < DENSE:
+                    _step(dict(zip(injectors, runs, strict=True)))
                 else:
+                    (run,) = runs
                     _run(rate, run)
         code = 0
     except NfvError as error:
@@ -120,18 +128,19 @@ def _run(rate: float | None, run: Callable[[int, int], None]) -> None:
         run(_MOST_RUNS, max(1, min(batch, _MOST_LIVE)))
 
 
-def _step(injector: Injector, run: Callable[[int, int], None]) -> None:
+def _step(runs: Mapping[Injector, Callable[[int, int], None]]) -> None:
     """Send frame by frame, and sleep between them."""
-    cursor = injector.cursor
-    run(1, 1)  # nothing is due yet; a first call takes longer
-    while cursor["sent"] < cursor["limit"]:
-        due = injector.next_due()
-        if due is None:
+    for run in runs.values():
+        run(1, 1)  # nothing is due yet; a first call takes longer
+    while left := [injector for injector in runs if not _is_done(injector)]:
+        known = [(due, one) for one in left if (due := one.next_due()) is not None]
+        if len(known) < len(left):
             time.sleep(_UNFILLED)
             continue
+        due, injector = min(known, key=itemgetter(0))
         early = due - _EARLY - time.monotonic_ns()
         if early > 0:
             time.sleep(early / 1e9)
         while time.monotonic_ns() < due - _CLOSE:
             pass  # a call that ends before the frame is due is followed by a gap
-        run(1, 1)
+        runs[injector](1, 1)
