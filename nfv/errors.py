@@ -51,13 +51,13 @@ class Problem:
 
 
 class TopologyError(NfvError):
-    """The topology file is wrong; carries every problem found."""
+    """The topology file, or another one in YAML, is wrong; carries every problem found."""
 
     exit_code = ExitCode.BAD_INPUT
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], what: str = "topology") -> None:
         count = len(problems)
-        super().__init__(f"{count} error{'s' if count != 1 else ''} in the topology")
+        super().__init__(f"{count} error{'s' if count != 1 else ''} in the {what}")
         self.problems = tuple(problems)
 
 

@@ -13,6 +13,7 @@ import click
 from nfv.cli import arguments, failure, output
 from nfv.cli.output import Format
 from nfv.cli.progress import Progress
+from nfv.cli.quantity import Quantity
 from nfv.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
@@ -23,24 +24,7 @@ if TYPE_CHECKING:
     from nfv.traffic.rewrite import AddressMap
 
 _RATES = ("", "SECONDS", "PACKETS/S", "BITS/S")
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kMG]?)")
-_PREFIXES = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
-
-
-class _Quantity(click.ParamType):  # type: ignore[type-arg]
-    """A positive number, in units or with a prefix: 1500, 100k, 1.5M, 10G."""
-
-    name = "quantity"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        found = _QUANTITY.fullmatch(value)
-        number = float(found[1]) * _PREFIXES[found[2]] if found else 0
-        if not number:
-            self.fail(f"'{value}' is no positive number such as 1500, 100k or 1.5M", param, ctx)
-        return number
 
 
 class _Mac(click.ParamType):  # type: ignore[type-arg]
@@ -92,11 +76,11 @@ class _Capture(click.ParamType):  # type: ignore[type-arg]
 @arguments.applied_argument
 @click.argument("captures", metavar="SAP=FILE...", type=_Capture(), nargs=-1, required=True)
 @click.option("--topspeed", is_flag=True, help="As fast as the chains take it.")
-@click.option("--pps", type=_Quantity(), metavar="RATE", help="So many packets a second.")
+@click.option("--pps", type=Quantity(), metavar="RATE", help="So many packets a second.")
 @click.option(
-    "--bps", type=_Quantity(), metavar="RATE", help="So many bits of frames, without FCS, a second."
+    "--bps", type=Quantity(), metavar="RATE", help="So many bits of frames, without FCS, a second."
 )
-@click.option("--speed", type=_Quantity(), metavar="N", help="N times as fast as it was captured.")
+@click.option("--speed", type=Quantity(), metavar="N", help="N times as fast as it was captured.")
 @click.option(
     "--loop",
     type=click.IntRange(min=0),

@@ -28,6 +28,7 @@ from nfv.dataplane.egress import Egress, egresses
 from nfv.dataplane.follower import Follower, Status
 from nfv.dataplane.growth import Growth
 from nfv.dataplane.namewatch import NameWatch
+from nfv.dataplane.outside import Outside, surroundings
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import wire
 from nfv.errors import InputError, KernelError, NfvError
@@ -59,6 +60,7 @@ class Agent:
         self._failures: dict[str, str] = {}  # routers that are not followed, and why
         self._reasons: dict[str, str] = {}  # routers that the kernel helps, and why
         self._growths: dict[str, Growth] = {}  # of routers' maps
+        self._outsides: dict[str, Outside] = {}  # of functions that translate addresses
         self._aging: Aging | None = None
         self._next_check = time.monotonic() + _CHECK_INTERVAL
         self._watch = NameWatch()
@@ -126,6 +128,7 @@ class Agent:
                 self._drop(name)
         for name in self._sites:
             self._follow(name)
+        self._look_around(topology, applied.ports)
         former, self._aging = self._aging, Aging(topology, state.pins(self._name) / "vnf")
         if former:
             former.close()
@@ -152,6 +155,19 @@ class Agent:
             follower, selectors.EVENT_READ, partial(self._attend, name, _take_in)
         )
         self._attend(name, _drain)
+
+    def _look_around(self, topology: Topology, ports: Mapping[str, int]) -> None:
+        """Tell functions that translate addresses what they have to know of their surroundings."""
+        for former in self._outsides.values():
+            if former.follows:
+                self._selector.unregister(former)
+            former.close()
+        self._outsides.clear()
+        wiring = wire(topology, ports)
+        for name, place in surroundings(topology, wiring, state.pins(self._name)).items():
+            found = self._outsides[name] = Outside(place)
+            if found.follows:
+                self._selector.register(found, selectors.EVENT_READ, found.read)
 
     def _attend(self, name: str, action: Callable[[Follower], None]) -> None:
         """Do something with a follower; what fails leaves its router to the kernel for a while."""

@@ -73,7 +73,7 @@ def commit(frame: bytes, edits: Edits) -> bytes:
     """The frame as it would be if the walk ended there. What was not captured stays out of it."""
     patch = _Patch(frame)
     if edits.edits & Edit.HOP:
-        patch.frame[: len(edits.macs)] = edits.macs
+        patch.put(0, edits.macs)
     addresses = _network(patch, edits)
     if edits.edits & ~Edit.HOP and edits.has_l4:
         _transport(patch, edits, addresses)
@@ -92,8 +92,8 @@ def _network(patch: _Patch, edits: Edits) -> int:
     addresses = patch.gain
     if edits.edits & Edit.HOP:
         if is_ipv4:
-            patch.put(_IP + ttl, bytes([edits.ttl, patch.frame[_IP + ttl + 1]]))
-        else:
+            patch.put(_IP + ttl, bytes([edits.ttl, edits.protocol]))
+        elif _IP + ttl < len(patch.frame):
             patch.frame[_IP + ttl] = edits.ttl
     if is_ipv4:
         patch.update(_IP + 10)

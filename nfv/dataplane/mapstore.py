@@ -54,6 +54,7 @@ _SHARED_SIZES = {
     "nf_observe_cpus": 1,
     "nf_observe_record": 1,
     "nf_observe_wanted": MAX_NOTES,
+    "nf_observe_egress": MAX_PORTS,
     "nf_observe_notes": 1 << 24,  # bytes
 }
 _OF_ONE_KIND = frozenset({"nf_ports", "nf_jumps"})
@@ -166,7 +167,8 @@ class MapNames:
         function = self.topology.vnfs[vnf]
         if vnf not in self._sizes:
             self._sizes[vnf] = {**function.map_sizes(), **self._grown.get(vnf, {})}
-        return self._sizes[vnf][rest], rest in function.kept
+        odd = rest == "floods" and has_frags(self.topology)
+        return self._sizes[vnf][rest] + odd, rest in function.kept
 
 
 class FunctionMaps:
@@ -184,6 +186,9 @@ class FunctionMaps:
     def memory(self, name: str) -> memoryview:
         found = self._maps[self._directory / name]
         return memoryview(found.memory())[: found.value_size * found.max_entries]
+
+    def table(self, name: str) -> Map:
+        return self._maps[self._directory / name]
 
     def layout(self, name: str) -> Layout:
         layout = self._plans[self._directory / name].spec.value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from nfv.chain.hook import Slot
@@ -22,8 +23,16 @@ from nfv.errors import InputError
 PREFIX = "nfvo"
 """What the names of observed programs begin with, where those of others have "nfv_"."""
 
-_CPU = struct.Struct("=QQQ")  # struct observe_cpu of observe.h
-_WANTED = struct.Struct("=I")
+_PRIVATE = ("observe_", *JUMPS.values())
+
+_CPU = struct.Struct("=QQQQ")  # struct observe_cpu of observe.h
+_PLACE = struct.Struct("=IIQQ")  # struct observe_place
+_PORT = struct.Struct("=QQ")  # struct observe_port
+
+
+def is_private(pin: Path) -> bool:
+    """Whether observed programs have the map that would be pinned there for themselves."""
+    return pin.name.startswith(_PRIVATE)
 
 
 class Numbers:
@@ -85,11 +94,22 @@ class Observed:
         """Descriptor of the program that a packet meets where it enters at a port."""
         return self._path.programs[slot, MAIN]
 
-    def want(self, numbers: Iterable[int], size: int) -> None:
-        """Have notes taken in some places, each with up to `size` bytes of the frame; 0: none."""
+    def want(
+        self, numbers: Iterable[int], size: int, *, followed: int = 0, by_egress: bool = False
+    ) -> None:
+        """Have notes taken in some places, each with up to `size` bytes of the frame; 0: none.
+
+        By egress: only of packets that leave by one of the ports of `want_egress`. A packet of
+        which there is a note already is noted with up to `followed` bytes where it would not be.
+        """
         wanted = self._map("observe_wanted")
         for number in numbers:
-            wanted[number] = _WANTED.pack(size)
+            wanted[number] = _PLACE.pack(size, followed, by_egress, 0)
+
+    def want_egress(self, ports: Iterable[int]) -> None:
+        """Have notes taken by egress of packets that leave by some ports, SAPs' or functions'."""
+        for port in ports:
+            self._map("observe_egress")[port] = _PORT.pack(True, 0)
 
     def place(self, record: Record) -> Note:
         """Where a note was taken."""
@@ -98,7 +118,15 @@ class Observed:
     @property
     def lost(self) -> int:
         """Notes for which there was no room."""
-        return sum(lost for _, lost, _ in _CPU.iter_unpack(self._map("observe_cpus")[0]))
+        return sum(cpu[1] for cpu in _CPU.iter_unpack(self._map("observe_cpus")[0]))
+
+    def lost_at(self, number: int) -> int:
+        """Those of a place, but for what was wanted by egress."""
+        return int(_PLACE.unpack(self._map("observe_wanted")[number])[3])
+
+    def lost_to(self, port: int) -> int:
+        """Those that were wanted by egress, of packets that leave by a port."""
+        return int(_PORT.unpack(self._map("observe_egress")[port])[1])
 
     def close(self) -> None:
         """Forget the programs, and all maps that nothing else holds."""

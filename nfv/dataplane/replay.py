@@ -8,21 +8,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfv.chain.graph import entries
 from nfv.chain.path import Attachment
 from nfv.dataplane import state
-from nfv.dataplane.injector import (
-    FOREVER,
-    MAX_FRAME,
-    Injector,
-    chunks,
-    gap_error,
-    has_xdp,
-    record_size,
-)
+from nfv.dataplane.histogram import percentile
+from nfv.dataplane.injector import FOREVER, Injector, chunks, record_size
+from nfv.dataplane.live import MAX_FRAME, has_xdp
+from nfv.dataplane.nexthop import mac_bytes, next_hop
 from nfv.dataplane.sender import DENSE, Sender
 from nfv.dataplane.state import State
-from nfv.dataplane.wiring import Port, Wiring, wire
+from nfv.dataplane.wiring import Port, wire
 from nfv.errors import InputError, KernelError
 from nfv.traffic.feed import Feed, Source, Survey, survey
 from nfv.traffic.link import ETHERNET_HEADER, VLAN_TAG, Macs
@@ -79,36 +73,27 @@ def source(applied: State, sap: str, path: Path, fit: Fit) -> Source:
     """A capture for a SAP. Raises `InputError` if an "auto" address cannot be known."""
     wiring = wire(applied.topology(), applied.ports)
     port = wiring.ports[Attachment(sap, None)]
-    own = _bytes(port.mac) if port.mac else None
+    own = mac_bytes(port.mac) if port.mac else None
     source_mac = _mac(fit.source, own, f"{sap} has no MAC address of its own: give --src-mac")
+    hop = next_hop(applied.topology(), wiring, port)
     destination = _mac(
         fit.destination,
-        _next_hop(applied, wiring, port),
+        hop,
         f"the chains of {sap} lead to several places: give --dst-mac",
     )
     longest = min(port.mtu + ETHERNET_HEADER + VLAN_TAG, MAX_FRAME)
-    macs = Macs(destination or _next_hop(applied, wiring, port) or _ANY, source_mac or own or _ANY)
+    macs = Macs(
+        destination or next_hop(applied.topology(), wiring, port) or _ANY, source_mac or own or _ANY
+    )
     return Source(sap, path, longest, macs, Rewriting(source_mac, destination, fit.maps))
 
 
 def _mac(wanted: str | None, auto: bytes | None, hint: str) -> bytes | None:
     if wanted != "auto":
-        return _bytes(wanted) if wanted else None
+        return mac_bytes(wanted) if wanted else None
     if auto is None:
         raise InputError("the MAC address cannot be chosen automatically", hint)
     return auto
-
-
-def _next_hop(applied: State, wiring: Wiring, port: Port) -> bytes | None:
-    """The MAC address at the other end of a port's chains, if they lead to one place."""
-    walks = entries(applied.topology())[port.attachment].walks
-    macs = {wiring.ports[walk.end].mac for walk in walks}
-    (mac,) = macs if len(macs) == 1 else (None,)
-    return _bytes(mac) if mac else None
-
-
-def _bytes(mac: str) -> bytes:
-    return bytes.fromhex(mac.replace(":", ""))
 
 
 def prepare(
@@ -271,7 +256,7 @@ class Replay:
         injectors = [lane.injector for lane in self._lanes]
         counts = [sum(column) for column in zip(*(one.gaps() for one in injectors), strict=True)]
         worst = max(one.cursor["worst"] for one in injectors)
-        errors = {name: min(gap_error(counts, share), worst) for name, share in _SHARES.items()}
+        errors = {name: min(percentile(counts, share), worst) for name, share in _SHARES.items()}
         return {name: error / NANOSECONDS for name, error in {**errors, "max": worst}.items()}
 
 

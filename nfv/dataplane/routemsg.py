@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_DELADDR = 21
+RTM_DELADDR, RTM_GETADDR = 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
@@ -24,6 +24,7 @@ RTM_NEWNEXTHOP, RTM_DELNEXTHOP = 104, 105
 # RTNLGRP_*: link, neighbour; address, route, rule, netconf of each family; next hop objects.
 _GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 24, 25, 32)
 GROUP_MASK = sum(1 << group - 1 for group in _GROUPS)
+ADDRESS_MASK = 1 << 0 | 1 << 4  # links, and IPv4 addresses
 
 TABLE_MAIN, TABLE_LOCAL = 254, 255
 UNICAST, BLACKHOLE = 1, 6  # of rtm_type
@@ -41,6 +42,7 @@ _NDMSG = struct.Struct("=BxHiHBB")
 _FIB_RULE_HDR = struct.Struct("=8BI")
 _NETCONFMSG = struct.Struct("=B3x")
 _RTVIA = struct.Struct("=H")  # and the address
+_RTNEXTHOP = struct.Struct("=HBBi")
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 _S32 = struct.Struct("=i")
@@ -49,6 +51,10 @@ _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_EXT_MASK = 1, 3, 4, 29
 _RTEXT_FILTER_SKIP_STATS = 8
+
+_IFADDRMSG = struct.Struct("=4BI")
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_SCOPE_UNIVERSE = 0
 
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _RTA_METRICS, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_ENCAP = 8, 9, 15, 18, 22
@@ -103,6 +109,14 @@ class Prefix(NamedTuple):
     length: int
 
 
+class NextHop(NamedTuple):
+    """One of several next hops that share the traffic of a route."""
+
+    ifindex: int
+    gateway: Address | None
+    weight: int  # 1 to 256
+
+
 class Way(NamedTuple):
     """A route without its prefix: many routes have the same one.
 
@@ -117,7 +131,7 @@ class Way(NamedTuple):
     ifindex: int  # 0: none
     gateway: Address | None  # of either version (RFC 8950)
     mtu: int  # bytes; 0: that of the device
-    multipath: bool  # several next hops share the traffic; they are not read
+    hops: tuple[NextHop, ...]  # those of a multipath route; a single next hop is above
     special: bool  # not for the destination alone: encapsulation, a source prefix, a dead next hop
 
 
@@ -183,6 +197,7 @@ def route(data: bytes) -> Route | None:
     if version is None or flags & _RTM_F_CLONED:
         return None
     found = _attributes(data, _RTMSG.size)
+    hops, are_special = _next_hops(version, found.get(_RTA_MULTIPATH))
     way = Way(
         version=version,
         table=_number(found, _RTA_TABLE, table),
@@ -192,8 +207,8 @@ def route(data: bytes) -> Route | None:
         ifindex=_number(found, _RTA_OIF, 0),
         gateway=_gateway(version, found),
         mtu=_route_mtu(found),
-        multipath=_RTA_MULTIPATH in found,
-        special=bool(_RTA_ENCAP in found or source_length or flags & _RTNH_F_DEAD),
+        hops=hops,
+        special=are_special or bool(_RTA_ENCAP in found or source_length or flags & _RTNH_F_DEAD),
     )
     return Route(Prefix(version, int.from_bytes(found.get(_RTA_DST, b""), "big"), length), way)
 
@@ -298,6 +313,21 @@ def forwarding_request(version: int) -> bytes:
     return _NETCONFMSG.pack(FAMILIES[version])
 
 
+def address_request() -> bytes:
+    """Selects the IPv4 addresses of every device."""
+    return _IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, 0)
+
+
+def address(data: bytes) -> tuple[int, int] | None:
+    """Read RTM_NEWADDR of IPv4: ifindex and address; None for one of link or host scope."""
+    _family, _length, _flags, scope, index = _IFADDRMSG.unpack_from(data, _NETLINK_HEADER)
+    found = _attributes(data, _IFADDRMSG.size)
+    own = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
+    if scope != _SCOPE_UNIVERSE or own is None:
+        return None
+    return index, int.from_bytes(own, "big")
+
+
 def use_request(found: Neighbour) -> bytes:
     """For RTM_NEWNEIGH: use a neighbour as if there was a packet for it, which confirms its MAC."""
     version, number = found.address
@@ -337,6 +367,22 @@ def _gateway(version: int, found: dict[int, bytes]) -> Address | None:
     else:
         return None
     return Address(version, int.from_bytes(raw, "big"))
+
+
+def _next_hops(version: int, data: bytes | None) -> tuple[tuple[NextHop, ...], bool]:
+    """The next hops of RTA_MULTIPATH; and whether not all of them are alive and for any packet."""
+    if data is None:
+        return (), False
+    hops = []
+    special = False
+    offset = 0
+    while offset + _RTNEXTHOP.size <= len(data):
+        length, flags, share, ifindex = _RTNEXTHOP.unpack_from(data, offset)
+        found = _nested(data[: offset + length], offset + _RTNEXTHOP.size)
+        special |= _RTA_ENCAP in found or bool(flags & _RTNH_F_DEAD)
+        hops.append(NextHop(ifindex, _gateway(version, found), share + 1))
+        offset += max(_RTNEXTHOP.size, (length + 3) & ~3)
+    return tuple(hops), special or not hops
 
 
 def _route_mtu(found: dict[int, bytes]) -> int:

@@ -1,4 +1,4 @@
-"""The process that sends what an injector holds: alone on a CPU, and undisturbed by Python."""
+"""The process that has a program send frames: alone on a CPU, and undisturbed by Python."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from operator import itemgetter
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
-from nfv.dataplane.injector import Injector
+from nfv.dataplane.live import Cursor
 from nfv.errors import KernelError, NfvError
 
 DENSE = 20_000
@@ -32,27 +32,42 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+_Run = Callable[[int, int], None]
+
+
+class Sending(Protocol):
+    """What sends: its cursor says when to begin, how many are to be `sent`, and how many are."""
+
+    cursor: Cursor
+
+    def next_due(self) -> int | None:
+        """When the next frame is due, of the monotonic clock; None if that is not known yet."""
+
+    def sending(self) -> AbstractContextManager[_Run]:
+        """A function that runs the program so many times, and so many at once."""
+
+
 class Sender:
     """A child that sends; `rate` is what is to be sent a second, None for top speed.
 
-    What several injectors hold is sent in the order in which it is due, at rates below `DENSE`.
+    What several programs hold is sent in the order in which it is due, at rates below `DENSE`.
     `number` tells senders that run at the same time apart: each has a CPU, as far as there are.
     """
 
-    def __init__(self, injectors: Sequence[Injector], rate: float | None, number: int) -> None:
-        self._injectors = injectors
+    def __init__(self, programs: Sequence[Sending], rate: float | None, number: int) -> None:
+        self._programs = programs
         reading, writing = os.pipe()
         parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(reading)
-            _be_child(injectors, rate, writing, parent, number)
+            _be_child(programs, rate, writing, parent, number)
         os.close(writing)
         self._words = reading
 
     def ready(self) -> None:
         """Return when it waits for the beginning. Raises `KernelError` if it fails."""
-        while not all(one.cursor["running"] for one in self._injectors):
+        while not all(one.cursor["running"] for one in self._programs):
             self._check(_LOOK)
 
     def wait(self, seconds: float) -> bool:
@@ -72,7 +87,7 @@ class Sender:
 
     @property
     def _done(self) -> bool:
-        return all(map(_is_done, self._injectors))
+        return all(map(_is_done, self._programs))
 
     def stop(self) -> None:
         """End the child."""
@@ -82,12 +97,12 @@ class Sender:
         os.close(self._words)
 
 
-def _is_done(injector: Injector) -> bool:
-    return injector.cursor["sent"] >= injector.cursor["limit"]
+def _is_done(program: Sending) -> bool:
+    return program.cursor["sent"] >= program.cursor["limit"]
 
 
 def _be_child(
-    injectors: Sequence[Injector], rate: float | None, words: int, parent: int, number: int
+    programs: Sequence[Sending], rate: float | None, words: int, parent: int, number: int
 ) -> NoReturn:
     code = 1
     try:
@@ -96,9 +111,9 @@ def _be_child(
         if os.getppid() == parent:  # it may have died meanwhile
             _undisturbed(number, busy=rate is None or rate > _CALM)
             with ExitStack() as stack:
-                runs = [stack.enter_context(injector.sending()) for injector in injectors]
+                runs = [stack.enter_context(program.sending()) for program in programs]
                 if rate is not None and rate < DENSE:
-                    _step(dict(zip(injectors, runs, strict=True)))
+                    _step(list(zip(programs, runs, strict=True)))
                 else:
                     (run,) = runs
                     _run(rate, run)
@@ -121,26 +136,26 @@ def _undisturbed(number: int, busy: bool) -> None:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
-def _run(rate: float | None, run: Callable[[int, int], None]) -> None:
+def _run(rate: float | None, run: _Run) -> None:
     """Have the kernel send, until the process is killed."""
     batch = _MOST_LIVE if rate is None else int(rate * _BATCH_TIME / 1e9)
     while True:
         run(_MOST_RUNS, max(1, min(batch, _MOST_LIVE)))
 
 
-def _step(runs: Mapping[Injector, Callable[[int, int], None]]) -> None:
+def _step(runs: Sequence[tuple[Sending, _Run]]) -> None:
     """Send frame by frame, and sleep between them."""
-    for run in runs.values():
+    for _, run in runs:
         run(1, 1)  # nothing is due yet; a first call takes longer
-    while left := [injector for injector in runs if not _is_done(injector)]:
-        known = [(due, one) for one in left if (due := one.next_due()) is not None]
+    while left := [(program, run) for program, run in runs if not _is_done(program)]:
+        known = [(due, run) for program, run in left if (due := program.next_due()) is not None]
         if len(known) < len(left):
             time.sleep(_UNFILLED)
             continue
-        due, injector = min(known, key=itemgetter(0))
+        due, run = min(known, key=itemgetter(0))
         early = due - _EARLY - time.monotonic_ns()
         if early > 0:
             time.sleep(early / 1e9)
         while time.monotonic_ns() < due - _CLOSE:
             pass  # a call that ends before the frame is due is followed by a gap
-        runs[injector](1, 1)
+        run(1, 1)

@@ -24,7 +24,7 @@ from nfv.errors import KernelError, Position
 _COUNTER = struct.Struct("=QQ")  # struct nf_counter of nf.h
 _MODULUS = 1 << 64
 FORWARDED = "forwarded"
-_NOT_DROPPED = frozenset({FORWARDED, "answered"})
+_NOT_DROPPED = frozenset({FORWARDED, "flooded", "answered"})
 
 
 @dataclass(frozen=True)
@@ -168,10 +168,10 @@ def _vnf(applied: State, topology: Topology, name: str, known: Paths) -> VnfCoun
     }
     through = known.passed[number] if topology.vnfs[name].interfaces else (0, 0)
     ended = _by_reason(pins / "reasons", through)
-    return VnfCounts(name, ended, _rules(topology, name), matched)
+    return VnfCounts(name, ended, rules(topology, name), matched)
 
 
-def _rules(topology: Topology, vnf: str) -> dict[str, Rule]:
+def rules(topology: Topology, vnf: str) -> dict[str, Rule]:
     """The rules of a function by what they are counted under, in their order, the default last."""
     function = topology.vnfs[vnf]
     if not isinstance(function, _HasRules):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,14 @@ class HashMap(Protocol):
     def lookup(self, key: bytes, /) -> bytes | None: ...
 
     def delete(self, key: bytes, /) -> bool: ...
+
+
+class Table(HashMap, Protocol):
+    """What is needed of a map that is also written; `memory` is of an array map."""
+
+    def update(self, key: bytes, value: bytes, /) -> None: ...
+
+    def memory(self) -> mmap.mmap: ...
 
 
 @dataclass(frozen=True)

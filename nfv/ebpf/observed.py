@@ -26,7 +26,7 @@ NOTES = "notes"
 class Moment(Enum):
     """When a note is taken."""
 
-    ENTER = "enter"  # parsed, before any function
+    ENTER = "enter"  # parsed, or found to be malformed, before any function
     FUNCTION = "function"  # a function has spoken
     ONWARD = "onward"  # on to the walk of another port
     ANSWER = "answer"  # turned into the answer, which goes back
@@ -102,8 +102,10 @@ class ObservedWalks(Walks):
         return f"{self.link(NOTES, self.entry.attachment)} + {self.notes.index(note)}"
 
     def _begin(self) -> list[str]:
-        enter = self._take(self._lone(Moment.ENTER), "NF_NEXT")
-        return ["observe_enter();", *super()._begin(), enter]
+        lines = super()._begin()
+        parsed = next(number for number, text in enumerate(lines, 1) if "parse_" in text)
+        enter = self._take(self._lone(Moment.ENTER))
+        return ["observe_enter();", *lines[:parsed], enter, *lines[parsed:]]
 
     def _call(self, name: str, way: Walk | Attachment) -> list[str]:
         if isinstance(way, Walk):

@@ -22,6 +22,8 @@ MORE = [
 _INCLUDE = re.compile(r'^#include "([^"]+)"\n', re.MULTILINE)
 _SELF = re.compile(r"\b(self|SELF)_")
 _COUNT = "COUNT"
+_VERDICTS = re.compile(r"^enum nf_verdict \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
+_VERDICT = re.compile(r"^\tNF_(\w+)", re.MULTILINE)
 _REASON = re.compile(r"^\tNF_REASON_(\w+) = (\d+),\s*/\* (.*) \*/$", re.MULTILINE)
 
 
@@ -82,6 +84,14 @@ def reasons() -> dict[int, tuple[str, str]]:
         for name, number, text in _REASON.findall(read("nf.h"))
         if name != _COUNT
     }
+
+
+@cache
+def verdicts() -> dict[str, int]:
+    """What functions say of a packet: numbers of NEXT, DROP and the others, from nf.h."""
+    found = _VERDICTS.search(read("nf.h"))
+    assert found is not None
+    return {name: number for number, name in enumerate(_VERDICT.findall(found[1]))}
 
 
 @cache

@@ -25,7 +25,8 @@ from scapy.packet import Raw
 from nfv.chain.path import Attachment
 from nfv.cli.main import main
 from nfv.dataplane import netns, replay, state, tap
-from nfv.dataplane.injector import Injector, Sent, gap_error
+from nfv.dataplane.histogram import percentile
+from nfv.dataplane.injector import Injector, Sent
 from nfv.dataplane.wiring import wire
 from nfv.errors import ExitCode
 from nfv.traffic.feed import Due
@@ -464,8 +465,8 @@ def test_errors_of_gaps_are_counted_by_their_size(bench: Bench) -> None:
             grown = [now - before for now, before in zip(injector.gaps(), counts, strict=True)]
             assert sum(grown) == 1
             place = grown.index(1)
-            longest = gap_error(grown, 1)
-            shortest = gap_error([0] * (place - 1) + [1], 1) + 1 if place else 0
+            longest = percentile(grown, 1)
+            shortest = percentile([0] * (place - 1) + [1], 1) + 1 if place else 0
             assert start - later <= longest <= (end - earlier) * 33 // 32
             assert shortest <= end - earlier
             earlier, later = start, end

@@ -17,11 +17,13 @@ from nfv.chain import topology
 from nfv.cli.main import VERBS
 from nfv.ebpf import sources
 from nfv.testing import case
+from nfv.traffic import profile
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 NEW_FUNCTION = "dscp"  # which CONTRIBUTING.md adds
+PROFILE = "flows:"  # a key of profiles of traffic, likewise
 CASE = "replay:"  # a key of test cases, which topologies have not
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -42,10 +44,18 @@ def _topologies() -> Iterator[tuple[str, str]]:
     """Every YAML block that is a whole topology, and every example file."""
     for page in PAGES:
         for number, (language, text) in enumerate(_FENCE.findall(page.read_text()), 1):
-            if language == "yaml" and NEW_FUNCTION not in text and CASE not in text:
+            is_other = NEW_FUNCTION in text or CASE in text or PROFILE in text
+            if language == "yaml" and not is_other:
                 yield f"{_id(page)}, block {number}", text
     for path in sorted((ROOT / "topologies").glob("*.yaml")):
         yield _id(path), path.read_text()
+
+
+def _profiles() -> Iterator[str]:
+    """Every YAML block that says what traffic a bench sends."""
+    for page in PAGES:
+        blocks = _FENCE.findall(page.read_text())
+        yield from (text for language, text in blocks if language == "yaml" and PROFILE in text)
 
 
 def _prose(page: Path) -> str:
@@ -63,6 +73,13 @@ def _anchors(page: Path) -> set[str]:
 )
 def test_a_yaml_block_is_a_topology_that_loads(where: str, text: str) -> None:
     assert topology.loads(text, where).chains
+
+
+@pytest.mark.parametrize("text", list(_profiles()))
+def test_a_profile_of_traffic_is_read(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text(text)
+    assert profile.load(path).sizes
 
 
 def test_the_case_of_the_page_loads(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
  * (nfv/functions/firewall.py); nothing here waits or sweeps.
  */
 #include "parse.h"
+#include "quoted.h"
 #include "datagrams.h"
 
 enum self_state {
@@ -116,17 +117,9 @@ static __always_inline struct self_connection *self_find(u8 family, struct self_
 	return self_connections6.lookup(&tuple->key6);
 }
 
-/* 1 for an echo request, 2 for a reply, 0 for anything else. */
-static __always_inline int self_echo(u8 protocol, u8 type)
-{
-	if (protocol == IPPROTO_ICMPV6)
-		return type == 128 ? 1 : type == 129 ? 2 : 0;
-	return type == 8 ? 1 : type == 0 ? 2 : 0;
-}
-
 static __always_inline int self_is_echo(const struct nf_packet *pkt)
 {
-	return self_echo(pkt->protocol, bpf_ntohs(pkt->dport) >> 8);
+	return quoted_echo(pkt->protocol, bpf_ntohs(pkt->dport) >> 8);
 }
 
 /*
@@ -201,22 +194,13 @@ static __always_inline int self_continue(struct self_connection *found, struct n
 	return NF_NEXT;
 }
 
-static __always_inline int self_is_error(const struct nf_packet *pkt)
-{
-	u8 type = bpf_ntohs(pkt->dport) >> 8;
-
-	if (pkt->protocol == IPPROTO_ICMPV6)
-		return type >= 1 && type <= 4;
-	return type == 3 || type == 4 || type == 11 || type == 12;
-}
-
 /* The ports of a quoted packet, from 8 bytes behind its IP header; 0 for an ICMP that is no echo. */
 static __always_inline int self_quoted_ports(u8 protocol, const u16 *header, u16 *sport, u16 *dport)
 {
 	*sport = header[0];
 	*dport = header[1];
 	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
-		int echo = self_echo(protocol, *(const u8 *)header);
+		int echo = quoted_echo(protocol, *(const u8 *)header);
 
 		self_echo_ports(echo, header[2], sport, dport);
 		return echo;
@@ -224,25 +208,18 @@ static __always_inline int self_quoted_ports(u8 protocol, const u16 *header, u16
 	return 1;
 }
 
-/* `size` bytes of a quote, or NULL: what follows the packet in its frame is no part of it. */
-static __always_inline void *self_quote(nf_ctx *ctx, const struct nf_packet *pkt, u32 offset,
-					u32 size)
-{
-	return offset + size > parse_end(pkt) ? 0 : nf_at(ctx, offset, size);
-}
-
 /* Names the connection of a packet that an ICMP error quotes; 0 if it is not to be made out. */
 static __always_inline int self_quoted4(nf_ctx *ctx, struct self_tuple *tuple,
 					const struct nf_packet *pkt)
 {
 	u32 offset = pkt->l4_offset + sizeof(struct icmphdr);
-	struct iphdr *ip = self_quote(ctx, pkt, offset, sizeof(*ip));
+	struct iphdr *ip = quoted_at(ctx, pkt, offset, sizeof(*ip));
 	u16 *ports, sport, dport;
 
 	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->saddr != pkt->dst[0] ||
 	    ip->frag_off & bpf_htons(PARSE_IP_OFFSET_MASK))
 		return 0;
-	ports = self_quote(ctx, pkt, offset + ip->ihl * 4, 8);
+	ports = quoted_at(ctx, pkt, offset + ip->ihl * 4, 8);
 	if (!ports || !self_quoted_ports(ip->protocol, ports, &sport, &dport))
 		return 0;
 	self_tuple4(tuple, ip->saddr, ip->daddr, sport, dport, ip->protocol);
@@ -253,7 +230,7 @@ static __always_inline int self_quoted6(nf_ctx *ctx, struct self_tuple *tuple,
 					const struct nf_packet *pkt)
 {
 	u32 offset = pkt->l4_offset + sizeof(struct icmphdr);
-	struct ipv6hdr *ip = self_quote(ctx, pkt, offset, sizeof(*ip));
+	struct ipv6hdr *ip = quoted_at(ctx, pkt, offset, sizeof(*ip));
 	u32 src[4], dst[4];
 	u16 *ports, sport, dport;
 	u8 protocol;
@@ -267,14 +244,14 @@ static __always_inline int self_quoted6(nf_ctx *ctx, struct self_tuple *tuple,
 		return 0;
 	protocol = ip->nexthdr;
 	offset += sizeof(*ip);
-	ports = self_quote(ctx, pkt, offset, 8);
+	ports = quoted_at(ctx, pkt, offset, 8);
 	if (ports && protocol == IPPROTO_FRAGMENT) {
 		struct parse_fragment *fragment = (void *)ports;
 
 		if (fragment->offset & bpf_htons(PARSE_FRAGMENT_OFFSET_MASK))
 			return 0;
 		protocol = fragment->next_header;
-		ports = self_quote(ctx, pkt, offset + sizeof(struct parse_fragment), 8);
+		ports = quoted_at(ctx, pkt, offset + sizeof(struct parse_fragment), 8);
 	}
 	if (!ports || !self_quoted_ports(protocol, ports, &sport, &dport))
 		return 0;
@@ -387,7 +364,7 @@ static __always_inline int self_track(nf_ctx *ctx, struct nf_packet *pkt, u32 di
 		self_name(&tuple, pkt);
 		found = self_find(pkt->family, &tuple);
 	}
-	if (icmp && self_is_error(pkt)) {
+	if (icmp && quoted_is_error(pkt)) {
 		verdict = self_related(ctx, pkt, &counter);
 	} else if (found && !self_reopened(found, pkt)) {
 		verdict = self_continue(found, pkt, tuple.from_high);

@@ -47,11 +47,27 @@ struct observe_cpu {
 	u64 packets; /* begun */
 	u64 lost;    /* notes for which there was no room */
 	u64 onward;  /* the packet goes on in the walk of another port */
+	u64 noted;   /* the last packet of which a note was taken */
+};
+
+/* Whether a note is wanted of a place, and how many were lost. */
+struct observe_place {
+	u32 size;      /* bytes of the frame; 0: no note */
+	u32 followed;  /* the same of a packet of which there is a note already */
+	u64 by_egress; /* `size` is for packets to a port that is wanted, in nf_observe_egress */
+	u64 lost;
+};
+
+/* By port to leave by: whether its packets are wanted, and how many notes of them were lost. */
+struct observe_port {
+	u64 wanted;
+	u64 lost;
 };
 
 BPF_TABLE("percpu_array", u32, struct observe_cpu, nf_observe_cpus, 1);
 BPF_TABLE("percpu_array", u32, struct observe_record, nf_observe_record, 1);
-BPF_TABLE("array", u32, u32, nf_observe_wanted, 1); /* by note: bytes of the frame; 0: no note */
+BPF_TABLE("array", u32, struct observe_place, nf_observe_wanted, 1); /* by note */
+BPF_TABLE("array", u32, struct observe_port, nf_observe_egress, 1);
 BPF_RINGBUF_OUTPUT(nf_observe_notes, 1);
 
 /* A packet begins its walk, or goes on with it behind another port's. */
@@ -144,7 +160,27 @@ static __always_inline void observe_edits(struct observe_record *record,
 	record->has_l4 = pkt->has_l4;
 }
 
-static __always_inline void observe_write(struct observe_record *record, struct observe_cpu *cpu)
+/* How many bytes are wanted of a packet's frame, at most; 0: no note. */
+static __always_inline u32 observe_size(const struct observe_place *place,
+					const struct observe_port *port,
+					const struct observe_cpu *cpu)
+{
+	u32 size = !place->by_egress || (port && port->wanted) ? place->size : 0;
+
+	return size || cpu->noted != cpu->packets ? size : place->followed;
+}
+
+/* A note had no room: counted where its packet was looked for. */
+static __always_inline void observe_lose(struct observe_place *place, struct observe_port *port,
+					 struct observe_cpu *cpu)
+{
+	u64 *lost = place->by_egress && port && port->wanted ? &port->lost : &place->lost;
+
+	cpu->lost++;
+	__sync_fetch_and_add(lost, 1);
+}
+
+static __always_inline long observe_write(struct observe_record *record)
 {
 	u64 size = record->captured;
 
@@ -152,19 +188,23 @@ static __always_inline void observe_write(struct observe_record *record, struct 
 	if (size > OBSERVE_FRAME)
 		size = OBSERVE_FRAME;
 	size += offsetof(struct observe_record, frame);
-	if (nf_observe_notes.ringbuf_output(record, size, 0))
-		cpu->lost++;
+	return nf_observe_notes.ringbuf_output(record, size, 0);
 }
 
 /* Take a note, if one is wanted of that place. */
 static __always_inline void observe_note(nf_ctx *ctx, const struct nf_packet *pkt, u32 note,
 					 int verdict)
 {
-	u32 index = 0, *wanted = nf_observe_wanted.lookup(&note);
+	u32 index = 0, egress = pkt->egress, size;
+	struct observe_place *place = nf_observe_wanted.lookup(&note);
+	struct observe_port *port = nf_observe_egress.lookup(&egress);
 	struct observe_record *record = nf_observe_record.lookup(&index);
 	struct observe_cpu *cpu = nf_observe_cpus.lookup(&index);
 
-	if (!wanted || !*wanted || !record || !cpu || !observe_frame(ctx, record, *wanted))
+	if (!place || !record || !cpu)
+		return;
+	size = observe_size(place, port, cpu);
+	if (!size || !observe_frame(ctx, record, size))
 		return;
 	record->time = bpf_ktime_get_ns();
 	record->packet = (u64)bpf_get_smp_processor_id() << 48 | cpu->packets;
@@ -177,7 +217,10 @@ static __always_inline void observe_note(nf_ctx *ctx, const struct nf_packet *pk
 	record->verdict = verdict;
 	record->reason = pkt->reason;
 	observe_edits(record, pkt);
-	observe_write(record, cpu);
+	if (observe_write(record))
+		observe_lose(place, port, cpu);
+	else
+		cpu->noted = cpu->packets;
 }
 
 /* The end of a walk, as entry_finish has it; the note of it has the frame as it is sent. */

@@ -11,13 +11,12 @@
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/if_ether.h>
 
+#include "histogram.h"
+
 #define REPLAY_CHUNK_SIZE 1048576
 #define REPLAY_MAX_FRAME 4096
-#define REPLAY_WAIT 8192  /* looks at the clock in one run, some 0.3 ms */
-#define REPLAY_LOOK 64    /* packets between two looks at the clock at top speed */
-#define REPLAY_SUB_BITS 5 /* buckets for each power of two of an error, as a power of two */
-#define REPLAY_MAX_POWER 40
-#define REPLAY_BUCKETS ((REPLAY_MAX_POWER - REPLAY_SUB_BITS + 2) << REPLAY_SUB_BITS)
+#define REPLAY_WAIT 8192 /* looks at the clock in one run, some 0.3 ms */
+#define REPLAY_LOOK 64   /* packets between two looks at the clock at top speed */
 
 /* A frame follows, then the next record, at a multiple of 8 bytes; a length of 0 ends a chunk. */
 struct replay_record {
@@ -58,26 +57,8 @@ struct replay_sent {
 BPF_F_TABLE("array", u32, struct replay_chunk, replay_chunks, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct replay_cursor, replay_cursors, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct replay_sent, replay_sources, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, u64, replay_gaps, REPLAY_BUCKETS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, u64, replay_gaps, HISTOGRAM_BUCKETS, BPF_F_MMAPABLE);
 BPF_PROG_ARRAY(nf_jumps, 1);
-
-/* Place of an error in replay_gaps: its highest bit and the REPLAY_SUB_BITS below that. */
-static __always_inline u32 replay_bucket(u64 error)
-{
-	u32 power = 0;
-
-	if (error >> REPLAY_MAX_POWER)
-		return REPLAY_BUCKETS - 1;
-	if (error < 1 << REPLAY_SUB_BITS)
-		return error;
-#pragma unroll
-	for (int bits = 32; bits; bits /= 2) {
-		if (error >> power >> bits)
-			power += bits;
-	}
-	power -= REPLAY_SUB_BITS;
-	return ((power + 1) << REPLAY_SUB_BITS) + ((error >> power) & ((1 << REPLAY_SUB_BITS) - 1));
-}
 
 /* Compare the gap in front of a packet with what was asked for. */
 static __always_inline void replay_compare(struct replay_cursor *cursor, u64 now, u64 due)
@@ -90,7 +71,7 @@ static __always_inline void replay_compare(struct replay_cursor *cursor, u64 now
 		error = -error;
 	if ((u64)error > cursor->worst)
 		cursor->worst = error;
-	bucket = replay_bucket(error);
+	bucket = histogram_bucket(error);
 	count = replay_gaps.lookup(&bucket);
 	if (count)
 		(*count)++;

@@ -1,4 +1,4 @@
-"""Percentiles of errors that were counted by size, as nfv/ebpf/tools/replay.c counts them."""
+"""Percentiles of errors that were counted by size, as nfv/ebpf/include/histogram.h counts them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfv.dataplane.injector import gap_error
+from nfv.dataplane.histogram import percentile
 
 POWERS, SUB = 36, 32
 
@@ -26,13 +26,13 @@ def counted(errors: Sequence[int]) -> list[int]:
 def test_percentiles_are_at_most_a_32nd_too_high(errors: list[int], share: float) -> None:
     rank = next(rank for rank in range(1, len(errors) + 1) if rank >= share * len(errors))
     right = sorted(errors)[rank - 1]
-    assert right <= gap_error(counted(errors), share) <= right + right // 32
+    assert right <= percentile(counted(errors), share) <= right + right // 32
 
 
 @pytest.mark.parametrize("error", [0, 1, 31, 32, 33, 63, 64, 65, 1000, 10**9])
 def test_one_error_is_every_percentile(error: int) -> None:
-    assert gap_error(counted([error]), 0.5) == gap_error(counted([error]), 0.99) >= error
+    assert percentile(counted([error]), 0.5) == percentile(counted([error]), 0.99) >= error
 
 
 def test_without_gaps_there_is_no_error() -> None:
-    assert gap_error(counted([]), 0.99) == 0
+    assert percentile(counted([]), 0.99) == 0

@@ -1,0 +1,1 @@
+"""Measurements by the methods of the IETF benchmarking group: searches, results, reports."""

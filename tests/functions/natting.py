@@ -1,0 +1,140 @@
+"""A NAT as a bump in the wire between two hosts: its topology, and what packets become in it."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address
+from typing import Any
+
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet, Raw
+
+from nfv.dataplane.jiffies import Jiffies
+from tests.functions.bench import Bench, Outcome
+from tests.functions.frames import ether
+
+INSIDE, OTHER = "10.0.1.10", "10.0.1.11"
+OUTSIDE = "192.0.2.1"
+REMOTE, STRANGER = "198.51.100.7", "198.51.100.8"
+
+_SITE_MASQUERADE, _SITE_INSIDE = 4, 8  # in struct self_site
+
+
+def nat(*keys: str) -> str:
+    """A topology whose NAT has these keys, lines as in the file."""
+    return "\n".join(
+        [
+            "name: bench-nat",
+            "saps:",
+            "  lan: {kind: host, ip: 10.0.1.10/24}",
+            "  wan: {kind: host, ip: 198.51.100.7/24}",
+            "vnfs:",
+            "  nat:",
+            "    type: nat",
+            *(f"    {key}" for key in keys),
+            "chains:",
+            "  wire: {path: [lan, nat, wan]}",
+        ]
+    )
+
+
+def pool(outside: str = OUTSIDE, **keys: object) -> str:
+    """The key `pools` with one pool, of whose addresses everybody may use all."""
+    more = "".join(f", {key}: {value}" for key, value in keys.items())
+    return f"pools: [{{outside: {outside}{more}}}]"
+
+
+def locate(bench: Bench, vnf: str = "nat", masquerade: str = "0.0.0.0", inside: str = "") -> None:
+    """Say what the agent would: the masquerade address, and the MAC address inside."""
+    memory = bench.map_of(vnf, "site").memory()
+    struct.pack_into("=I", memory, _SITE_MASQUERADE, int(IPv4Address(masquerade)))
+    raw = bytes.fromhex(inside.replace(":", "")) or bytes(6)
+    memory[_SITE_INSIDE : _SITE_INSIDE + 6] = raw
+
+
+def send(bench: Bench, packet: Packet, side: str = "lan") -> Outcome:
+    """Let a packet come in from a side."""
+    other = "wan" if side == "lan" else "lan"
+    return bench.run(side, ether(bench, side, other) / packet)
+
+
+def out(bench: Bench, packet: Packet, side: str = "lan") -> Any:
+    """The IP packet that comes out at the other side; the reason, if none does.
+
+    Its checksums are those that Scapy would write, and the Ethernet header is as it was.
+    """
+    outcome = send(bench, packet, side)
+    if outcome.egress is None:
+        return outcome.reason
+    frame: Any = Ether(outcome.frame)
+    assert outcome.egress == ("wan" if side == "lan" else "lan")
+    assert bytes(frame)[:14] == bytes(ether(bench, side, outcome.egress) / IP())[:14]
+    assert bytes(frame[IP]) == renewed(frame[IP]), "checksums"
+    return frame[IP]
+
+
+def renewed(packet: Any) -> bytes:
+    """The bytes of an IP packet with checksums worked out anew, but those of UDP that are 0."""
+    again = packet.copy()
+    for layer in (IP, TCP, UDP, ICMP):
+        found = again.getlayer(layer)
+        if found is not None and (layer is not UDP or found.chksum != 0):
+            found.chksum = None
+    return bytes(again)
+
+
+def ends(packet: Any) -> tuple[str, int, str, int]:
+    """Source and destination, with ports; of an ICMP query the identifier as both."""
+    if ICMP in packet:
+        return packet.src, packet[ICMP].id, packet.dst, packet[ICMP].id
+    return packet.src, packet.sport, packet.dst, packet.dport
+
+
+def udp(sport: int = 5000, dport: int = 53, src: str = INSIDE, dst: str = REMOTE) -> Any:
+    """A datagram from inside."""
+    return IP(src=src, dst=dst) / UDP(sport=sport, dport=dport) / Raw(b"datagram")
+
+
+def tcp(flags: str = "S", sport: int = 5000, dport: int = 80, src: str = INSIDE, **ip: Any) -> Any:
+    """A segment from inside."""
+    header = IP(**{"src": src, "dst": REMOTE, **ip})
+    return header / TCP(sport=sport, dport=dport, flags=flags, seq=7)
+
+
+def answer(packet: Any, flags: str = "SA") -> Any:
+    """The remote host's answer to a packet that it has got."""
+    header = IP(src=packet.dst, dst=packet.src)
+    if ICMP in packet:
+        return header / ICMP(type=0, id=packet[ICMP].id, seq=packet[ICMP].seq) / Raw(b"data")
+    if UDP in packet:
+        return header / UDP(sport=packet.dport, dport=packet.sport) / Raw(b"an answer")
+    return header / TCP(sport=packet.dport, dport=packet.sport, flags=flags)
+
+
+def arp(bench: Bench, side: str, target: str, sender: str) -> Outcome:
+    """Have a host ask for an address."""
+    mac = bench.mac(side)
+    frame = Ether(src=mac, dst="ff:ff:ff:ff:ff:ff")
+    return bench.run(side, frame / ARP(op=1, hwsrc=mac, psrc=sender, pdst=target))
+
+
+def mapped(bench: Bench, vnf: str = "nat") -> int:
+    """How many mappings there are, which both tables agree on."""
+    outward = len(list(bench.map_of(vnf, "outward").items()))
+    assert outward == len(list(bench.map_of(vnf, "inward").items()))
+    return outward
+
+
+def age(bench: Bench, seconds: float, vnf: str = "nat") -> None:
+    """A pass of the agent, as if so much time had gone by since the last packet."""
+    clock = Jiffies()
+    function: Any = bench.topology.vnfs[vnf]
+    directory = bench._fastpath.names.vnf(vnf)
+    maps = {
+        pin.name: found for pin, found in bench._fastpath.maps.items() if pin.parent == directory
+    }
+    steps = function.maintain(maps, lambda seen: clock.age(seen) + seconds)
+    for _ in steps:
+        pass
+    clock.close()

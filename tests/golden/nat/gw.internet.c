@@ -1,0 +1,136 @@
+/* NF_LINK(0): program gw:internet */
+/* NF_LINK(1): cpus gw:internet */
+/* NF_LINK(2): flow_bits gw:internet */
+/* NF_LINK(3): flow_shift gw:internet */
+/* NF_LINK(4): actions gw:internet */
+/* NF_LINK(5): flow_life gw:internet */
+/* NF_LINK(6): port gw:internet */
+/* NF_LINK(7): program gw:internet */
+/* NF_LINK(8): function nat */
+/* NF_LINK(9): port internet */
+/* NF_LINK(10): constant nat */
+/* f0: nat */
+#define NFV_TC 1
+#line 1 "entry.h"
+#line 1 "nf.h"
+#line 1 "hook.h"
+#line 1 "checksum.h"
+#line 22 "hook.h"
+#line 1 "tc.h"
+#line 32 "hook.h"
+#line 1 "xdp.h"
+#line 34 "hook.h"
+#line 7 "nf.h"
+#line 1 "commit.h"
+#line 11 "commit.h"
+#line 8 "entry.h"
+#line 1 "parse.h"
+#line 7 "parse.h"
+#line 1 "flow.h"
+#line 1 "action.h"
+#line 1 "plain.h"
+#line 10 "plain.h"
+#line 15 "action.h"
+#line 15 "flow.h"
+#define F0_HAS_STATICS 1
+#define F0_MAPPING 0
+#define F0_FILTERING 1
+#define F0_HINTS NF_LINK(10)
+#line 1 "report.h"
+#line 4 "report.h"
+#line 1 "functions/nat.c"
+#line 1 "datagrams.h"
+#line 7 "datagrams.h"
+#line 1 "mapnew.h"
+#line 1 "mappings.h"
+#line 1 "natplan.h"
+#line 7 "natplan.h"
+#line 1 "outports.h"
+#line 8 "outports.h"
+#line 1 "quoted.h"
+#line 7 "quoted.h"
+#line 10 "mappings.h"
+#line 4 "mapnew.h"
+#line 1 "naterrors.h"
+#line 1 "natedit.h"
+#line 4 "natedit.h"
+#line 9 "naterrors.h"
+#line 1 "natarp.h"
+#line 8 "natarp.h"
+#line 15 "functions/nat.c"
+#line 1 "reject.h"
+#line 13 "reject.h"
+#line 1 "chain"
+int nfv_entry(nf_ctx *ctx)
+{
+	int verdict = flow_forward(ctx, NF_LINK(6));
+
+	if (verdict >= 0)
+		return verdict;
+	return entry_walk(ctx, NF_LINK(7));
+}
+
+int nfv_walk(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	hook_open(ctx);
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	action_begin(pkt);
+	verdict = f0_process(ctx, pkt, NF_DIR_FORWARD);
+	if (verdict != NF_NEXT) {
+		f0_report(pkt);
+		pkt->place = 1;
+		goto out;
+	}
+	pkt->counted[0] = NF_LINK(8) << 16 | pkt->counter;
+	pkt->egress = NF_LINK(9);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto keep;
+	goto out;
+keep:
+	flow_keep(ctx, pkt, NF_LINK(6));
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
+int nfv_reject(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	if (!pkt->answered) {
+		verdict = reject_answer(ctx, pkt);
+		if (verdict != NF_NEXT)
+			goto out;
+	}
+	index = pkt->place;
+	verdict = parse_packet(ctx, pkt);
+	if (verdict != NF_NEXT)
+		goto out;
+	pkt->place = index;
+	switch (pkt->place) {
+	case 1:
+		goto back0_end;
+	}
+	verdict = nf_drop(pkt, NF_REASON_NONE);
+	goto out;
+	back0_end:
+	pkt->egress = NF_LINK(6);
+	pkt->reason = NF_REASON_FORWARDED;
+	goto out;
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
