@@ -317,9 +317,9 @@ def test_wrong_counts_fail(write: Write) -> None:
 counters:
   vnfs.fw.rules.low.packets: 3
   vnfs.fw.rules.lo.packets: 2
-  ports.wan.out.packets: 2
+  ports.lan.ended.rule.packets: 1
   ports.lan.in.packets: ">= 3"
-  ports.wan.out.bytes: "> 1000"
+  ports.lan.ended.rule.bytes: "> 47"
 drops: {fw: {invalid: 2}, lan: {rule: 1}, wan: {}}
 """
     head, _, _ = CASE.partition("counters:")
@@ -329,7 +329,7 @@ drops: {fw: {invalid: 2}, lan: {rule: 1}, wan: {}}
     assert [one for one in messages if not one.startswith("wan: packet")] == [
         "vnfs.fw.rules.low.packets expected 3, got 2",
         "there is no counter vnfs.fw.rules.lo.packets: did you mean 'vnfs.fw.rules.low.packets'?",
-        "ports.wan.out.bytes expected > 1000, got 94",
+        "ports.lan.ended.rule.bytes expected > 47, got 47",
         "drops of fw, invalid: expected 2, got 0",
         "drops of fw, rule: expected 0, got 1",
     ]
