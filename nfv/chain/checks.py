@@ -9,6 +9,7 @@ from typing import Any
 
 from nfv.chain import names
 from nfv.chain.fields import Address, InterfaceAddress
+from nfv.chain.loops import check_loops
 from nfv.chain.path import Attachment, ChainConfig
 from nfv.chain.reach import neighbours
 from nfv.chain.report import Report, did_you_mean, listed
@@ -62,6 +63,7 @@ def check(draft: Draft, report: Report) -> None:
     _check_mtus(draft, ends, report)
     _check_segments(draft, ends, report)
     _check_macs(ends, report)
+    _check_switches(draft, report)
     _check_hooks(draft, report)
     _check_fabric_devices(draft, report)
     _check_outer_devices(draft, report)
@@ -196,7 +198,7 @@ def _ends(draft: Draft) -> Iterator[tuple[str, End]]:
             yield name, End(("saps", name), sap.addresses, sap.mtu, mac)
     for name, vnf in draft.vnfs.items():
         for key, interface in (vnf.interfaces if vnf else {}).items():
-            path = ("vnfs", name, "interfaces", key)
+            path = ("vnfs", name, vnf.places_key, key) if vnf else ()
             end = End(path, interface.ip, interface.mtu, interface.mac)
             yield str(Attachment(name, key)), end
         if vnf and vnf.addresses:
@@ -222,7 +224,7 @@ def _check_segments(draft: Draft, ends: Mapping[str, End], report: Report) -> No
     segments: dict[str, set[str]] = {}
     for chain in draft.chains.values():
         if chain and len(chain.path) > 1:
-            near, far = chain.path[0], chain.path[-1]
+            near, far = (_joint(draft, entry) for entry in (chain.path[0], chain.path[-1]))
             joined = segments.get(near, {near}) | segments.get(far, {far})
             joined |= set(chain.path[1:-1])  # which may have addresses of their own
             ends_ = [entry for entry in joined if entry in segments or entry in (near, far)]
@@ -238,6 +240,12 @@ def _check_segments(draft: Draft, ends: Mapping[str, End], report: Report) -> No
                     report.error((*end.path, "ip", index), message)
 
 
+def _joint(draft: Draft, entry: str) -> str:
+    """What an attachment is on the same segment with: all ports of a switch, if it has no VLANs."""
+    vnf = draft.vnfs.get(Attachment.parse(entry).node)
+    return vnf.name if vnf and vnf.floods and not vnf.filters else entry
+
+
 def _check_macs(ends: Mapping[str, End], report: Report) -> None:
     owners: dict[str, str] = {}
     for entry, end in ends.items():
@@ -248,18 +256,31 @@ def _check_macs(ends: Mapping[str, End], report: Report) -> None:
                 report.error((*end.path, "mac"), message, "remove it to have one derived")
 
 
+def _check_switches(draft: Draft, report: Report) -> None:
+    paths = {name: chain.path for name, chain in draft.chains.items() if chain and chain.path}
+    switches = [name for name, vnf in draft.vnfs.items() if vnf and vnf.floods]
+    check_loops(paths, switches, report)
+
+
 def _check_hooks(draft: Draft, report: Report) -> None:
     """A program at TC cannot send to a tap or a NIC, which are in other namespaces."""
     known = {*draft.saps, *draft.vnfs}
     paths = [chain.path for chain in draft.chains.values() if chain]
     ends = [(path[0].partition(":")[0], path[-1].partition(":")[0]) for path in paths if path]
     near = neighbours(known, [pair for pair in ends if known.issuperset(pair)])
+    switches = {name for name, vnf in draft.vnfs.items() if vnf and vnf.floods}
     outside = {name for name, sap in draft.saps.items() if sap and sap.outside}
+    xdp = {name for name, sap in draft.saps.items() if sap and sap.declared_hook is Hook.XDP}
     for name, sap in draft.saps.items():
-        others = sorted(outside & near[name])
-        if sap and sap.declared_hook is Hook.TC and others:
+        if not sap or sap.declared_hook is not Hook.TC:
+            continue
+        others, flooded = sorted(outside & near[name]), sorted(xdp & near[name])
+        if others:
             message = f"a program at tc cannot send to {others[0]}, a tap or a NIC"
             report.error(("saps", name, "hook"), message, "leave the key out")
+        elif flooded and switches & near[name]:
+            message = f"{flooded[0]} has xdp, and a switch sends from both hooks"
+            report.error(("saps", name, "hook"), message, "give both the same hook")
 
 
 def _check_fabric_devices(draft: Draft, report: Report) -> None:
@@ -270,9 +291,12 @@ def _check_fabric_devices(draft: Draft, report: Report) -> None:
     for name, vnf in draft.vnfs.items():
         own: dict[str, KeyPath] = {}
         for interface in vnf.interfaces if vnf else ():
-            path = ("vnfs", name, "interfaces", interface)
+            path = ("vnfs", name, vnf.places_key, interface) if vnf else ()
             _claim(fabric, names.fabric_device(name, interface), path, report)
-            _claim(own, names.interface_device(interface), path, report)
+            if vnf and vnf.floods:
+                _claim(fabric, names.flood_device(name, interface), path, report)
+            else:
+                _claim(own, names.interface_device(interface), path, report)
         if vnf and vnf.service:
             _claim(fabric, names.service_device(name), ("vnfs", name), report)
 

@@ -38,7 +38,7 @@ SERVICE = "service"
 
 
 def attachments(topology: Topology) -> Iterator[Attachment]:
-    """Every SAP, interface and service of a function: the ports, in the order of the file."""
+    """Every SAP, interface and service of a function, in the order of the file."""
     for sap in topology.saps:
         yield Attachment(sap, None)
     for name, function in topology.vnfs.items():
@@ -46,6 +46,30 @@ def attachments(topology: Topology) -> Iterator[Attachment]:
             yield Attachment(name, interface)
         if function.service:
             yield Attachment(name, SERVICE)
+
+
+def ports(topology: Topology) -> Iterator[Attachment]:
+    """The attachments that have a device, in the order of the file.
+
+    A port of a switch has none if it is in no chain, or if its chain is a cable: all that leaves
+    there goes straight to the SAP.
+    """
+    graph = entries(topology)
+    for place in attachments(topology):
+        if not floods(topology, place) or _has_walk(topology, graph[place]):
+            yield place
+
+
+def floods(topology: Topology, place: Attachment) -> bool:
+    """Whether an attachment is the port of a switch or a hub."""
+    function = topology.vnfs.get(place.node)
+    return function is not None and function.floods
+
+
+def _has_walk(topology: Topology, entry: Entry) -> bool:
+    """Whether what leaves a switch there has to pass a program."""
+    filters = topology.vnfs[entry.attachment.node].filters
+    return bool(entry.walks) and (filters or cable(entry) is None)
 
 
 def is_service(topology: Topology, place: Attachment) -> bool:

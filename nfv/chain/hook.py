@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from nfv.chain.graph import SERVICE, attachments, cable, entries
+from nfv.chain.graph import SERVICE, cable, entries, floods, ports
 from nfv.chain.path import Attachment
 from nfv.chain.reach import neighbours
 from nfv.chain.sap import Hook
@@ -37,7 +37,9 @@ def slots(topology: Topology, chosen: Hooks) -> Iterator[Slot]:
     near = _neighbours(topology)
     served = {Hook.XDP for function in topology.vnfs.values() if function.service}
     for place, entry in entries(topology).items():
-        if place.interface is None or place.interface == SERVICE or cable(entry):
+        if place not in chosen or place.interface in (None, SERVICE):
+            continue
+        if cable(entry) and not floods(topology, place):
             continue
         others = served | {hook for other, hook in chosen.items() if other.node in near[place.node]}
         yield from (Slot(place, hook) for hook in Hook if hook in others - {chosen[place]})
@@ -46,16 +48,35 @@ def slots(topology: Topology, chosen: Hooks) -> Iterator[Slot]:
 def hooks(topology: Topology) -> dict[Attachment, Hook]:
     """The hook that every port has: as its SAP says, else TC if that can be, else XDP.
 
-    From TC no packet gets to a device outside of the fabric, a tap or a NIC.
+    From TC no packet gets to a device outside of the fabric, a tap or a NIC. And what a switch
+    floods from one hook must not have to pass a program at the other.
     """
     near = _neighbours(topology)
     found = {}
-    for place in attachments(topology):
+    for place in ports(topology):
         sap = topology.saps.get(place.node)
-        outside = any(topology.saps[name].outside for name in near[place.node] & {*topology.saps})
-        default = Hook.XDP if outside or place.interface == SERVICE else Hook.TC
+        default = Hook.XDP if _wants_xdp(topology, place, near[place.node]) else Hook.TC
         found[place] = sap.declared_hook or default if sap else default
     return found
+
+
+def _wants_xdp(topology: Topology, place: Attachment, near: frozenset[str]) -> bool:
+    """Whether a port must have XDP, or another that packets come to from there has it."""
+    if place.interface == SERVICE:
+        return True
+    saps = [sap for name, sap in topology.saps.items() if name in near]
+    if any(sap.outside for sap in saps):
+        return True
+    if not any(function.floods for name, function in topology.vnfs.items() if name in near):
+        return False
+    inside = {
+        name
+        for chain in topology.chains.values()
+        if chain.near.node in near
+        for name in chain.functions
+    }
+    declared = any(sap.declared_hook is Hook.XDP for sap in saps)
+    return declared or any(topology.vnfs[name].service for name in inside)
 
 
 def _neighbours(topology: Topology) -> dict[str, frozenset[str]]:

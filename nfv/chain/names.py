@@ -38,6 +38,11 @@ def fabric_device(vnf: str, interface: str) -> str:
     return _device(f"{vnf}.{interface}")
 
 
+def flood_device(vnf: str, port: str) -> str:
+    """Device of a switch's port in the fabric that flooded frames are sent into."""
+    return _device(f"{vnf}.{port}.in")
+
+
 def service_device(vnf: str) -> str:
     """Tap device of a function's service, in the fabric."""
     return _device(f"{vnf}.service")

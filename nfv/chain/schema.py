@@ -77,7 +77,7 @@ def tidy(part: Any) -> Any:
         found["additionalProperties"] = False
     choices = found.get("anyOf")
     if isinstance(choices, list) and {"type": "null"} in choices:
-        (only,) = (choice for choice in choices if choice != {"type": "null"})
+        others = [choice for choice in choices if choice != {"type": "null"}]
         del found["anyOf"]
-        found = {**only, **found}
+        found = {**(others[0] if len(others) == 1 else {"anyOf": others}), **found}
     return found

@@ -74,7 +74,7 @@ def namespaces(topology: Topology) -> Iterator[tuple[str, Element, str, Mapping[
         if sap.kind == "host":
             yield names.node_netns(topology.name, name), Element("sap", name), owner, _NO_DAD
     for name, function in topology.vnfs.items():
-        if function.interfaces:
+        if function.interfaces and not function.floods:
             settings = {**_FORWARDING, **_NO_DAD}
             yield names.node_netns(topology.name, name), Element("vnf", name), owner, settings
 

@@ -28,6 +28,7 @@ from nfv.dataplane.mapstore import (
     flow_limit,
 )
 from nfv.dataplane.plan import Change, Element, Phase, Symbol, element_named
+from nfv.dataplane.portleads import PortLeads
 from nfv.dataplane.portmaps import PortMaps
 from nfv.dataplane.programs import Programs
 from nfv.dataplane.rtnl import Link
@@ -109,6 +110,7 @@ class FastPath:
         yield from MapChanges(self).changes()
         yield from TableChanges(self).changes()
         yield from PortMaps(self).changes(devices)
+        yield from PortLeads(self).changes(devices)
         yield from Programs(self).changes(devices)
         yield from self._surplus()
 

@@ -11,7 +11,7 @@ from nfv.chain.topology import Topology
 from nfv.dataplane import agentctl, bpf, proglink, routelist, servicectl, state
 from nfv.dataplane.observation import Observation, observe
 from nfv.dataplane.state import State
-from nfv.dataplane.wiring import Device, Port, wire
+from nfv.dataplane.wiring import PORT, Device, Port, wire
 from nfv.errors import KernelError
 
 UP = "up"
@@ -22,7 +22,7 @@ class PortStatus:
     """A SAP or an interface of a function. The device is the one that its user sees."""
 
     attachment: str
-    kind: str  # the SAP's kind, "interface" or "service"
+    kind: str  # the SAP's kind, "interface", "port" or "service"
     state: str  # "up", "down", "no carrier", or what is gone
     device: str
     netns: str | None
@@ -128,7 +128,9 @@ def namespaces(applied: State) -> dict[str, str]:
     """The network namespace of every SAP and function that has one of its own, by name."""
     wiring = wire(applied.topology(), applied.ports)
     devices = {
-        place.node: _visible(port) for place, port in wiring.ports.items() if port.kind != SERVICE
+        place.node: _visible(port)
+        for place, port in wiring.ports.items()
+        if port.kind not in (PORT, SERVICE)
     }
     return {node: device.netns for node, device in devices.items() if device.netns is not None}
 

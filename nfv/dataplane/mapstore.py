@@ -167,7 +167,8 @@ class MapNames:
         function = self.topology.vnfs[vnf]
         if vnf not in self._sizes:
             self._sizes[vnf] = {**function.map_sizes(), **self._grown.get(vnf, {})}
-        return self._sizes[vnf][rest], rest in function.kept
+        odd = rest == "floods" and has_frags(self.topology)
+        return self._sizes[vnf][rest] + odd, rest in function.kept
 
 
 class FunctionMaps:
@@ -185,6 +186,9 @@ class FunctionMaps:
     def memory(self, name: str) -> memoryview:
         found = self._maps[self._directory / name]
         return memoryview(found.memory())[: found.value_size * found.max_entries]
+
+    def table(self, name: str) -> Map:
+        return self._maps[self._directory / name]
 
     def layout(self, name: str) -> Layout:
         layout = self._plans[self._directory / name].spec.value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from nfv.chain.hook import Slot
@@ -22,9 +23,16 @@ from nfv.errors import InputError
 PREFIX = "nfvo"
 """What the names of observed programs begin with, where those of others have "nfv_"."""
 
+_PRIVATE = ("observe_", *JUMPS.values())
+
 _CPU = struct.Struct("=QQQQ")  # struct observe_cpu of observe.h
 _PLACE = struct.Struct("=IIQQ")  # struct observe_place
 _PORT = struct.Struct("=QQ")  # struct observe_port
+
+
+def is_private(pin: Path) -> bool:
+    """Whether observed programs have the map that would be pinned there for themselves."""
+    return pin.name.startswith(_PRIVATE)
 
 
 class Numbers:

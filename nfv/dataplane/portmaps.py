@@ -86,7 +86,7 @@ class PortMaps:
                 counted = paths.read(root).sent[port.number]
                 self.path.maps[root / "sent"][port.number] = paths.deduct(counted)
             with netns.entered(port.outer.netns):  # where the kernel looks the index up
-                self._write(port.number, self.values(port, proglink.ifindex(port)))
+                self._write(port.number, self.values(port, proglink.ifindex(port.outer)))
 
         def undo() -> None:
             with netns.entered(self._former_netns(place, port)):

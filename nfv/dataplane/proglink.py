@@ -11,7 +11,7 @@ from nfv.chain.sap import Hook
 from nfv.dataplane import bpf, netns
 from nfv.dataplane.bpf import AttachType, LinkType, ProgramType
 from nfv.dataplane.netlink import Netlink
-from nfv.dataplane.wiring import Port
+from nfv.dataplane.wiring import Device, Port
 from nfv.errors import KernelError
 
 PROGRAM_TYPES: Mapping[Hook, ProgramType] = {
@@ -29,7 +29,7 @@ def reattach(pin: Path, port: Port) -> None:
     Frames that arrive meanwhile are lost.
     """
     with netns.entered(port.outer.netns):
-        index = ifindex(port)
+        index = ifindex(port.outer)
         program = running(pin, index, Hook.XDP)
         if program is None:
             raise KernelError(f"no program is attached to {port.outer.name}")
@@ -108,9 +108,9 @@ def detach(pin: Path) -> None:
     pin.unlink()
 
 
-def ifindex(port: Port) -> int:
-    """Index of a port's outer device, in whose namespace the thread must be."""
+def ifindex(device: Device) -> int:
+    """Index of a device, in whose namespace the thread must be."""
     try:
-        return socket.if_nametoindex(port.outer.name)
+        return socket.if_nametoindex(device.name)
     except OSError as error:
-        raise KernelError(f"there is no device {port.outer.name}") from error
+        raise KernelError(f"there is no device {device.name}") from error

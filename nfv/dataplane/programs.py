@@ -196,7 +196,7 @@ class Programs:
 
         def do() -> None:
             with netns.entered(port.outer.netns):
-                index = proglink.ifindex(port)
+                index = proglink.ifindex(port.outer)
                 former = proglink.running(pin, index, port.hook)
                 if former is not None:
                     self.path.held.append(former)
@@ -218,7 +218,7 @@ class Programs:
                 os.replace(pin, aside(pin))
                 with netns.entered(port.outer.netns):
                     hook, former = moved[0]
-                    proglink.attach(former, proglink.ifindex(port), hook, pin)
+                    proglink.attach(former, proglink.ifindex(port.outer), hook, pin)
                 proglink.detach(aside(pin))
             elif aside(pin).exists():
                 os.replace(aside(pin), pin)

@@ -35,7 +35,7 @@ def changes(
         yield from _gone(topology, wiring, former, old)
     former_ports = old.ports.values() if old else ()
     places = {None, wiring.fabric, *(port.outer.netns for port in former_ports)}
-    wanted = {port.outer for port in wiring.ports.values()}
+    wanted = {device for port in wiring.ports.values() for device in (port.outer, port.inner)}
     for place, link in _marked_links(names.owner(topology.name), places, seen):
         if Device(place, link.name) not in wanted:
             node = (link.alias or "").removeprefix(names.owner(topology.name, ""))

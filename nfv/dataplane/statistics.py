@@ -24,7 +24,7 @@ from nfv.errors import KernelError, Position
 _COUNTER = struct.Struct("=QQ")  # struct nf_counter of nf.h
 _MODULUS = 1 << 64
 FORWARDED = "forwarded"
-_NOT_DROPPED = frozenset({FORWARDED, "answered"})
+_NOT_DROPPED = frozenset({FORWARDED, "flooded", "answered"})
 
 
 @dataclass(frozen=True)

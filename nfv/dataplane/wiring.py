@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from nfv.chain import names
-from nfv.chain.graph import SERVICE, attachments, is_service
+from nfv.chain.graph import SERVICE, floods, is_service, ports
 from nfv.chain.hook import Hooks, hooks
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook, HostSap, NicSap, TapSap, VethSap
@@ -16,6 +16,9 @@ from nfv.errors import InputError
 
 HEADER_SIZE = 16
 """Of the header in front of a frame for a service (struct service_header of service.h), bytes."""
+
+PORT = "port"
+"""The kind of a switch's port."""
 
 MAX_PORTS = 4096
 """Ports of a topology: SAPs and interfaces of functions."""
@@ -42,12 +45,13 @@ class Port:
     """A place where packets enter and leave the chains.
 
     `outer` carries the port's program. `inner` is the far end of its veth pair: in a host, a router
-    or a foreign namespace; a tap or a NIC has none.
+    or a foreign namespace, or in the fabric, for the frames that a switch floods; a tap or a NIC
+    has none.
     """
 
     number: int
     attachment: Attachment
-    kind: str  # the SAP's kind, "interface" or "service"
+    kind: str  # the SAP's kind, "interface", "port" of a switch, or "service"
     outer: Device
     inner: Device | None
     mac: str | None  # of the inner device, or of the tap's far side
@@ -78,8 +82,8 @@ class Wiring:
 
 
 def number_ports(topology: Topology, before: Mapping[str, int]) -> dict[str, int]:
-    """A number for every attachment, from 1 to MAX_PORTS - 1."""
-    return give_numbers([str(place) for place in attachments(topology)], before)
+    """A number for every port, from 1 to MAX_PORTS - 1."""
+    return give_numbers([str(place) for place in ports(topology)], before)
 
 
 def give_numbers(names: Iterable[str], before: Mapping[str, int]) -> dict[str, int]:
@@ -108,10 +112,10 @@ def wire(topology: Topology, numbers: Mapping[str, int], chosen: Hooks | None = 
     """
     if chosen is None:
         chosen = hooks(topology) if has_tcx() else dict.fromkeys(hooks(topology), Hook.XDP)
-    ports = {
+    found = {
         place: _port(topology, place, numbers[str(place)], hook) for place, hook in chosen.items()
     }
-    return Wiring(topology.name, ports)
+    return Wiring(topology.name, found)
 
 
 def service_mtu(topology: Topology) -> int:
@@ -128,19 +132,7 @@ def _port(topology: Topology, place: Attachment, number: int, hook: Hook) -> Por
         outer = Device(fabric, names.service_device(place.node))
         return Port(number, place, SERVICE, outer, None, None, service_mtu(topology), hook)
     if place.interface is not None:
-        interface = topology.vnfs[place.node].interfaces[place.interface]
-        return Port(
-            number,
-            place,
-            "interface",
-            Device(fabric, names.fabric_device(place.node, place.interface)),
-            Device(
-                names.node_netns(topology.name, place.node), names.interface_device(place.interface)
-            ),
-            interface.mac or names.mac(topology.name, place.node, place.interface),
-            interface.mtu,
-            hook,
-        )
+        return _interface(topology, place.node, place.interface, number, hook)
     sap = topology.saps[place.node]
     mac = getattr(sap, "mac", None) or names.mac(topology.name, sap.name)
     outer = Device(fabric, names.sap_device(sap.name))
@@ -154,3 +146,17 @@ def _port(topology: Topology, place: Attachment, number: int, hook: Hook) -> Por
     elif isinstance(sap, NicSap):
         outer, mac = Device(None, sap.device), None
     return Port(number, place, sap.kind, outer, inner, mac, sap.mtu, hook)
+
+
+def _interface(topology: Topology, node: str, name: str, number: int, hook: Hook) -> Port:
+    """The port of a function's interface: of a router's, or of a switch."""
+    place, interface = Attachment(node, name), topology.vnfs[node].interfaces[name]
+    fabric = names.fabric_netns(topology.name)
+    if floods(topology, place):
+        kind, inner = PORT, Device(fabric, names.flood_device(node, name))
+    else:
+        netns = names.node_netns(topology.name, node)
+        kind, inner = "interface", Device(netns, names.interface_device(name))
+    outer = Device(fabric, names.fabric_device(node, name))
+    mac = interface.mac or names.mac(topology.name, node, name)
+    return Port(number, place, kind, outer, inner, mac, interface.mtu, hook)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from nfv.chain.pattern import Pattern
 from nfv.ebpf import matcher
+from nfv.ebpf.connections import Table
 from nfv.ebpf.object import Layout
 from nfv.ebpf.sources import constant
 from nfv.ebpf.tries import LINE
@@ -30,6 +31,9 @@ class Maps(Protocol):
 
     def memory(self, name: str) -> memoryview:
         """The bytes of an array map, shared with the programs that read it."""
+
+    def table(self, name: str) -> Table:
+        """A hash map."""
 
     def layout(self, name: str) -> Layout:
         """The struct that is a map's value."""

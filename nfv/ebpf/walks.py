@@ -8,12 +8,12 @@ by a tail call that finds the packet's context as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar
 
-from nfv.chain.graph import SERVICE, Entry, Walk, stage
+from nfv.chain.graph import SERVICE, Entry, Walk, floods, stage
 from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction
 from nfv.chain.topology import Topology
@@ -111,17 +111,21 @@ class Walks:
         if self.quick:
             self.bodies[MAIN] = self._quick()
         walk = WALK if self.quick else MAIN
-        self._write(walk, lambda: ["hook_open(ctx);", *self._begin(), *self._walks()])
+        leave = [] if self.quick else _tried("verdict", self._leave)
+        self._write(walk, lambda: [*leave, "hook_open(ctx);", *self._begin(), *self._walks()])
         self._ways = [way for way in self._ways if way.places]
         if self._ways:
             self._write(REJECT, self._reject)
 
     @property
     def cached(self) -> bool:
-        """Whether flows are remembered: where a function stands in the way."""
+        """Whether flows are remembered: where a function stands in the way.
+
+        Not on the way to a switch, which knows stations, not flows.
+        """
         if self.entry.resumes:
             return False
-        walks = list(self.entry.walks)
+        walks = [walk for walk in self.entry.walks if not floods(self.topology, walk.end)]
         for walk in self.entry.walks:
             walks += self._beyond(walk.end).values()
         return any(walk.functions for walk in walks)
@@ -203,19 +207,35 @@ class Walks:
     def _begin(self) -> list[str]:
         if self.entry.resumes:
             return _RESUME
-        if is_lone(self.entry) and not self.entry.walks[0].functions:
-            return ["parse_begin(ctx, pkt);"]  # a cable carries every frame, unread
+        if self._is_unread:
+            return ["parse_begin(ctx, pkt);"]
         return [*_PARSE, "action_begin(pkt);"] if self.quick else _PARSE
+
+    @property
+    def _is_unread(self) -> bool:
+        """Whether every frame passes: a cable to a SAP, or to a switch, which reads it itself."""
+        if len(self.entry.walks) != 1 or self.entry.walks[0].functions or self.classified:
+            return False
+        end = self.entry.walks[0].end
+        return end.interface is None or floods(self.topology, end)
+
+    @property
+    def _leave(self) -> list[str]:
+        """Where the entry is the port of a switch: what lets frames leave by it, or not."""
+        place = self.entry.attachment
+        if not floods(self.topology, place):
+            return []
+        return [f"{self._prefix(place.node)}_leave(ctx, {self.link('interface', place)})"]
 
     def _quick(self) -> list[str]:
         """The main program in front of the walk: for packets like those before them it is all."""
         port = self.link("port", self.entry.attachment)
         forward = "flow" if self.cached else self._prefix(self.entry.walks[0].end.node)
+        declared, *rest = _tried("int verdict", [*self._leave, f"{forward}_forward(ctx, {port})"])
         return [
-            f"int verdict = {forward}_forward(ctx, {port});",
+            declared,
             "",
-            "if (verdict >= 0)",
-            "\treturn verdict;",
+            *rest,
             f"return entry_walk(ctx, {self.link('program', self.entry.attachment, WALK)});",
         ]
 
@@ -335,6 +355,8 @@ class Walks:
 
     def _enter(self, end: Attachment, passed: int, fuse: bool) -> list[str]:
         """Go through a function with interfaces, and on behind the one it chooses."""
+        if floods(self.topology, end):
+            return self._switch(end)
         prefix = self._prefix(end.node)
         return [
             *self._call(end.node, end),
@@ -349,6 +371,26 @@ class Walks:
             f"\t{self._onward()}",
             "pkt->egress = pkt->tx;",
             f"goto {self._end()};",
+        ]
+
+    def _switch(self, end: Attachment) -> list[str]:
+        """Go through a switch, and on behind one of its ports, or behind all others."""
+        prefix = self._prefix(end.node)
+        return [
+            *self._call(end.node, end),
+            f"{prefix}_report(pkt);",
+            "if (verdict == NF_FLOOD)",
+            f"\treturn {prefix}_flood(ctx, pkt, {self.link('interface', end)});",
+            "if (verdict != NF_FORWARD)",
+            "\tgoto out;",
+            "if (pkt->tx & ENTRY_JUMP) {",
+            f"\tverdict = {prefix}_tell(ctx, pkt);",
+            "\tif (verdict != NF_FORWARD)",
+            "\t\tgoto out;",
+            f"\t{self._onward()}",
+            "}",
+            "pkt->egress = pkt->tx;",
+            "goto out;",
         ]
 
     def _onward(self) -> str:
@@ -368,7 +410,7 @@ class Walks:
 
     def _beyond(self, arrived: Attachment) -> dict[Attachment, Walk]:
         """Lone chains with functions from a function's other interfaces to a SAP."""
-        if arrived.interface is None:
+        if arrived.interface is None or floods(self.topology, arrived):
             return {}
         places = [
             Attachment(arrived.node, name)
@@ -434,6 +476,8 @@ class Walks:
         """Leave where the packet came in; a service is not told what became of its frames."""
         if self.entry.resumes:
             return ["verdict = NF_DROP;", "goto out;"]
+        if floods(self.topology, start):
+            return self._switch(start)
         return self._deliver(start, "out")
 
     def _chunks(self, way: _WayBack) -> list[str]:
@@ -463,6 +507,15 @@ def is_lone(entry: Entry) -> bool:
     """Whether every packet that enters there takes one chain, and that ends at a SAP."""
     walks = entry.walks
     return len(walks) == 1 and walks[0].match is None and walks[0].end.interface is None
+
+
+def _tried(result: str, calls: Sequence[str]) -> list[str]:
+    """Call one after the other, until one says what the program returns."""
+    lines: list[str] = []
+    for call in calls:
+        lines += [f"{result} = {call};", "if (verdict >= 0)", "\treturn verdict;"]
+        result = "verdict"
+    return lines
 
 
 def indent(lines: list[str]) -> list[str]:

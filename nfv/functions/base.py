@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from pydantic import Field
 
@@ -20,6 +20,19 @@ class FunctionConfig(Model):
     """Base of the configuration models: the keys of a function besides `type`."""
 
 
+class Place(Protocol):
+    """Where a chain may end at a function: an interface of a router, or a port of a switch."""
+
+    @property
+    def ip(self) -> tuple[InterfaceAddress, ...]: ...
+
+    @property
+    def mac(self) -> str | None: ...
+
+    @property
+    def mtu(self) -> int: ...
+
+
 class Interface(Model):
     """A layer 3 interface of a network function."""
 
@@ -31,6 +44,25 @@ class Interface(Model):
         check_addresses(self.ip, report)
         check_mtu(self.mtu, self.ip, report)
 
+
+@dataclass(frozen=True)
+class Port:
+    """A port of a switch or a hub: a place without addresses."""
+
+    mtu: int
+    ip: tuple[InterfaceAddress, ...] = ()
+    mac: str | None = None
+
+
+MAX_PORTS = 256
+"""Ports of a switch or a hub."""
+
+PortNumber = Annotated[int, Field(strict=True, ge=2, le=MAX_PORTS)]
+LanMtu = Annotated[
+    int,
+    Field(strict=True, ge=576, le=3400, description="largest packet, in bytes, at all ports"),
+]
+"""Copies of a frame are made within a page of memory."""
 
 ConfigT = TypeVar("ConfigT", bound=FunctionConfig)
 _ConfigClass: TypeAlias = type[FunctionConfig]
@@ -47,6 +79,8 @@ class Function(Generic[ConfigT]):
     answers: ClassVar[bool] = False  # its C may return NF_ANSWER
     counts: ClassVar[bool] = True  # its C says in pkt->counter where it has counted a packet
     next_hops: ClassVar[bool] = False  # a router: its C has self_forward and sets pkt->next_hop
+    floods: ClassVar[bool] = False  # a switch: its interfaces are ports, its C includes ports.h
+    places_key: ClassVar[str] = "interfaces"  # the key of the interfaces in the file
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
     name: str
@@ -57,9 +91,14 @@ class Function(Generic[ConfigT]):
         cls.type = cls.__module__.rpartition(".")[2]
 
     @property
-    def interfaces(self) -> Mapping[str, Interface]:
+    def interfaces(self) -> Mapping[str, Place]:
         """Interfaces that chains may end at; none for a bump in the wire."""
         return {}
+
+    @property
+    def filters(self) -> bool:
+        """Whether what it floods is not for all of its ports, or not in the same form."""
+        return False
 
     @property
     def service(self) -> str:
@@ -92,7 +131,7 @@ class Function(Generic[ConfigT]):
 
     @property
     def routes(self) -> Sequence[Any]:
-        """Static routes of its namespace: `to`, `via`, `interface`, `type`, `priority` of each."""
+        """Static routes of its namespace (nfv.functions.router.Route)."""
         return ()
 
     def defines(self) -> Mapping[str, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from scapy.packet import Packet
 
-from nfv.chain.graph import attachments, is_service
+from nfv.chain.graph import is_service, ports
 from nfv.chain.hook import Hooks, Slot
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook
@@ -70,9 +70,9 @@ class Bench:
         self.counters = {
             name: dict(function.counters({})) for name, function in self.topology.vnfs.items()
         }
-        ports = number_ports(self.topology, {})
+        numbers = number_ports(self.topology, {})
         self.numbers = give_numbers(self.topology.vnfs, {})
-        applied = State(self.topology.name, "", text, ports, self.counters, self.numbers)
+        applied = State(self.topology.name, "", text, numbers, self.counters, self.numbers)
         self._fastpath = FastPath(
             self.topology, self.wiring, Compiler(headers.find()), None, applied
         )
@@ -99,7 +99,7 @@ class Bench:
         self.routers = {
             name: RouterTables(self.topology, self.wiring, name, self.function_maps(name))
             for name, function in self.topology.vnfs.items()
-            if function.interfaces
+            if function.next_hops
         }
         for router in self.routers.values():
             fill_from_topology(router)
@@ -114,8 +114,8 @@ class Bench:
                 ordinal = path.units[slot].programs.index(program)
                 jumps[jump(number, ordinal)] = struct.pack("=I", fd)
         for port in self.wiring.ports.values():
-            if (ports := self._shared("ports")) is not None:
-                ports[port.number] = struct.pack("=I", LOOPBACK)
+            if (devices := self._shared("ports")) is not None:
+                devices[port.number] = struct.pack("=I", LOOPBACK)
 
     def close(self) -> None:
         """Forget the programs and maps."""
@@ -248,9 +248,7 @@ class Bench:
 
 def every_port(topology: Topology, hook: Hook) -> Hooks:
     """The same hook at all ports but the taps of services, which have XDP."""
-    return {
-        place: Hook.XDP if is_service(topology, place) else hook for place in attachments(topology)
-    }
+    return {place: Hook.XDP if is_service(topology, place) else hook for place in ports(topology)}
 
 
 def _by_reason(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
+import struct
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
@@ -12,6 +14,7 @@ from nfv.chain.topology import Topology
 from nfv.dataplane.egress import Egress, egresses
 from nfv.dataplane.rib import RESERVED
 from nfv.dataplane.routemsg import WIDTHS
+from nfv.dataplane.targets import GROUP, PLACES
 from nfv.dataplane.wiring import Wiring
 from nfv.ebpf.prefixes import Prefixes
 from nfv.ebpf.tables import Maps
@@ -64,8 +67,12 @@ class RouterTables:
 
     def route(self, prefix: str, interface: str, mac: str, mtu: int = 1500) -> None:
         """Lead a prefix to a neighbour."""
+        self.lead(prefix, self.next_hop(interface, mac, mtu))
+
+    def next_hop(self, interface: str, mac: str, mtu: int = 1500) -> int:
+        """Add the adjacency of a neighbour; return its number."""
         egress = self._egresses[interface]
-        number = self.adjacency(
+        return self.adjacency(
             action=FORWARD,
             egress=egress.port,
             tx=egress.tx,
@@ -73,7 +80,11 @@ class RouterTables:
             dst_mac=_mac(mac),
             src_mac=self.mac(interface),
         )
-        self.lead(prefix, number)
+
+    def group(self, prefix: str, places: list[int]) -> None:
+        """Lead a prefix to several adjacencies, by their numbers, one for each place."""
+        self._store("groups", 0, struct.pack(f"={PLACES}I", *places))
+        self.lead(prefix, GROUP)
 
     def blackhole(self, prefix: str) -> None:
         """Drop what goes to a prefix."""
@@ -94,6 +105,12 @@ class RouterTables:
         network = ip_network(prefix)
         table = self._tables[network.version]
         table.set(int(network.network_address), network.prefixlen, number)
+=======
+from nfv.dataplane.offline import addresses
+from nfv.dataplane.routertables import RouterTables
+
+__all__ = ["RouterTables", "fill_from_topology"]
+>>>>>>> main
 
 
 def fill_from_topology(router: RouterTables) -> None:
@@ -101,12 +118,9 @@ def fill_from_topology(router: RouterTables) -> None:
 
     The router's own addresses and what is reserved go to the kernel.
     """
-    for version, prefixes in RESERVED.items():
-        kind = IPv4Address if version == 4 else IPv6Address
-        for prefix in prefixes:
-            router.punt(f"{kind(prefix.key)}/{prefix.length}")
+    router.punt_reserved()
     function = router.topology.vnfs[router.vnf]
-    known = dict(_addresses(router.topology, router.wiring))
+    known = dict(addresses(router.topology, router.wiring))
     for name, interface in function.interfaces.items():
         own = [address.ip for address in interface.ip]
         for address in own:
@@ -117,20 +131,3 @@ def fill_from_topology(router: RouterTables) -> None:
                 for route in function.routes:
                     if route.via == address:
                         router.route(str(route.to), name, mac, interface.mtu)
-
-
-def _addresses(topology: Topology, wiring: Wiring) -> Iterator[tuple[Address, str]]:
-    """Every address of a host or an interface, with its MAC."""
-    for place, port in wiring.ports.items():
-        node = topology.saps.get(place.node)
-        if isinstance(node, HostSap):
-            owned = node.ip
-        elif interface := topology.vnfs[place.node].interfaces.get(place.interface or ""):
-            owned = interface.ip
-        else:
-            continue
-        yield from ((address.ip, str(port.mac)) for address in owned)
-
-
-def _mac(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from nfv import __version__
-from nfv.chain.graph import attachments
+from nfv.chain.graph import ports
 from nfv.chain.hook import hooks
 from nfv.chain.topology import load
 from nfv.cli import main
@@ -279,7 +279,7 @@ def test_every_attachment_has_one_text_for_each_hook_it_is_needed_for(file: str)
     texts = render(topology)
     found = [(place, unit.hook) for one in texts for place, unit in one.bindings.items()]
     assert len(set(found)) == len(found)
-    assert {place for place, _ in found} == {*attachments(topology)}
+    assert {place for place, _ in found} == {*ports(topology)}
     assert hooks(topology).items() <= set(found)
     assert len({rendered.text for rendered in texts}) == len(texts)
 

@@ -67,20 +67,25 @@ static __always_inline int entry_jump(nf_ctx *ctx, struct nf_packet *pkt)
 	return HOOK_DROP;
 }
 
-/* To the program that walks, for a packet of a flow that is not known. */
-static __always_inline int entry_walk(nf_ctx *ctx, u32 jump)
+/* Count and drop a frame that no walk has begun for. */
+static __always_inline int entry_discard(nf_ctx *ctx, u32 reason)
 {
-	u32 reason = NF_REASON_LOOP;
 	struct nf_counter *counter;
 	struct hook_wire wire;
 
-	hook_jump(ctx, jump);
-	/* The kernel follows only so many tail calls. */
 	hook_measure(ctx, &wire);
 	counter = nf_received.lookup(&reason);
 	if (counter)
 		nf_add(counter, &wire);
 	return HOOK_DROP;
+}
+
+/* To the program that walks, for a packet of a flow that is not known. */
+static __always_inline int entry_walk(nf_ctx *ctx, u32 jump)
+{
+	hook_jump(ctx, jump);
+	/* The kernel follows only so many tail calls. */
+	return entry_discard(ctx, NF_REASON_LOOP);
 }
 
 #endif /* NFV_ENTRY_H */

@@ -40,6 +40,7 @@ enum nf_verdict {
 	NF_REJECT,  /* drop, and tell the sender by a TCP reset or an ICMP error */
 	NF_SERVE,   /* to the function's service, which sends it on or answers it */
 	NF_ANSWER,  /* the frame was turned into its answer, and goes back the way that it came */
+	NF_FLOOD,   /* a copy leaves the function by every other of its ports */
 };
 
 /* The way of a packet along the path of its chain. */
@@ -80,6 +81,13 @@ enum nf_reason {
 	NF_REASON_ANSWERED = 24,    /* answered by the function on the fast path */
 	NF_REASON_ROGUE = 25,       /* answer of a DHCP server that is not the chain's */
 	NF_REASON_LIMITED = 26,     /* more queries of one network than are answered */
+	NF_REASON_FLOODED = 27,     /* sent to all other ports of a switch or hub */
+	NF_REASON_SAME_PORT = 28,   /* destination is behind the port that it came in by */
+	NF_REASON_RESERVED = 29,    /* group address that bridges do not forward */
+	NF_REASON_VLAN = 30,        /* VLAN that the port is no member of */
+	NF_REASON_ISOLATED = 31,    /* from an isolated port to another one */
+	NF_REASON_STATION = 32,     /* source address that the port may not have, or one too many */
+	NF_REASON_STORM = 33,       /* flooded more often than the port may */
 	NF_REASON_UNSOLICITED = 34, /* to an outside address, where no mapping lets it in */
 	NF_REASON_PORTS = 35,       /* no outside address and port are free */
 	NF_REASON_HAIRPIN = 36,     /* from inside to an outside address: turned back */
@@ -140,6 +148,7 @@ struct nf_packet {
 	u32 place; /* in the walk, where the packet was rejected or answered, or where it resumes */
 	u32 epoch; /* of the tables, when the walk began */
 	u32 stage; /* of the service of the function that the packet is at */
+	u32 told;  /* what the program behind a switch's port is told, see ports.h */
 	u32 counted[NF_PATH_LENGTH]; /* by each function passed: its number * 65536 + place */
 	struct nf_rows rows;
 	u16 counter;           /* place where the last function counted */

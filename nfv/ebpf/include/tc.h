@@ -228,6 +228,55 @@ static __always_inline void hook_checksum(nf_ctx *ctx, u32 offset, int is_udp, u
 }
 
 /*
+ * Tell the program that the frame goes to something about it: another one of this kind, by a tail call or
+ * behind a veth of the fabric. Not 0 if that cannot be.
+ */
+static __always_inline int hook_tell(nf_ctx *ctx, u32 word)
+{
+	ctx->mark = word;
+	return 0;
+}
+
+/* What this program was told, once. */
+static __always_inline u32 hook_told(nf_ctx *ctx)
+{
+	u32 word = HOOK_READ(ctx, mark);
+
+	ctx->mark = 0;
+	return word;
+}
+
+/* What the tag of IEEE 802.1Q says, or -1 without one. */
+static __always_inline s32 hook_tag(nf_ctx *ctx)
+{
+	if (!HOOK_READ(ctx, vlan_present) || HOOK_READ(ctx, vlan_proto) != bpf_htons(ETH_P_8021Q))
+		return -1;
+	return HOOK_READ(ctx, vlan_tci) & 0xffff;
+}
+
+/* Put a tag in front of what follows the MAC addresses; take it; say something else by it. */
+static __always_inline int hook_add_tag(nf_ctx *ctx, u16 value)
+{
+	return bpf_skb_vlan_push(ctx, bpf_htons(ETH_P_8021Q), value);
+}
+
+static __always_inline int hook_untag(nf_ctx *ctx)
+{
+	return bpf_skb_vlan_pop(ctx);
+}
+
+static __always_inline int hook_set_tag(nf_ctx *ctx, u16 value)
+{
+	return bpf_skb_vlan_pop(ctx) ? -1 : hook_add_tag(ctx, value);
+}
+
+/* Send a copy into a device, by ifindex; XDP has a call for all copies instead. */
+static __always_inline void hook_copy(nf_ctx *ctx, u32 index)
+{
+	bpf_clone_redirect(ctx, index, 0);
+}
+
+/*
  * Whether the checksum at an offset covers the pseudo-header alone, and the kernel will complete it. It
  * does not tell, but leaves such a checksum as it is when it is asked to take in a changed word.
  */

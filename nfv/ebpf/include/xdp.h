@@ -100,6 +100,87 @@ static __always_inline void hook_checksum(nf_ctx *ctx, u32 offset, int is_udp, u
 	*checksum = is_udp && !sum ? 0xffff : sum;
 }
 
+static __always_inline int hook_tell(nf_ctx *ctx, u32 word)
+{
+	u32 *at;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(word)))
+		return -1;
+	at = (void *)(long)ctx->data_meta;
+	if ((void *)(at + 1) > hook_data(ctx))
+		return -1;
+	*at = word;
+	return 0;
+}
+
+static __always_inline u32 hook_told(nf_ctx *ctx)
+{
+	u32 *at = (void *)(long)ctx->data_meta, word;
+
+	if ((void *)(at + 1) > hook_data(ctx))
+		return 0;
+	word = *at;
+	bpf_xdp_adjust_meta(ctx, sizeof(word));
+	return word;
+}
+
+static __always_inline void hook_copy(nf_ctx *ctx, u32 index)
+{
+}
+
+/* The VLAN tag behind the MAC addresses, or 0. */
+static __always_inline u16 *hook_tag_at(nf_ctx *ctx)
+{
+	u16 *tag = hook_data(ctx) + 2 * ETH_ALEN;
+
+	return (void *)(tag + 3) <= hook_end(ctx) && tag[0] == bpf_htons(ETH_P_8021Q) ? tag : 0;
+}
+
+static __always_inline s32 hook_tag(nf_ctx *ctx)
+{
+	u16 *tag = hook_tag_at(ctx);
+
+	return tag ? bpf_ntohs(tag[1]) : -1;
+}
+
+static __always_inline int hook_set_tag(nf_ctx *ctx, u16 value)
+{
+	u16 *tag = hook_tag_at(ctx);
+
+	if (!tag)
+		return -1;
+	tag[1] = bpf_htons(value);
+	return 0;
+}
+
+static __always_inline int hook_add_tag(nf_ctx *ctx, u16 value)
+{
+	u32 *macs;
+
+	if (bpf_xdp_adjust_head(ctx, -4))
+		return -1;
+	macs = hook_data(ctx);
+	if ((void *)(macs + 4) > hook_end(ctx))
+		return -1;
+	macs[0] = macs[1];
+	macs[1] = macs[2];
+	macs[2] = macs[3];
+	macs[3] = bpf_htonl(ETH_P_8021Q << 16 | value);
+	return 0;
+}
+
+static __always_inline int hook_untag(nf_ctx *ctx)
+{
+	u32 *macs = hook_data(ctx);
+
+	if ((void *)(macs + 4) > hook_end(ctx))
+		return -1;
+	macs[3] = macs[2];
+	macs[2] = macs[1];
+	macs[1] = macs[0];
+	return bpf_xdp_adjust_head(ctx, 4);
+}
+
 static __always_inline int hook_is_partial(nf_ctx *ctx, u32 offset)
 {
 	return 0;
