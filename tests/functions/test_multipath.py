@@ -54,7 +54,7 @@ def share(bench: Bench, version: int, weights: list[int]) -> None:
     bench.clear()
     router = bench.routers["gw"]
     hops = [router.next_hop(name, bench.mac(name)) for name in ("wan", "alt")]
-    router.group(NETWORKS[version], [hops[owner] for owner in shares(weights, PLACES)])
+    router.share(NETWORKS[version], list(zip(hops, weights, strict=True)))
 
 
 @pytest.mark.parametrize("version", [4, 6])
