@@ -174,7 +174,7 @@ class Sweep:
         idle = self.age(_PERMIT.unpack(value)[2])
         if idle < _PERMIT_IDLE:
             return False
-        (protocol,) = _OUTER.unpack(outer)[2:]
+        (protocol,) = _OUTER.unpack(place)[2:]
         return idle > self._longest(protocol) + FLOW_LIFE or not self._is_mapped(place)
 
     def _is_mapped(self, outer: bytes) -> bool:

@@ -38,12 +38,12 @@ TOPOLOGY = nat(
     f"forwards: [{{proto: udp, outside: 192.0.2.21, port: 7000-7009, inside: {OTHER}, to: 8000}}]",
 )
 
-SENT = {
+SENT: dict[str, Any] = {
     "udp": udp(),
-    "udp without checksum": IP(src=INSIDE, dst=REMOTE) / UDP(sport=5, dport=6, chksum=0) / b"abcd",
+    "no checksum": IP(src=INSIDE, dst=REMOTE) / UDP(sport=5, dport=6, chksum=0) / Raw(b"abcd"),
     "tcp": tcp("A") / Raw(b"0123456789" * 4),
     "echo": IP(src=INSIDE, dst=REMOTE) / ICMP(id=77, seq=1) / Raw(b"ping"),
-    "options": IP(src=INSIDE, dst=REMOTE, options=b"\x94\x04\0\0") / UDP(sport=5) / b"abcd",
+    "options": IP(src=INSIDE, dst=REMOTE, options=b"\x94\x04\0\0") / UDP(sport=5) / Raw(b"abcd"),
     "sctp": IP(src=INSIDE, dst=REMOTE, proto=132) / Raw(bytes(range(40))),
     "static": udp(src=HOST),
     "static echo": IP(src=HOST, dst=REMOTE) / ICMP(id=77, seq=1) / Raw(b"ping"),
