@@ -124,7 +124,7 @@ class Rig:
 
     def _send(self, load: Load) -> None:
         """Have a process send, until all is sent or the time is up."""
-        sender = Sender(self._generator, load.rate, 0)
+        sender = Sender([self._generator], load.rate, 0)
         try:
             sender.ready()
             grace = _LATE if load.rate else 1.0
