@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from nfv.dataplane import servicectl
+from tests.integration.helpers.dhcpload import exchanges
 from tests.integration.helpers.lab import Lab, applied
 from tests.integration.test_dhcp import addresses, until
 
@@ -139,9 +139,3 @@ def test_perfdhcp_gets_addresses_and_prefixes(lab: Lab) -> None:
     assert exchanges(done.stdout) == {"SOLICIT-ADVERTISE": (100, 100), "REQUEST-REPLY": (100, 100)}
     assert isinstance(status, dict)
     assert status["ipv6"] == {"requests": 200, "answers": 200}
-
-
-def exchanges(shown: str) -> dict[str, tuple[int, int]]:
-    """How many messages perfdhcp has sent, and how many answers it got, by exchange."""
-    pattern = r"for: ([A-Z-]+)\*+\nsent packets: (\d+)\nreceived packets: (\d+)"
-    return {name: (int(sent), int(got)) for name, sent, got in re.findall(pattern, shown)}
