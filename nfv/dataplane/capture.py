@@ -9,12 +9,13 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
+from typing import NamedTuple
 
 from nfv.chain import point
-from nfv.chain.graph import attachments, entries
+from nfv.chain.graph import entries, ports
 from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction
 from nfv.chain.point import Point
@@ -51,8 +52,7 @@ _MACS = ETHERNET_HEADER - 2  # bytes in front of a VLAN tag
 Waiting = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Captured:
+class Captured(NamedTuple):
     """A packet at a point."""
 
     point: int  # which of those asked for
@@ -175,7 +175,7 @@ class Capture:
         found = [one for journey in journeys for one in self._session.captured(journey)]
         longest = self._wanted.longest
         return [
-            replace(one, data=one.data[:longest])
+            one if len(one.data) <= longest else one._replace(data=one.data[:longest])
             for one in sorted(found, key=lambda one: one.moment)
             if self._takes(one)
         ]
@@ -277,18 +277,26 @@ class _Session:
             if not by_egress:
                 for where in bears:
                     self._bearing.setdefault(where, []).append(number)
-            self.observed.want([number], size if bears else 0, followed=_TOLD, by_egress=by_egress)
+            self.observed.want(
+                [number],
+                size if bears else 0,
+                by_egress=by_egress,
+                followed=_TOLD,
+                ended=note.moment is Moment.FUNCTION and self._journeys.is_known(note.entry),
+            )
 
     def _leaving(self, where: Where) -> list[int]:
         """The ports by which packets leave a function, or the chains, that come there."""
         if isinstance(where, At):
-            places = [where.place] if where.flow is Flow.OUT else []
+            is_port = where.flow is Flow.OUT and str(where.place) in self.applied.ports
+            places = [where.place] if is_port else []
         else:
             places = [
                 place
                 for place, entry in self._graph.items()
                 if not entry.resumes
                 and place.interface is not None
+                and str(place) in self.applied.ports
                 and where in map(self._journeys.first, entry.walks)
             ]
         return [self.applied.ports[str(place)] for place in places]
@@ -347,7 +355,7 @@ def _reaching(topology: Topology, points: Sequence[Point]) -> list[Attachment]:
     for chain in topology.chains.values():
         if chain.near.node in reached:
             reached.update(chain.functions)  # their services send, too
-    return [place for place in attachments(topology) if place.node in reached]
+    return [place for place in ports(topology) if place.node in reached]
 
 
 def _epoch() -> int:

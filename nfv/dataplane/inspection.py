@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nfv.chain.graph import SERVICE
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, bpf, proglink, routelist, servicectl, state
+from nfv.dataplane import agentctl, aging, bpf, proglink, routelist, servicectl, state
 from nfv.dataplane.observation import Observation, observe
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import PORT, Device, Port, wire
@@ -100,7 +100,10 @@ def inspect(applied: State) -> Inspection:
 
 def rows(applied: State, function: str) -> list[dict[str, object]]:
     """What a function has, records with the same keys. Raises `KernelError`."""
-    if applied.topology().vnfs[function].next_hops:
+    declared = applied.topology().vnfs[function]
+    if declared.lists:
+        return list(aging.entries(declared, state.pins(applied.name) / "vnf" / function))
+    if declared.next_hops:
         return routelist.rows(applied, function, namespaces(applied)[function])
     return servicectl.rows(applied.name, function, "list")
 

@@ -76,14 +76,24 @@ def _lead(router: RouterTables, route: Any, known: Mapping[Address, str]) -> Non
     if route.type:
         (router.blackhole if route.type == "blackhole" else router.punt)(prefix)
         return
-    near = [
-        name
-        for name, interface in interfaces.items()
-        if any(route.via in own.network for own in interface.ip)
+    hops = [(hop, hop.weight) for hop in route.next_hops] or [(route, 1)]
+    shares = [
+        (router.next_hop(name, known.get(hop.via, ASSUMED_MAC), interfaces[name].mtu), weight)
+        for hop, weight in hops
+        if (name := hop.interface or _toward(hop.via, interfaces)) is not None
     ]
-    name = route.interface or next(iter(near), None)
-    if name is not None:
-        router.route(prefix, name, known.get(route.via, ASSUMED_MAC), interfaces[name].mtu)
+    if route.next_hops:
+        router.share(prefix, shares)
+    elif shares:
+        router.lead(prefix, shares[0][0])
+
+
+def _toward(via: Address, interfaces: Mapping[str, Any]) -> str | None:
+    """The interface on whose link a next hop is."""
+    for name, interface in interfaces.items():
+        if any(via in own.network for own in interface.ip):
+            return name
+    return None
 
 
 def _edges(network: Any) -> Iterator[Address]:

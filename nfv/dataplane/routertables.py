@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import numpy as np
@@ -10,6 +12,7 @@ from nfv.chain.topology import Topology
 from nfv.dataplane.egress import Egress, egresses
 from nfv.dataplane.rib import RESERVED
 from nfv.dataplane.routemsg import WIDTHS
+from nfv.dataplane.targets import GROUP, PLACES, shares
 from nfv.dataplane.wiring import Wiring
 from nfv.ebpf.prefixes import Prefixes
 from nfv.ebpf.tables import Maps
@@ -37,6 +40,7 @@ class RouterTables:
     def clear(self) -> None:
         """Begin with empty tables."""
         self._adjacencies = 1  # 0 is the kernel
+        self._groups = 0
         self._tables = {version: self._table(version) for version in WIDTHS}
         self._store("defaults", 0, self._maps.layout("defaults").pack())
 
@@ -60,8 +64,12 @@ class RouterTables:
 
     def route(self, prefix: str, interface: str, mac: str, mtu: int = 1500) -> None:
         """Lead a prefix to a neighbour."""
+        self.lead(prefix, self.next_hop(interface, mac, mtu))
+
+    def next_hop(self, interface: str, mac: str, mtu: int = 1500) -> int:
+        """Add the adjacency of a neighbour; return its number."""
         egress = self._egresses[interface]
-        number = self.adjacency(
+        return self.adjacency(
             action=FORWARD,
             egress=egress.port,
             tx=egress.tx,
@@ -69,7 +77,13 @@ class RouterTables:
             dst_mac=_mac(mac),
             src_mac=self.mac(interface),
         )
-        self.lead(prefix, number)
+
+    def share(self, prefix: str, next_hops: Sequence[tuple[int, int]]) -> None:
+        """Lead a prefix to several adjacencies, given with their weights."""
+        places = [next_hops[at][0] for at in shares([weight for _, weight in next_hops], PLACES)]
+        number, self._groups = self._groups, self._groups + 1
+        self._store("groups", number, struct.pack(f"={PLACES}I", *places))
+        self.lead(prefix, number | GROUP)
 
     def blackhole(self, prefix: str) -> None:
         """Drop what goes to a prefix."""

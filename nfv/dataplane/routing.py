@@ -61,6 +61,7 @@ def _declared(topology: Topology, vnf: str) -> Iterator[tuple[_Network, int, Rea
     for index, route in enumerate(function.routes):
         ways = (("via", route.via), ("interface", route.interface), ("type", route.type))
         words = [f"{key} {value}" for key, value in ways if value is not None]
+        words += [f"via {hop.via}" for hop in route.next_hops]
         text = " ".join(["route", str(route.to), *words])
         yield (
             route.to,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
@@ -81,6 +81,7 @@ class Function(Generic[ConfigT]):
     next_hops: ClassVar[bool] = False  # a router: its C has self_forward and sets pkt->next_hop
     floods: ClassVar[bool] = False  # a switch: its interfaces are ports, its C includes ports.h
     places_key: ClassVar[str] = "interfaces"  # the key of the interfaces in the file
+    lists: ClassVar[bool] = False  # its tables fill with `entries` to list
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
     name: str
@@ -131,7 +132,7 @@ class Function(Generic[ConfigT]):
 
     @property
     def routes(self) -> Sequence[Any]:
-        """Static routes of its namespace: `to`, `via`, `interface`, `type`, `priority` of each."""
+        """Static routes of its namespace (nfv.functions.router.Route)."""
         return ()
 
     def defines(self) -> Mapping[str, int]:
@@ -166,3 +167,12 @@ class Function(Generic[ConfigT]):
         """
         yield from ()
         return {}
+
+    def entries(
+        self, maps: Mapping[str, Table], age: Callable[[int], float]
+    ) -> Iterator[Mapping[str, object]]:
+        """What has come into its maps by itself, for `nfvctl inspect`; arguments as above.
+
+        Records with the same keys.
+        """
+        return iter(())
