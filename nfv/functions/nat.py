@@ -47,6 +47,8 @@ Limits, and why:
   identifiers out of the same range.
 - The state of TCP is that of the flags in both directions, of the mapping and not of each
   connection.
+- ICMP errors from inside need a mapping, and not that the far end was sent to: beside nftables'
+  masquerade that is the one difference in what passes, where ports are kept (the tests compare).
 - An inside endpoint can stand in one static translation only.
 - IPv6 passes as it is: no NPTv6 (RFC 6296) and no NAT64 (RFC 6146).
 - No blocks of ports by subscriber that are given as needed, and so no log of them: deterministic
