@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from nfv.chain import point
-from nfv.chain.graph import attachments, entries
+from nfv.chain.graph import entries, ports
 from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction
 from nfv.chain.point import Point
@@ -288,13 +288,15 @@ class _Session:
     def _leaving(self, where: Where) -> list[int]:
         """The ports by which packets leave a function, or the chains, that come there."""
         if isinstance(where, At):
-            places = [where.place] if where.flow is Flow.OUT else []
+            is_port = where.flow is Flow.OUT and str(where.place) in self.applied.ports
+            places = [where.place] if is_port else []
         else:
             places = [
                 place
                 for place, entry in self._graph.items()
                 if not entry.resumes
                 and place.interface is not None
+                and str(place) in self.applied.ports
                 and where in map(self._journeys.first, entry.walks)
             ]
         return [self.applied.ports[str(place)] for place in places]
@@ -353,7 +355,7 @@ def _reaching(topology: Topology, points: Sequence[Point]) -> list[Attachment]:
     for chain in topology.chains.values():
         if chain.near.node in reached:
             reached.update(chain.functions)  # their services send, too
-    return [place for place in attachments(topology) if place.node in reached]
+    return [place for place in ports(topology) if place.node in reached]
 
 
 def _epoch() -> int:
