@@ -23,7 +23,7 @@ def _put(answers: Answers, word: str, number: int, *, lasting: bool) -> None:
 def test_everything_that_lasts_has_a_place() -> None:
     """Also where others came first, and more of them come later."""
     places = capacity(COUNT)
-    assert COUNT > 0.79 * places
+    assert 0.79 * places < COUNT
     memory = bytearray(places * ENTRY)
     answers = Answers(memoryview(memory), memoryview(bytearray(HEAD)), Server(bytes(6), (3, 5)))
     for word, lasting in (("before", False), ("lasting", True), ("after", False)):
