@@ -68,9 +68,11 @@
 #line 10 "matcher.h"
 #line 11 "functions/firewall.c"
 #line 1 "connections.h"
+#line 1 "quoted.h"
+#line 7 "quoted.h"
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
-#line 9 "connections.h"
+#line 10 "connections.h"
 #line 76 "functions/firewall.c"
 #define F2_SHIFT4 NF_LINK(13)
 #define F2_MASK4 NF_LINK(14)

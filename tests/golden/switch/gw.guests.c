@@ -38,9 +38,11 @@
 #line 10 "matcher.h"
 #line 11 "functions/firewall.c"
 #line 1 "connections.h"
+#line 1 "quoted.h"
+#line 7 "quoted.h"
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
-#line 9 "connections.h"
+#line 10 "connections.h"
 #line 76 "functions/firewall.c"
 #define F1_PORTS 3
 #define F1_VLANS 1
