@@ -142,7 +142,17 @@ def served(found: State) -> list[str]:
 def inspectable(found: State) -> list[str]:
     """The functions of a topology that have something to list."""
     vnfs = found.topology().vnfs
-    return [name for name, function in vnfs.items() if function.service or function.next_hops]
+    return [
+        name
+        for name, function in vnfs.items()
+        if function.service or function.next_hops or function.listed
+    ]
+
+
+def told(found: State) -> list[str]:
+    """The functions of a topology that can be told to do something."""
+    vnfs = found.topology().vnfs
+    return [name for name, function in vnfs.items() if function.service or function.requests]
 
 
 def check_part(name: str, known: Iterable[str], topology: str) -> None:

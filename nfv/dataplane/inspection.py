@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from nfv.chain.graph import SERVICE
 from nfv.chain.topology import Topology
 from nfv.dataplane import agentctl, bpf, proglink, routelist, servicectl, state
+from nfv.dataplane.bpf import Map
+from nfv.dataplane.jiffies import Jiffies
 from nfv.dataplane.observation import Observation, observe
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import PORT, Device, Port, wire
@@ -102,7 +105,21 @@ def rows(applied: State, function: str) -> list[dict[str, object]]:
     """What a function has, records with the same keys. Raises `KernelError`."""
     if applied.topology().vnfs[function].next_hops:
         return routelist.rows(applied, function, namespaces(applied)[function])
+    if applied.topology().vnfs[function].listed:
+        return _listed(applied, function)
     return servicectl.rows(applied.name, function, "list")
+
+
+def _listed(applied: State, name: str) -> list[dict[str, object]]:
+    """What the maps of a function hold."""
+    function, directory = applied.topology().vnfs[name], state.pins(applied.name) / "vnf" / name
+    with ExitStack() as stack:
+        jiffies = stack.enter_context(closing(Jiffies()))
+        maps = {
+            pin.name: stack.enter_context(closing(Map.open(pin)))
+            for pin in (directory.iterdir() if directory.is_dir() else ())
+        }
+        return [dict(row) for row in function.rows(maps, jiffies.age)]
 
 
 def agent(name: str) -> AgentStatus | None:

@@ -14,6 +14,7 @@ from nfv.chain.files import Files
 from nfv.chain.report import Report
 from nfv.ebpf.connections import Occupancy, Table
 from nfv.ebpf.tables import Maps
+from nfv.errors import InputError
 
 
 class FunctionConfig(Model):
@@ -64,6 +65,9 @@ LanMtu = Annotated[
 ]
 """Copies of a frame are made within a page of memory."""
 
+Row = Mapping[str, object]
+"""A record for the user."""
+
 ConfigT = TypeVar("ConfigT", bound=FunctionConfig)
 _ConfigClass: TypeAlias = type[FunctionConfig]
 
@@ -80,6 +84,8 @@ class Function(Generic[ConfigT]):
     counts: ClassVar[bool] = True  # its C says in pkt->counter where it has counted a packet
     next_hops: ClassVar[bool] = False  # a router: its C has self_forward and sets pkt->next_hop
     floods: ClassVar[bool] = False  # a switch: its interfaces are ports, its C includes ports.h
+    listed: ClassVar[bool] = False  # what its maps hold can be listed
+    requests: ClassVar[tuple[str, ...]] = ()  # what it can be told, if it has no service
     places_key: ClassVar[str] = "interfaces"  # the key of the interfaces in the file
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
@@ -166,3 +172,13 @@ class Function(Generic[ConfigT]):
         """
         yield from ()
         return {}
+
+    def rows(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> Sequence[Row]:
+        """What its maps hold, as records with the same keys; `maps` and `age` as in `maintain`."""
+        return []
+
+    def tell(
+        self, maps: Mapping[str, Table], request: str, values: Mapping[str, str]
+    ) -> Sequence[Row]:
+        """Do one of `requests`; returns what was done. Raises `InputError`."""
+        raise InputError(f"a {self.type} cannot be told anything")
