@@ -14,7 +14,7 @@ from itertools import islice
 from types import TracebackType
 
 from nfv.chain import point
-from nfv.chain.graph import attachments, entries
+from nfv.chain.graph import cable, entries, floods, ports
 from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction
 from nfv.chain.point import Point
@@ -37,6 +37,7 @@ from nfv.traffic.pcapngwriter import Flow, Verdict
 
 _TOLD = 1  # bytes of a frame that is not asked for: the note alone
 _LEAST = 512  # bytes of a frame that filters and checksums are about, also where fewer are kept
+_FLOODED = 0  # stands for the egress of a frame that a switch floods
 _LOOK = 0.5  # seconds between two looks at whether the topology has changed
 _AT_ONCE = 4096  # notes, until what they say is told
 _CLOCK_TRIES = 5
@@ -291,7 +292,12 @@ class _Session:
                 and place.interface is not None
                 and where in map(self._journeys.first, entry.walks)
             ]
-        return [self.applied.ports[str(place)] for place in places]
+        return [_FLOODED, *(self._number(place) for place in places)]
+
+    def _number(self, place: Attachment) -> int:
+        """The number of the port that packets leave by; a switch sends straight to SAPs."""
+        end = cable(self._graph[place])
+        return self.applied.ports.get(str(place)) or self.applied.ports[str(end)]
 
     def _borne(self, note: Note) -> Iterator[Where]:
         """Everywhere that a packet may be when a note of it is taken."""
@@ -307,6 +313,9 @@ class _Session:
             yield from (where for where in self._meant if isinstance(where, Between))
         elif note.moment is Moment.END:
             yield from (At(Attachment(sap), Flow.OUT) for sap in self._topology.saps)
+            for place in self._graph:
+                if floods(self._topology, place):
+                    yield from self._beginning(At(place, Flow.OUT))
 
     def _beginning(self, where: At) -> Iterator[Where]:
         yield where
@@ -347,7 +356,7 @@ def _reaching(topology: Topology, points: Sequence[Point]) -> list[Attachment]:
     for chain in topology.chains.values():
         if chain.near.node in reached:
             reached.update(chain.functions)  # their services send, too
-    return [place for place in attachments(topology) if place.node in reached]
+    return [place for place in ports(topology) if place.node in reached]
 
 
 def _epoch() -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from nfv.chain.graph import Entry, Walk
+from nfv.chain.graph import Entry, Walk, cable, floods
 from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction
 from nfv.chain.topology import Topology
@@ -146,8 +146,8 @@ class Journeys:
             journey.begun, journey.walks = record, walks
 
     def _enter(self, journey: Journey, note: Note, record: Record) -> None:
-        if journey.onward:
-            journey.onward = False
+        onward, journey.onward = journey.onward, False
+        if onward and not floods(self._topology, note.entry):
             return
         flow = Flow.IN if note.entry.interface is None else Flow.OUT
         journey.sights.append(Sight(At(note.entry, flow), record))
@@ -166,6 +166,8 @@ class Journeys:
     def _interface(self, journey: Journey, place: Attachment, record: Record) -> None:
         """A function has received the packet by an interface, and may send it by another."""
         self._resolve(journey, lambda walk: not walk.functions and walk.end == place)
+        if floods(self._topology, place):
+            return  # the next note says where it went
         if record.verdict == _VERDICTS["FORWARD"]:
             leaving = self._places[record.egress]
             journey.sights.append(Sight(At(leaving, Flow.OUT), record))
@@ -181,13 +183,31 @@ class Journeys:
             journey.cross(journey.at._replace(direction=back), record)
 
     def _end(self, journey: Journey, note: Note, record: Record) -> None:
-        if record.verdict in _SENT:
+        function = self._topology.vnfs.get(journey.function)
+        if function is not None and function.floods:
+            self._leave_switch(journey, record)
+        elif record.verdict in _SENT:
             leaving = self._places[record.egress]
             self._resolve(journey, lambda walk: not walk.functions and walk.end == leaving)
             if leaving.interface is None:
                 journey.sights.append(Sight(At(leaving, Flow.OUT), record))
         counter = journey.asked.counter if journey.asked else record.counter
         journey.ending = Ending(record.verdict, record.reason, journey.function, counter)
+
+    def _leave_switch(self, journey: Journey, record: Record) -> None:
+        """A switch has sent the packet, or copies of it, straight to SAPs.
+
+        A copy that passes a program is another packet, which enters there.
+        """
+        for name in self._topology.vnfs[journey.function].interfaces:
+            place = Attachment(journey.function, name)
+            end = cable(self._graph[place])
+            copied = record.verdict == _VERDICTS["FLOOD"] and end != journey.entry
+            sent = record.verdict in _SENT and self._places.get(record.egress) == end
+            if end is not None and place not in self._places.values() and (copied or sent):
+                journey.sights.append(Sight(At(place, Flow.OUT), record))
+                journey.cross(self.first(self._graph[place].walks[0]), record)
+                journey.sights.append(Sight(At(end, Flow.OUT), record))
 
     def _resolve(self, journey: Journey, fits: Callable[[Walk], bool]) -> None:
         """It has turned out which walk had begun."""

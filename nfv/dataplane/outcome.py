@@ -18,6 +18,7 @@ _OF_RULES = frozenset({"rule", "rejected", "reject_limit"})
 _KINDS = {
     "NEXT": "forwarded",
     "FORWARD": "forwarded",
+    "FLOOD": "forwarded",
     "DROP": "dropped",
     "PUNT": "handed over",
     "SERVE": "handed over",
