@@ -6,6 +6,7 @@ The search is that of the package MLRsearch, by the authors of the method
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from MLRsearch import Config, MeasurementResult, MultipleLossRatioSearch, SearchGoal
@@ -74,9 +75,13 @@ def ndr_pdr(
         "ndr_pps": _rate(ndr.conditional_throughput),
         "pdr_pps": _rate(pdr.conditional_throughput),
     }
-    free = ndr.relevant_upper_bound is None
-    limit = (Limit.ASKED if maximum else Limit.GENERATOR) if free else Limit.LOSS
-    return Outcome("ndr-pdr", size, figures, measurer.trials, limit)
+    return Outcome("ndr-pdr", size, figures, measurer.trials, _limit(measurer.trials, maximum))
+
+
+def _limit(trials: Sequence[Trial], maximum: float | None) -> Limit:
+    if any(trial.lost for trial in trials):
+        return Limit.LOSS
+    return Limit.ASKED if maximum and all(trial.valid for trial in trials) else Limit.GENERATOR
 
 
 def _rate(load: object) -> float:

@@ -32,6 +32,8 @@ FIGURES: Mapping[str, Better] = {
     "ndr_pps": Better.HIGHER,
     "pdr_pps": Better.HIGHER,
     "stddev_pps": Better.NEITHER,
+    "cps": Better.HIGHER,
+    "connections": Better.HIGHER,
     "burst_frames": Better.HIGHER,
     "burst_seconds": Better.NEITHER,
     "load_pps": Better.NEITHER,

@@ -7,10 +7,12 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from nfv import __version__
 from nfv.bench.outcome import Outcome
 from nfv.bench.trial import Trial
+from nfv.traffic import profile
 from nfv.traffic.profile import Profile
 
 FORMAT = "nfv-bench-1"
@@ -43,8 +45,8 @@ def plain(result: Result) -> dict[str, object]:
         "trial_seconds": result.seconds,
         "complete": result.complete,
         "environment": {**environment(), **result.kinds},
-        "profile": result.profile.model_dump(mode="json", exclude={"sizes"}),
-        "outcomes": [_outcome(outcome) for outcome in result.outcomes],
+        "profile": profile.plain(result.profile),
+        "outcomes": [outcome(one) for one in result.outcomes],
     }
 
 
@@ -64,14 +66,15 @@ def _cpu() -> str:
     return next(models, platform.machine())
 
 
-def _outcome(outcome: Outcome) -> dict[str, object]:
+def outcome(found: Outcome) -> dict[str, Any]:
+    """One of the outcomes as plain data."""
     return {
-        "test": outcome.test,
-        "size": outcome.size,
-        "load": outcome.load,
-        "figures": dict(outcome.figures),
-        "limit": outcome.limit.value if outcome.limit else None,
-        "trials": [_trial(trial) for trial in outcome.trials],
+        "test": found.test,
+        "size": found.size,
+        "load": found.load,
+        "figures": dict(found.figures),
+        "limit": found.limit.value if found.limit else None,
+        "trials": [_trial(trial) for trial in found.trials],
     }
 
 

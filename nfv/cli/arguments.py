@@ -145,7 +145,7 @@ def inspectable(found: State) -> list[str]:
     return [
         name
         for name, function in vnfs.items()
-        if function.service or function.next_hops or function.listed
+        if function.service or function.next_hops or function.lists
     ]
 
 

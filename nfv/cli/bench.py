@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,20 +10,13 @@ import click
 
 from nfv.cli import arguments, failure, output
 from nfv.cli.output import Format
-from nfv.cli.progress import Progress
 from nfv.cli.quantity import Quantity
 from nfv.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
-    from nfv.bench.outcome import Outcome
-    from nfv.bench.plan import Plan
-    from nfv.bench.result import Result
-    from nfv.bench.trial import Load, Trial
-    from nfv.dataplane.fitting import Setup
     from nfv.dataplane.state import State
-    from nfv.traffic.profile import Profile
 
-_TESTS = ("throughput", "latency", "frame-loss", "back-to-back", "mrr", "ndr-pdr")
+_TESTS = ("throughput", "latency", "frame-loss", "back-to-back", "mrr", "ndr-pdr", "connections")
 
 
 def _saps(found: State) -> list[str]:
@@ -81,7 +71,21 @@ def _saps(found: State) -> list[str]:
     metavar="PERCENT",
     help="How exactly rates are found.",
 )
+@click.option(
+    "--connections",
+    type=click.IntRange(1, 1 << 20),
+    default=50_000,
+    show_default=True,
+    metavar="N",
+    help="How many are opened for --test connections.",
+)
 @click.option("--max-pps", type=Quantity(), help="Never send more, such as 14.88M.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, writable=True, dir_okay=False),
+    metavar="FILE",
+    help="Write a report with charts, too.",
+)
 @click.option(
     "--compare",
     type=click.Path(path_type=Path),
@@ -112,7 +116,9 @@ def command(
     wait: float,
     repeat: int,
     width: float,
+    connections: int,
     max_pps: float | None,
+    html: Path | None,
     compare: tuple[Path, Path] | None,
     tolerance: tuple[float, float],
     format_: Format,
@@ -121,8 +127,8 @@ def command(
 
     Frames are made and sent into the chains at FROM, as if what is behind that SAP had sent them,
     and are counted where they leave at TO. What is between, the chains or a device that they lead
-    to, is the device under test. Tests are those of RFC 2544, the maximum receive rate, and NDR
-    and PDR by MLRsearch. Frame sizes count the FCS.
+    to, is the device under test. Tests are those of RFC 2544, the maximum receive rate, NDR and
+    PDR by MLRsearch, and TCP connections. Frame sizes count the FCS.
 
     While a trial lasts, one CPU does nothing but send, and what it sends to runs on the same CPU
     unless a NIC is between. A rate that could not be sent is never a result.
@@ -134,6 +140,8 @@ def command(
       sudo nfvctl bench branch lan wan
       sudo nfvctl bench branch lan wan --test mrr --size 64 --size imix --seconds 0.2
       sudo nfvctl bench branch lan wan --test ndr-pdr --size 64 --format json > result.json
+      sudo nfvctl bench branch lan wan --test frame-loss --html report.html
+      sudo nfvctl bench branch lan wan --test connections --connections 20000
       sudo nfvctl bench branch lan wan --profile many-flows.yaml --max-pps 1.488M
       nfvctl bench --compare old.json new.json --tolerance 5 30
     """
@@ -145,6 +153,7 @@ def command(
         raise click.UsageError("name a topology, and two of its SAPs: TOPOLOGY FROM TO", context)
     from nfv.bench.plan import Plan
     from nfv.bench.result import plain
+    from nfv.cli import benchrun
     from nfv.dataplane.fitting import Setup
 
     applied = arguments.attended(topology)
@@ -152,9 +161,13 @@ def command(
         arguments.check_part(name, applied.topology().saps, applied.name)
     if near == far:
         raise InputError("frames are sent from a SAP to another one", "name two")
-    setup = Setup(near, far, _profile(profile, sizes), seconds, wait)
+    setup = Setup(near, far, benchrun.profile(profile, sizes), seconds, wait)
     plan = Plan(tests, seconds, repeat, width / 100, max_pps)
-    result = _measure(applied, setup, plan)
+    result = benchrun.result(applied, setup, plan, connections)
+    if html:
+        from nfv.bench.report import page
+
+        html.write_text(page(plain(result)))
     if format_ == "table":
         from nfv.cli import benchtables
 
@@ -180,61 +193,3 @@ def _compare(paths: tuple[Path, Path], tolerance: tuple[float, float], format_: 
     else:
         output.document([asdict(one) | {"ratio": one.ratio} for one in found], format_)
     return ExitCode.FAILED if any(one.worse for one in found) else ExitCode.OK
-
-
-def _profile(path: Path | None, sizes: tuple[str, ...]) -> Profile:
-    """What the file says, or the default, with the sizes of the command line if there are any."""
-    from pydantic_core import PydanticCustomError
-
-    from nfv.traffic.profile import Profile, load, parse_size
-
-    found = load(path) if path else Profile()
-    if not sizes:
-        return found
-    try:
-        wanted = [parse_size(int(size) if size.isdecimal() else size) for size in sizes]
-    except PydanticCustomError as error:
-        raise click.BadParameter(error.message(), param_hint="--size") from error
-    return found.model_copy(update={"sizes": tuple(wanted)})
-
-
-def _measure(applied: State, setup: Setup, plan: Plan) -> Result:
-    """All outcomes, or those that there were when the user interrupted."""
-    from nfv.bench.plan import measured
-    from nfv.bench.result import Result
-    from nfv.dataplane.rig import Rig
-
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, signal.default_int_handler)  # so that everything is put back
-    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    outcomes: list[Outcome] = []
-    complete = False
-    rig = Rig(applied, setup)
-    quiet = not sys.stderr.isatty()
-    try:
-        with Progress(quiet) as progress, rig:
-            sizes = rig.profile.sizes
-            for number, size in enumerate(sizes):
-                progress(f"frames of {size} bytes", number, len(sizes))
-
-                def trial(load: Load, size: str = size, number: int = number) -> Trial:
-                    rate = f"{load.rate:,.0f} frames/s" if load.rate else "as fast as possible"
-                    progress(f"{size} bytes, {rate}", number, len(sizes))
-                    return rig.run(load)
-
-                rig.use(size)
-                outcomes.extend(measured(plan, trial, size))
-        complete = True
-    except KeyboardInterrupt:
-        pass
-    return Result(
-        applied.name,
-        setup.near,
-        setup.far,
-        rig.kinds,
-        rig.profile,
-        started,
-        setup.seconds,
-        complete,
-        outcomes,
-    )

@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import click
 
+from nfv.bench import words
 from nfv.bench.compare import Comparison
-from nfv.bench.outcome import DURATIONS, Limit, Outcome
-from nfv.bench.result import Result
+from nfv.bench.outcome import Outcome
+from nfv.bench.result import Result, outcome
 from nfv.cli import output
-
-_LIMITS = {
-    Limit.LOSS: "frames are lost above",
-    Limit.GENERATOR: "no more can be sent",
-    Limit.ASKED: "no more was asked for",
-    None: "",
-}
-_TITLES = {
-    "pps": "FRAMES/S",
-    "bps": "BITS/S",
-    "ndr_pps": "NDR FRAMES/S",
-    "pdr_pps": "PDR FRAMES/S",
-    "stddev_pps": "STD DEV",
-    "burst_frames": "BURST",
-    "burst_seconds": "SECONDS",
-    "load_pps": "FRAMES/S",
-    "loss": "LOSS",
-    "least": "MIN",
-    "mean": "MEAN",
-    "p50": "P50",
-    "p99": "P99",
-    "p999": "P99.9",
-    "most": "MAX",
-}
 
 
 def tables(result: Result) -> str:
@@ -47,47 +23,28 @@ def tables(result: Result) -> str:
 
 def _table(test: str, outcomes: Sequence[Outcome]) -> str:
     keys = list(outcomes[0].figures)
-    header = ("SIZE", "LOAD", *(_TITLES[key] for key in keys), "TRIALS", "LIMIT")
+    header = ("SIZE", "LOAD", *(words.TITLES[key].upper() for key in keys), "TRIALS", "LIMIT")
     rows = [
         (
             one.size,
             "" if one.load is None else f"{one.load:.0%}",
-            *(figure(key, one.figures[key]) if key in one.figures else "-" for key in keys),
+            *(words.figure(key, one.figures[key]) if key in one.figures else "-" for key in keys),
             str(len(one.trials)),
-            _LIMITS[one.limit],
+            words.limit(one.limit.value if one.limit else None),
         )
         for one in outcomes
     ]
     return f"{test}\n{output.table(header, rows, right=header[:-1])}"
 
 
-def figure(key: str, value: float) -> str:
-    """A figure as it is shown."""
-    if key == "loss":
-        return f"{value:.4%}" if value else "0"
-    if key == "burst_seconds":
-        return f"{value:.3f}"
-    if key in DURATIONS:
-        return duration(value)
-    return f"{value:,.0f}"
-
-
-def duration(seconds: float) -> str:
-    """A time with three digits, in the unit that fits."""
-    if seconds >= 0.9995e-3:
-        return f"{seconds * 1e3:.3g} ms"
-    return f"{seconds * 1e6:.3g} µs"
-
-
 def _drops(outcomes: Sequence[Outcome]) -> str:
     """Where frames were lost, and why, over all trials of each test and size."""
-    counts: Counter[tuple[str, str, str, str]] = Counter()
-    for one in outcomes:
-        for trial in one.trials:
-            for hop in trial.hops:
-                counts[one.test, one.size, hop.place, hop.reason] += hop.packets
     header = ("TEST", "SIZE", "DROPPED AT", "REASON", "PACKETS")
-    rows = [(*key, f"{packets:,}") for key, packets in counts.items()]
+    rows = [
+        (one["test"], one["size"], hop["place"], hop["reason"], f"{hop['packets']:,}")
+        for one in map(outcome, outcomes)
+        for hop in words.drops(one["trials"])
+    ]
     return output.table(header, rows, right=("SIZE", "PACKETS"))
 
 
@@ -112,7 +69,7 @@ def comparison(found: Sequence[Comparison]) -> str:
             one.test,
             one.size,
             "" if one.load is None else f"{one.load:.0%}",
-            _TITLES[one.figure].lower(),
+            words.TITLES[one.figure],
             _value(one.figure, one.old),
             _value(one.figure, one.new),
             "" if one.ratio is None else f"{one.ratio:.3f}",
@@ -128,7 +85,7 @@ def comparison(found: Sequence[Comparison]) -> str:
 
 
 def _value(key: str, value: float | None) -> str:
-    return "-" if value is None else figure(key, value)
+    return "-" if value is None else words.figure(key, value)
 
 
 def _verdict(one: Comparison) -> str:

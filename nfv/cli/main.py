@@ -16,7 +16,7 @@ VERBS = {
     "Declare": ("validate", "graph", "render", "schema"),
     "Change": ("plan", "apply", "destroy"),
     "Observe": ("ls", "inspect", "stats", "exec", "tell"),
-    "Test bench": ("capture", "replay", "test", "bench"),
+    "Test bench": ("trace", "capture", "replay", "test", "bench"),
     "This machine": ("doctor", "completion"),
 }
 """Verbs by the section of the help that lists them; each is imported when it is needed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
@@ -14,14 +15,16 @@ from nfv.dataplane.rtnl import Route
 from nfv.dataplane.transaction import Step
 from nfv.dataplane.wiring import Port, Wiring
 
+Hop: TypeAlias = tuple[str | None, str | None, int]
+"""Gateway, device, weight; a device of None leaves the choice to the kernel."""
+
 
 @dataclass(frozen=True)
 class Wanted:
-    """A route as declared; a device of None leaves the choice to the kernel."""
+    """A route as declared."""
 
     destination: str
-    via: str | None
-    device: str | None
+    hops: tuple[Hop, ...]  # none of a blackhole and its kin
     kind: str
     metric: int
 
@@ -40,8 +43,7 @@ def desired_routes(topology: Topology, wiring: Wiring, node: str) -> list[Wanted
         return [
             Wanted(
                 "0.0.0.0/0" if gateway.version == 4 else "::/0",
-                str(gateway),
-                None,
+                ((str(gateway), None, 1),),
                 "unicast",
                 0 if gateway.version == 4 else 1024,
             )
@@ -49,13 +51,19 @@ def desired_routes(topology: Topology, wiring: Wiring, node: str) -> list[Wanted
         ]
     found = []
     for route in topology.vnfs[node].routes:
-        device = None
-        if route.interface is not None:
-            inner = wiring.ports[Attachment(node, route.interface)].inner
-            device = inner.name if inner else None
-        via = str(route.via) if route.via else None
-        found.append(Wanted(str(route.to), via, device, route.type or "unicast", route.priority))
+        shares = route.next_hops or [route]
+        hops = () if route.type else tuple(_hop(wiring, node, share) for share in shares)
+        found.append(Wanted(str(route.to), hops, route.type or "unicast", route.priority))
     return found
+
+
+def _hop(wiring: Wiring, node: str, share: Any) -> Hop:
+    """Of a route with one next hop, or of one of several."""
+    device = None
+    if share.interface is not None:
+        inner = wiring.ports[Attachment(node, share.interface)].inner
+        device = inner.name if inner else None
+    return str(share.via) if share.via else None, device, getattr(share, "weight", 1)
 
 
 def node_changes(
@@ -128,7 +136,7 @@ def _routes(
             found
             for route in view.routes
             for found in [_as_wanted(route, by_index)]
-            if found.device in devices or found.kind != "unicast"
+            if not found.hops or any(device in devices for _via, device, _weight in found.hops)
         ]
     wanted = desired_routes(topology, wiring, node)
     surplus = [route for route in present if not any(_same(want, route) for want in wanted)]
@@ -138,22 +146,21 @@ def _routes(
 
 
 def _as_wanted(route: Route, by_index: dict[int, str]) -> Wanted:
-    hop = route.nexthops[0] if route.nexthops else None
-    unicast = route.kind == "unicast" and hop is not None
-    return Wanted(
-        route.destination,
-        hop.via if unicast and hop else None,
-        by_index.get(hop.ifindex) if unicast and hop else None,
-        route.kind,
-        route.metric,
-    )
+    hops = route.nexthops if route.kind == "unicast" else ()
+    found = ((hop.via, by_index.get(hop.ifindex), hop.weight) for hop in hops)
+    return Wanted(route.destination, tuple(found), route.kind, route.metric)
 
 
 def _same(wanted: Wanted, there: Wanted) -> bool:
-    return (
-        (wanted.destination, wanted.via, wanted.kind, wanted.metric)
-        == (there.destination, there.via, there.kind, there.metric)
-    ) and wanted.device in (None, there.device)
+    """Whether a route does what is wanted; the kernel may have its next hops in another order."""
+    facts = (wanted.destination, wanted.kind, wanted.metric, len(wanted.hops))
+    if facts != (there.destination, there.kind, there.metric, len(there.hops)):
+        return False
+    pairs = zip(sorted(wanted.hops, key=repr), sorted(there.hops, key=repr), strict=True)
+    return all(
+        (want[0], want[2]) == (found[0], found[2]) and want[1] in (None, found[1])
+        for want, found in pairs
+    )
 
 
 def _route_steps(where: str | None, surplus: list[Wanted], missing: list[Wanted]) -> Iterator[Step]:
@@ -175,12 +182,16 @@ def _text(where: str | None, route: Wanted) -> str:
 
 
 def _add(where: str | None, route: Wanted, replace: bool = False) -> Callable[[], None]:
+    via, device, _weight = route.hops[0] if len(route.hops) == 1 else (None, None, 1)
+    several = [(str(hop[0]), hop[1], hop[2]) for hop in route.hops if len(route.hops) > 1]
+
     def call() -> None:
         with Netlink(where) as netlink:
             netlink.add_route(
                 route.destination,
-                via=route.via,
-                device=route.device,
+                via=via,
+                device=device,
+                next_hops=several,
                 kind=route.kind,
                 metric=route.metric,
                 protocol=PROTOCOL,
@@ -191,14 +202,12 @@ def _add(where: str | None, route: Wanted, replace: bool = False) -> Callable[[]
 
 
 def _delete(where: str | None, route: Wanted) -> Callable[[], None]:
+    via, device, _weight = route.hops[0] if len(route.hops) == 1 else (None, None, 1)
+
     def call() -> None:
         with Netlink(where) as netlink:
             netlink.del_route(
-                route.destination,
-                via=route.via,
-                device=route.device,
-                metric=route.metric,
-                protocol=PROTOCOL,
+                route.destination, via=via, device=device, metric=route.metric, protocol=PROTOCOL
             )
 
     return call

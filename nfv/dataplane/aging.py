@@ -6,15 +6,16 @@ A pass goes through all functions in short steps, so that routes need not wait f
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nfv.chain.topology import Topology
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.jiffies import Jiffies
 from nfv.ebpf.connections import Occupancy
 from nfv.errors import InputError
-from nfv.functions.base import Row
+from nfv.functions.base import Function, Row
 
 _INTERVAL = 5.0  # seconds from the end of a pass to the next
 _INTERVAL_CROWDED = 0.5  # the same when a map is nearly full
@@ -78,6 +79,17 @@ class Aging:
             for tables in self.occupancy.values()
             for found in tables.values()
         )
+
+
+def entries(function: Function[Any], pins: Path) -> Iterator[dict[str, object]]:
+    """What has come into the maps of a function by itself. Raises `KernelError`."""
+    maps, clock = _open(pins), Jiffies()
+    try:
+        yield from map(dict, function.entries(maps, clock.age))
+    finally:
+        clock.close()
+        for found in maps.values():
+            found.close()
 
 
 def _open(directory: Path) -> Table:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
+from typing import NamedTuple
 
 from nfv.chain import point
 from nfv.chain.graph import cable, entries, floods, ports
@@ -52,8 +53,7 @@ _MACS = ETHERNET_HEADER - 2  # bytes in front of a VLAN tag
 Waiting = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Captured:
+class Captured(NamedTuple):
     """A packet at a point."""
 
     point: int  # which of those asked for
@@ -176,7 +176,7 @@ class Capture:
         found = [one for journey in journeys for one in self._session.captured(journey)]
         longest = self._wanted.longest
         return [
-            replace(one, data=one.data[:longest])
+            one if len(one.data) <= longest else one._replace(data=one.data[:longest])
             for one in sorted(found, key=lambda one: one.moment)
             if self._takes(one)
         ]
@@ -278,7 +278,13 @@ class _Session:
             if not by_egress:
                 for where in bears:
                     self._bearing.setdefault(where, []).append(number)
-            self.observed.want([number], size if bears else 0, followed=_TOLD, by_egress=by_egress)
+            self.observed.want(
+                [number],
+                size if bears else 0,
+                by_egress=by_egress,
+                followed=_TOLD,
+                ended=note.moment is Moment.FUNCTION and self._journeys.is_known(note.entry),
+            )
 
     def _leaving(self, where: Where) -> list[int]:
         """The ports by which packets leave a function, or the chains, that come there."""

@@ -1,7 +1,7 @@
 """The process of a host's DHCP client: `python -m nfv.dataplane.client TOPOLOGY SAP`.
 
 Enters the host's namespace and becomes busybox's udhcpc, which asks until it is answered, and sets
-the host's address by udhcpc.sh. Runs under a supervisor.
+the host's address, routes and name servers by udhcpc.sh. Runs under a supervisor.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from nfv.chain import names
-from nfv.dataplane import netns
+from nfv.dataplane import netns, resolving
 from nfv.errors import InputError, NfvError
 
 _SCRIPT = Path(__file__).with_name("udhcpc.sh")
@@ -38,10 +38,12 @@ def main(topology: str, sap: str) -> None:
         "-A": str(_PATIENCE),
         "-x": f"hostname:{sap}",
     }
+    os.environ["RESOLV_CONF"] = str(resolving.path(topology, sap))
+    os.environ["RESOLV_MARK"] = resolving.mark(topology, sap)
     words = [word for pair in options.items() for word in pair]
     with netns.entered(names.node_netns(topology, sap)):
         # In the foreground, giving the address back at the end.
-        os.execv(busybox, ["udhcpc", "-f", "-R", *words, "-O", "staticroutes"])
+        os.execv(busybox, ["udhcpc", "-f", "-R", *words, "-O", "staticroutes", "-O", "search"])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nfv.chain.topology import Topology
-from nfv.dataplane import state
+from nfv.dataplane import resolving, state
 from nfv.dataplane.daemon import LodgedDaemon
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.transaction import Step
@@ -49,8 +49,9 @@ def start(topology: str, sap: str) -> None:
 
 
 def stop(topology: str, sap: str) -> None:
-    """End a client; it gives its address back."""
+    """End a client; it gives its address back, and what it was told is forgotten."""
     daemon(topology, sap).stop()
+    resolving.remove(topology, sap)
 
 
 def started(topology: str) -> Iterator[str]:

@@ -130,6 +130,7 @@ class _Packets:
                 self._socket.close()
                 raise KernelError(f"cannot listen at {device.name}: {error}") from error
         self._socket.setblocking(False)
+        self._ahead = time.time_ns() - time.monotonic_ns()  # of the monotonic clock
         self.lost = 0
 
     def _set(self, level: int, option: int, value: int) -> None:
@@ -145,7 +146,7 @@ class _Packets:
             self._count_lost()
             return None
         told = {(level, kind): value for level, kind, value in extra}
-        moment = _monotonic(told[socket.SOL_SOCKET, _SO_TIMESTAMPNS])
+        moment = _moment(told[socket.SOL_SOCKET, _SO_TIMESTAMPNS]) - self._ahead
         frame = _finished(data)
         return Frame(moment, _tagged(frame, told[_SOL_PACKET, _PACKET_AUXDATA]))
 
@@ -184,10 +185,10 @@ class _Tap:
         self._file.close()
 
 
-def _monotonic(stamp: bytes) -> int:
-    """A moment of the clock that may be set, as one of the monotonic clock."""
+def _moment(stamp: bytes) -> int:
+    """A struct timespec in nanoseconds."""
     seconds, nanoseconds = _TIMESPEC.unpack(stamp)
-    return int(seconds * _NANOSECONDS + nanoseconds - time.time_ns() + time.monotonic_ns())
+    return int(seconds * _NANOSECONDS + nanoseconds)
 
 
 def _finished(data: bytes) -> bytes:

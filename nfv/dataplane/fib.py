@@ -26,6 +26,7 @@ from nfv.dataplane.bpf import Map
 from nfv.dataplane.fibtable import Table
 from nfv.dataplane.rib import Rib, Target
 from nfv.dataplane.routemsg import WIDTHS, Prefix
+from nfv.dataplane.targets import Targets
 from nfv.errors import KernelError
 
 OFF = 0xFFFFFFFF
@@ -36,7 +37,7 @@ _INTERFACE = struct.Struct("=6sH")  # struct self_interface
 _DEFAULTS = struct.Struct("=2I")  # struct self_default
 _MANY = 20_000  # changes at once; from there on it is quicker to build anew
 
-_MAPS = ("fib4", "fib6", "adjacencies", "interfaces", "defaults")
+_MAPS = ("fib4", "fib6", "adjacencies", "groups", "interfaces", "defaults")
 
 
 class Fib:
@@ -59,11 +60,12 @@ class Fib:
         counted = partial(routecounts.counted, pins, number)
         memory = self._views["adjacencies"]
         self.adjacencies = Adjacencies(memory, bank, rib.adjacency, counted)
+        self._targets = Targets(self.adjacencies, self._views["groups"])
         self._tables: dict[int, Table] = {}
         try:
             for version in WIDTHS:
                 words = np.frombuffer(self._views[f"fib{version}"], np.uint32)
-                table = Table(version, words, live.get(version, 0), self.adjacencies)
+                table = Table(version, words, live.get(version, 0), self._targets)
                 self._tables[version] = table
         except ValueError as error:
             self.close()
@@ -214,7 +216,7 @@ class Fib:
         return True
 
     def _recycle(self) -> None:
-        self.adjacencies.recycle()
+        self._targets.recycle()
         for table in self._tables.values():
             table.recycle()
 

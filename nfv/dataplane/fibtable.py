@@ -7,9 +7,10 @@ from collections import Counter
 
 import numpy as np
 
-from nfv.dataplane.adjacencies import GRACE, Adjacencies, Full
+from nfv.dataplane.adjacencies import GRACE, Full
 from nfv.dataplane.rib import Listing, Target, counted, tops_of
 from nfv.dataplane.routemsg import WIDTHS, Prefix
+from nfv.dataplane.targets import Targets
 from nfv.ebpf.prefixbuild import Routes, build
 from nfv.ebpf.prefixes import HALF, Prefixes, TableFull, Words
 from nfv.ebpf.tableshape import LINE_WORDS, NODE_BITS, SLACK, Shape, fitting, shape_of
@@ -18,7 +19,7 @@ COUNTED = 1024
 """Prefixes, the first of a table, whose packets are counted one by one."""
 
 Numbers = dict[int, int]
-"""Adjacencies by prefix, as key * 256 + length."""
+"""Numbers of targets by prefix, as key * 256 + length."""
 
 
 class Table:
@@ -27,7 +28,7 @@ class Table:
     The one of no length is apart: it is the `default` that C reads first, so changing it is cheap.
     """
 
-    def __init__(self, version: int, words: Words, live: int, adjacencies: Adjacencies) -> None:
+    def __init__(self, version: int, words: Words, live: int, targets: Targets) -> None:
         """Take both banks, of which programs read `live`."""
         self.version = version
         self.bank = live ^ 1
@@ -37,7 +38,7 @@ class Table:
         self._words = words
         self._live = live
         self._left = 0.0  # when programs began to leave the bank that is not live
-        self._adjacencies = adjacencies
+        self._targets = targets
         self._prefixes = self._empty(self.bank)
 
     def __len__(self) -> int:
@@ -51,18 +52,18 @@ class Table:
 
     def load(self, listing: Listing) -> None:
         """Build anew, in the bank that no program reads. Raises `Full` with the table empty."""
-        if len(listing.keys) <= min(COUNTED, self._adjacencies.room):
+        if len(listing.keys) <= min(COUNTED, self._targets.adjacencies.room):
             listing = listing.counted(self.version)
         uses = np.bincount(listing.choices, minlength=len(listing.targets)).tolist()
         taken: Numbers = {}
         try:
             for at, target in enumerate(listing.targets):
-                taken[at] = self._adjacencies.take(target, uses[at])
+                taken[at] = self._targets.take(target, uses[at])
             numbers = np.fromiter(taken.values(), np.uint32, len(taken))[listing.choices]
             prefixes, default = self._built(listing, numbers)
         except Full:
             for at, number in taken.items():
-                self._adjacencies.release(number, uses[at])
+                self._targets.release(number, uses[at])
             self.clear()
             raise
         self._release_all()
@@ -79,11 +80,11 @@ class Table:
     def set(self, prefix: Prefix, target: Target) -> bool:
         """Lead a prefix to a target; whether that is news. Raises `Full` with nothing changed."""
         before = self._exact(prefix)
-        if len(self._prefixes) < COUNTED and self._adjacencies.room > 0:
+        if len(self._prefixes) < COUNTED and self._targets.adjacencies.room > 0:
             target = counted(target, prefix)
-        number = self._adjacencies.take(target)
+        number = self._targets.take(target)
         if number == before:
-            self._adjacencies.release(number)
+            self._targets.release(number)
             return False
         try:
             if prefix.length:
@@ -91,10 +92,10 @@ class Table:
             else:
                 self.default = number
         except TableFull as full:
-            self._adjacencies.release(number)
+            self._targets.release(number)
             raise Full("lines") from full
         if before is not None:
-            self._adjacencies.release(before)
+            self._targets.release(before)
         return True
 
     def remove(self, prefix: Prefix) -> bool:
@@ -110,7 +111,7 @@ class Table:
                 self._prefixes.remove(prefix.key, prefix.length)
         else:
             self.default = 0
-        self._adjacencies.release(number)
+        self._targets.release(number)
         return True
 
     def recycle(self) -> None:
@@ -163,8 +164,8 @@ class Table:
 
     def _release_all(self) -> None:
         for number, count in Counter(value for *_, value in self._prefixes.items()).items():
-            self._adjacencies.release(number, count)
-        self._adjacencies.release(self.default)
+            self._targets.release(number, count)
+        self._targets.release(self.default)
 
     def _set(self, prefixes: Prefixes, key: int, length: int, number: int) -> None:
         try:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from nfv.chain.graph import SERVICE
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, bpf, proglink, routelist, servicectl, state
-from nfv.dataplane.bpf import Map
-from nfv.dataplane.jiffies import Jiffies
+from nfv.dataplane import agentctl, aging, bpf, proglink, routelist, servicectl, state
 from nfv.dataplane.observation import Observation, observe
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import PORT, Device, Port, wire
@@ -103,23 +100,12 @@ def inspect(applied: State) -> Inspection:
 
 def rows(applied: State, function: str) -> list[dict[str, object]]:
     """What a function has, records with the same keys. Raises `KernelError`."""
-    if applied.topology().vnfs[function].next_hops:
+    declared = applied.topology().vnfs[function]
+    if declared.lists:
+        return list(aging.entries(declared, state.pins(applied.name) / "vnf" / function))
+    if declared.next_hops:
         return routelist.rows(applied, function, namespaces(applied)[function])
-    if applied.topology().vnfs[function].listed:
-        return _listed(applied, function)
     return servicectl.rows(applied.name, function, "list")
-
-
-def _listed(applied: State, name: str) -> list[dict[str, object]]:
-    """What the maps of a function hold."""
-    function, directory = applied.topology().vnfs[name], state.pins(applied.name) / "vnf" / name
-    with ExitStack() as stack:
-        jiffies = stack.enter_context(closing(Jiffies()))
-        maps = {
-            pin.name: stack.enter_context(closing(Map.open(pin)))
-            for pin in (directory.iterdir() if directory.is_dir() else ())
-        }
-        return [dict(row) for row in function.rows(maps, jiffies.age)]
 
 
 def agent(name: str) -> AgentStatus | None:

@@ -40,8 +40,7 @@ class Between(NamedTuple):
 Where: TypeAlias = At | Between
 
 
-@dataclass(frozen=True)
-class Sight:
+class Sight(NamedTuple):
     """A packet seen somewhere: the note has its frame as it was there."""
 
     where: Where
@@ -118,6 +117,11 @@ class Journeys:
         yield from self._open.values()
         self._open.clear()
 
+    def is_known(self, place: Attachment) -> bool:
+        """Whether all packets that begin there take the same walk."""
+        walks = self._graph[place].walks
+        return len(walks) == 1 and walks[0].match is None
+
     def first(self, walk: Walk) -> Between:
         """The segment in which a walk begins."""
         length, left = len(self._topology.chains[walk.chain].functions), len(walk.functions)
@@ -140,10 +144,10 @@ class Journeys:
 
     def _begin(self, journey: Journey, place: Attachment, record: Record) -> None:
         walks = self._graph[place].walks
-        if len(walks) == 1 and walks[0].match is None and record.verdict in _SENT:
-            journey.cross(self.first(walks[0]), record)
-        else:
+        if not self.is_known(place):
             journey.begun, journey.walks = record, walks
+        elif record.verdict in _SENT:
+            journey.cross(self.first(walks[0]), record)
 
     def _enter(self, journey: Journey, note: Note, record: Record) -> None:
         onward, journey.onward = journey.onward, False
@@ -160,8 +164,12 @@ class Journeys:
             return
         which = note.chain, note.direction
         self._resolve(journey, lambda walk: (walk.chain, walk.direction) == which)
+        behind = self.behind(note.function, note.chain, note.direction)
         if record.verdict == _VERDICTS["NEXT"]:
-            journey.cross(self.behind(note.function, note.chain, note.direction), record)
+            journey.cross(behind, record)
+        else:
+            before = behind.segment + (-1 if note.direction is Direction.FORWARD else 1)
+            journey.at = behind._replace(segment=before)
 
     def _interface(self, journey: Journey, place: Attachment, record: Record) -> None:
         """A function has received the packet by an interface, and may send it by another."""

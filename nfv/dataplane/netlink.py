@@ -6,12 +6,13 @@ made inside `batch()` travel many to a system call.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,11 +22,14 @@ from nfv.dataplane import rtnl
 from nfv.dataplane.refusal import refused
 from nfv.dataplane.rtnl import Address, Link, Route
 from nfv.dataplane.rtsocket import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Request, RtSocket
+from nfv.errors import KernelError
 
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("=16si20x")
 _LINK_REQUESTS = (rtnl.RTM_NEWLINK, rtnl.RTM_DELLINK)
 _IFA_F_NODAD = 0x02
+_RTM_F_FIB_MATCH = 0x2000
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL})
 _ROUTE_CODES = {name: code for code, name in rtnl.ROUTE_TYPES.items()}
 
 T = TypeVar("T")
@@ -114,6 +118,19 @@ class Netlink:
             )
         ]
 
+    def route_to(self, address: str) -> Route | None:
+        """The route that packets to an address take; None if there is none."""
+        fields = {"family": _family(address), "flags": _RTM_F_FIB_MATCH}
+        fields["dst_len"] = ipaddress.ip_address(address).max_prefixlen
+        body = rtnl.route_message(fields, {"RTA_DST": address})
+        try:
+            data = self._socket.get(rtnl.RTM_GETROUTE, body, f"find the route to {address}")
+        except KernelError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_ROUTE:
+                return None
+            raise
+        return rtnl.parse_route(data)
+
     def add_veth(
         self,
         name: str,
@@ -187,6 +204,7 @@ class Netlink:
         *,
         via: str | None = None,
         device: str | int | None = None,
+        next_hops: Sequence[tuple[str, str | None, int]] = (),
         kind: str = "unicast",
         metric: int | None = None,
         protocol: int = rtnl.RTPROT_STATIC,
@@ -195,15 +213,16 @@ class Netlink:
         """Add a route to the main table, or replace the one of this destination and metric.
 
         `destination` is a prefix ("0.0.0.0/0" is the default route); `kind` is one of
-        `rtnl.ROUTE_TYPES`, of which unicast needs a gateway (`via`), a device or both. A metric of
-        None is 0 for IPv4 and 1024 for IPv6.
+        `rtnl.ROUTE_TYPES`, of which unicast needs a gateway (`via`), a device or both, or
+        `next_hops` that share its traffic: gateway, device, weight. A metric of None is 0 for IPv4
+        and 1024 for IPv6.
         """
         fields = {
             "proto": protocol,
             "type": _ROUTE_CODES[kind],
-            "scope": _scope(destination, kind, via),
+            "scope": _scope(destination, kind, bool(via or next_hops)),
         }
-        body = self._route_body(destination, fields, via, device, metric)
+        body = self._route_body(destination, fields, via, device, metric, next_hops)
         flags = NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL)
         verb = "replace" if replace else "add"
         self._change(_route_text(verb, destination, via, device), rtnl.RTM_NEWROUTE, flags, body)
@@ -319,6 +338,7 @@ class Netlink:
         via: str | None,
         device: str | int | None,
         metric: int | None,
+        next_hops: Sequence[tuple[str, str | None, int]] = (),
     ) -> bytes:
         prefix = ipaddress.ip_network(destination)
         attributes: dict[str, Any] = {"RTA_DST": str(prefix.network_address)}
@@ -326,6 +346,8 @@ class Netlink:
             attributes["RTA_GATEWAY"] = via
         if device is not None:
             attributes["RTA_OIF"] = self._index(device)
+        if next_hops:
+            attributes["RTA_MULTIPATH"] = [self._next_hop(*hop) for hop in next_hops]
         if metric is not None:
             attributes["RTA_PRIORITY"] = metric
         where = {
@@ -334,6 +356,11 @@ class Netlink:
             "table": rtnl.RT_TABLE_MAIN,
         }
         return rtnl.route_message({**where, **fields}, attributes)
+
+    def _next_hop(self, via: str, device: str | None, weight: int) -> dict[str, Any]:
+        """struct rtnexthop; a device of 0 leaves the choice to the kernel."""
+        oif = 0 if device is None else self._index(device)
+        return {"oif": oif, "hops": weight - 1, "attrs": [("RTA_GATEWAY", via)]}
 
 
 def _link_body(
@@ -349,9 +376,9 @@ def _family(address: str) -> int:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def _scope(destination: str, kind: str, via: str | None) -> int:
+def _scope(destination: str, kind: str, is_via: bool) -> int:
     """IPv4 routes straight to a link have its scope, as `ip route` sets it; IPv6 has none."""
-    on_link = kind == "unicast" and via is None and _family(destination) == socket.AF_INET
+    on_link = kind == "unicast" and not is_via and _family(destination) == socket.AF_INET
     return rtnl.RT_SCOPE_LINK if on_link else rtnl.RT_SCOPE_UNIVERSE
 
 

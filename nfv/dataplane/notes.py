@@ -42,6 +42,8 @@ class Record(NamedTuple):
 _EDITS = len(Record._fields) - 1
 """Place in HEAD where the edited members begin."""
 
+_EDITED = _EDITS + Edits._fields.index("edits")
+
 _BUSY, _DISCARDED = 1 << 31, 1 << 30  # of a length (BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT)
 _LENGTH = _DISCARDED - 1
 _ENTRY = 8  # bytes in front of each entry
@@ -94,6 +96,7 @@ class NoteRing:
 def decode(data: memoryview) -> Record:
     """A note from its bytes."""
     values = HEAD.unpack_from(data)
-    edits = Edits(*values[_EDITS:])
     frame = bytes(data[HEAD.size :])
-    return Record._make((*values[:_EDITS], commit(frame, edits) if edits.edits else frame))
+    if values[_EDITED] and len(frame) > 1:
+        frame = commit(frame, Edits._make(values[_EDITS:]))
+    return Record._make((*values[:_EDITS], frame))

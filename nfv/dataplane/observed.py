@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from nfv.chain.hook import Slot
@@ -22,9 +23,16 @@ from nfv.errors import InputError
 PREFIX = "nfvo"
 """What the names of observed programs begin with, where those of others have "nfv_"."""
 
+_PRIVATE = ("observe_", *JUMPS.values())
+
 _CPU = struct.Struct("=QQQQ")  # struct observe_cpu of observe.h
-_PLACE = struct.Struct("=IIQQ")  # struct observe_place
+_PLACE = struct.Struct("=IIIIQ")  # struct observe_place
 _PORT = struct.Struct("=QQ")  # struct observe_port
+
+
+def is_private(pin: Path) -> bool:
+    """Whether observed programs have the map that would be pinned there for themselves."""
+    return pin.name.startswith(_PRIVATE)
 
 
 class Numbers:
@@ -87,16 +95,23 @@ class Observed:
         return self._path.programs[slot, MAIN]
 
     def want(
-        self, numbers: Iterable[int], size: int, *, followed: int = 0, by_egress: bool = False
+        self,
+        numbers: Iterable[int],
+        size: int,
+        *,
+        by_egress: bool = False,
+        followed: int = 0,
+        ended: bool = False,
     ) -> None:
         """Have notes taken in some places, each with up to `size` bytes of the frame; 0: none.
 
         By egress: only of packets that leave by one of the ports of `want_egress`. A packet of
-        which there is a note already is noted with up to `followed` bytes where it would not be.
+        which there is a note already is noted with up to `followed` bytes where it would not be, or
+        only if it has ended there.
         """
         wanted = self._map("observe_wanted")
         for number in numbers:
-            wanted[number] = _PLACE.pack(size, followed, by_egress, 0)
+            wanted[number] = _PLACE.pack(size, by_egress, followed, ended, 0)
 
     def want_egress(self, ports: Iterable[int]) -> None:
         """Have notes taken by egress of packets that leave by some ports, SAPs' or functions'."""
@@ -114,7 +129,7 @@ class Observed:
 
     def lost_at(self, number: int) -> int:
         """Those of a place, but for what was wanted by egress."""
-        return int(_PLACE.unpack(self._map("observe_wanted")[number])[3])
+        return int(_PLACE.unpack(self._map("observe_wanted")[number])[4])
 
     def lost_to(self, port: int) -> int:
         """Those that were wanted by egress, of packets that leave by a port."""

@@ -28,7 +28,7 @@ from nfv.dataplane import bpf, headers, proglink, state
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.fastpath import FastPath
 from nfv.dataplane.mapstore import LINK
-from nfv.dataplane.observed import PREFIX, Observed
+from nfv.dataplane.observed import PREFIX, Observed, is_private
 from nfv.dataplane.programs import JUMPS, jump_target, program_name
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import jump, wire
@@ -38,9 +38,6 @@ from nfv.errors import InputError
 
 _PINS = "observe"
 _LOCK = "observe.lock"
-_OWN = ("observe_", *JUMPS.values())
-"""Names of maps that observed programs do not share with the others begin so."""
-
 _MEMBARRIER = {"x86_64": 324}.get(platform.machine(), 283)
 _MEMBARRIER_GLOBAL = 1
 
@@ -219,7 +216,7 @@ def _jumps(name: str, hook: Hook) -> Iterator[Map]:
 
 def _open_maps(path: FastPath) -> None:
     for pin, plan in path.plans.items():
-        path.maps[pin] = plan.create() if pin.name.startswith(_OWN) else Map.open(pin)
+        path.maps[pin] = plan.create() if is_private(pin) else Map.open(pin)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from nfv.dataplane.histogram import percentile
 from nfv.dataplane.injector import FOREVER, Injector, chunks, record_size
 from nfv.dataplane.live import MAX_FRAME, has_xdp
 from nfv.dataplane.nexthop import mac_bytes, next_hop
-from nfv.dataplane.sender import Sender
+from nfv.dataplane.sender import DENSE, Sender
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import Port, wire
 from nfv.errors import InputError, KernelError
@@ -188,8 +188,10 @@ class Replay:
         """Whether all has been sent."""
         with ExitStack() as stack:
             senders = []
-            for number, lane in enumerate(self._lanes):
-                senders.append(Sender(lane.injector, lane.rate, number))
+            for number, lanes in enumerate(self._shared()):
+                injectors, rates = zip(*((lane.injector, lane.rate) for lane in lanes), strict=True)
+                rate = None if None in rates else sum(rates)
+                senders.append(Sender(injectors, rate, number))
                 stack.callback(senders[-1].stop)
             try:
                 for sender in senders:
@@ -204,6 +206,13 @@ class Replay:
             except KeyboardInterrupt:
                 return False
         return True
+
+    def _shared(self) -> list[list[_Lane]]:
+        """The lanes of each process: one for all keeps the order of all, if it can keep up."""
+        rates = [lane.rate for lane in self._lanes]
+        if all(rate is not None for rate in rates) and sum(filter(None, rates)) < DENSE:
+            return [self._lanes]
+        return [[lane] for lane in self._lanes]
 
     def _check(self) -> None:
         """Raise `KernelError` if there is nothing any more that packets could enter."""

@@ -4,8 +4,8 @@ Pure and incremental. Routes of the tables main and local, neighbours and device
 a target for each prefix of the forwarding table, such that the longest match in it does what the
 kernel would do with the packet, or leaves it to the kernel (`PUNT`); and for each target, where it
 leads now. Targets depend on routes alone: a neighbour or a device that comes or goes changes where
-they lead, however many prefixes do. Whatever one next hop does not describe is left to the kernel:
-multipath routes, encapsulation, TOS routes, several routes of one prefix and metric.
+they lead, however many prefixes do. What next hops do not describe is left to the kernel:
+encapsulation, TOS routes, several routes of one prefix and metric.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Target(NamedTuple):
     address: Address | None = None  # of the neighbour
     mtu: int = 0
     route: Prefix | None = None  # the only one that leads there, if its packets are counted
+    members: tuple[tuple[Target, int], ...] = ()  # of a group, which has nothing else; weights
 
 
 PUNT = Target(_PUNT)
@@ -43,6 +44,9 @@ BLACKHOLE = Target(_BLACKHOLE)
 
 def counted(target: Target, route: Prefix) -> Target:
     """A target for one route alone; what goes to the kernel is not counted by route."""
+    if target.members:
+        members = ((counted(member, route), weight) for member, weight in target.members)
+        return target._replace(members=tuple(members))
     return target if target.action == _PUNT else target._replace(route=route)
 
 
@@ -222,7 +226,7 @@ class Rib:
         rivals = _rivals(table, route)
         if route.way in rivals:
             return
-        if rivals and (route.way.multipath or any(rival.multipath for rival in rivals)):
+        if rivals and (route.way.hops or any(rival.hops for rival in rivals)):
             self.doubtful = True  # IPv6: is it another next hop of theirs, or all of them?
         elif replaces and len(rivals) > 1:
             self.doubtful = True
@@ -453,8 +457,10 @@ def _ways(found: _RoutesOfOne) -> tuple[Way, ...]:
 
 def _toward(way: Way) -> Target | None:
     """Where a route leads whatever its prefix is; None: straight to the hosts of a link."""
-    if way.special or way.multipath or way.tos:
+    if way.special or way.tos:
         return PUNT
+    if way.hops:
+        return _group(way)
     if way.kind == routemsg.BLACKHOLE:
         return BLACKHOLE
     if way.kind != routemsg.UNICAST:
@@ -462,6 +468,14 @@ def _toward(way: Way) -> Target | None:
     if way.gateway is None:
         return None
     return Target(_FORWARD, way.ifindex, way.gateway, way.mtu)
+
+
+def _group(way: Way) -> Target:
+    """Where a multipath route leads; a share that is straight for a link is the kernel's affair."""
+    hops = [(Target(_FORWARD, hop.ifindex, hop.gateway, way.mtu), hop.weight) for hop in way.hops]
+    if way.kind != routemsg.UNICAST or any(hop.address is None for hop, _weight in hops):
+        return PUNT
+    return Target(_FORWARD, members=tuple(hops))
 
 
 def _rivals(table: _Routes, route: Route) -> list[Way]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -19,6 +20,8 @@ from nfv.dataplane.statistics import Statistics
 from nfv.dataplane.wiring import wire
 from nfv.errors import KernelError
 from nfv.traffic import flows
+from nfv.traffic.flows import Template
+from nfv.traffic.link import Macs
 from nfv.traffic.profile import IMIX_SIZES
 
 FASTEST = 16_000_000
@@ -77,12 +80,21 @@ class Rig:
             "to_kind": f"{self._far.kind}, {self._far.hook.value}",
         }
 
+    @property
+    def macs(self) -> Macs:
+        """The MAC addresses of the frames that are sent."""
+        return self._macs
+
+    def load(self, frames: Sequence[Template], count: int) -> None:
+        """Send these frames, of so many flows, from here on."""
+        self._generator.load(frames, count)
+
     def use(self, size: str) -> None:
-        """Send frames of a size from here on, and see that they arrive.
+        """Send the profile's frames of a size from here on, and see that they arrive.
 
         Raises `KernelError`, with what became of them, if none does.
         """
-        self._generator.load(flows.templates(self.profile, size, self._macs), self.profile.flows)
+        self.load(flows.templates(self.profile, size, self._macs), self.profile.flows)
         seconds = max(_WARM_UP_SECONDS, self.profile.flows / _WARM_UP_RATE)
         load = Load(min(seconds, self.setup.seconds), rate=_WARM_UP_RATE)
         for _ in range(_WARM_UPS):
@@ -90,11 +102,7 @@ class Rig:
             if not trial.lost:
                 return
             agentctl.sync(self.applied.name)  # what was learnt from the first frames
-        if not trial.received:
-            raise KernelError(
-                f"none of {trial.sent:,} frames from {self.setup.near} arrived at {self.setup.far}",
-                _where(trial),
-            )
+        check_arrival(trial, self.setup)
 
     def run(self, load: Load) -> Trial:
         """One trial. Raises `KernelError` if the topology is destroyed meanwhile."""
@@ -116,7 +124,7 @@ class Rig:
 
     def _send(self, load: Load) -> None:
         """Have a process send, until all is sent or the time is up."""
-        sender = Sender(self._generator, load.rate, 0)
+        sender = Sender([self._generator], load.rate, 0)
         try:
             sender.ready()
             grace = _LATE if load.rate else 1.0
@@ -159,6 +167,15 @@ class Rig:
             entered=counted.ports[self.setup.near].entered.packets,
             left=counted.ports[self.setup.far].sent.packets,
             hops=list(drops(counted, offered.frames - arrived.frames)),
+        )
+
+
+def check_arrival(trial: Trial, setup: Setup) -> None:
+    """Raise `KernelError`, with what became of the frames, if none arrived."""
+    if not trial.received:
+        raise KernelError(
+            f"none of {trial.sent:,} frames from {setup.near} arrived at {setup.far}",
+            _where(trial),
         )
 
 

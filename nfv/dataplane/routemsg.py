@@ -42,6 +42,7 @@ _NDMSG = struct.Struct("=BxHiHBB")
 _FIB_RULE_HDR = struct.Struct("=8BI")
 _NETCONFMSG = struct.Struct("=B3x")
 _RTVIA = struct.Struct("=H")  # and the address
+_RTNEXTHOP = struct.Struct("=HBBi")
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 _S32 = struct.Struct("=i")
@@ -108,6 +109,14 @@ class Prefix(NamedTuple):
     length: int
 
 
+class NextHop(NamedTuple):
+    """One of several next hops that share the traffic of a route."""
+
+    ifindex: int
+    gateway: Address | None
+    weight: int  # 1 to 256
+
+
 class Way(NamedTuple):
     """A route without its prefix: many routes have the same one.
 
@@ -122,7 +131,7 @@ class Way(NamedTuple):
     ifindex: int  # 0: none
     gateway: Address | None  # of either version (RFC 8950)
     mtu: int  # bytes; 0: that of the device
-    multipath: bool  # several next hops share the traffic; they are not read
+    hops: tuple[NextHop, ...]  # those of a multipath route; a single next hop is above
     special: bool  # not for the destination alone: encapsulation, a source prefix, a dead next hop
 
 
@@ -188,6 +197,7 @@ def route(data: bytes) -> Route | None:
     if version is None or flags & _RTM_F_CLONED:
         return None
     found = _attributes(data, _RTMSG.size)
+    hops, are_special = _next_hops(version, found.get(_RTA_MULTIPATH))
     way = Way(
         version=version,
         table=_number(found, _RTA_TABLE, table),
@@ -197,8 +207,8 @@ def route(data: bytes) -> Route | None:
         ifindex=_number(found, _RTA_OIF, 0),
         gateway=_gateway(version, found),
         mtu=_route_mtu(found),
-        multipath=_RTA_MULTIPATH in found,
-        special=bool(_RTA_ENCAP in found or source_length or flags & _RTNH_F_DEAD),
+        hops=hops,
+        special=are_special or bool(_RTA_ENCAP in found or source_length or flags & _RTNH_F_DEAD),
     )
     return Route(Prefix(version, int.from_bytes(found.get(_RTA_DST, b""), "big"), length), way)
 
@@ -357,6 +367,22 @@ def _gateway(version: int, found: dict[int, bytes]) -> Address | None:
     else:
         return None
     return Address(version, int.from_bytes(raw, "big"))
+
+
+def _next_hops(version: int, data: bytes | None) -> tuple[tuple[NextHop, ...], bool]:
+    """The next hops of RTA_MULTIPATH; and whether not all of them are alive and for any packet."""
+    if data is None:
+        return (), False
+    hops = []
+    special = False
+    offset = 0
+    while offset + _RTNEXTHOP.size <= len(data):
+        length, flags, share, ifindex = _RTNEXTHOP.unpack_from(data, offset)
+        found = _nested(data[: offset + length], offset + _RTNEXTHOP.size)
+        special |= _RTA_ENCAP in found or bool(flags & _RTNH_F_DEAD)
+        hops.append(NextHop(ifindex, _gateway(version, found), share + 1))
+        offset += max(_RTNEXTHOP.size, (length + 3) & ~3)
+    return tuple(hops), special or not hops
 
 
 def _route_mtu(found: dict[int, bytes]) -> int:

@@ -78,6 +78,7 @@ class NextHop:
 
     via: str | None
     ifindex: int
+    weight: int = 1  # its share, if there are several
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def parse_route(data: bytes) -> Route | None:
 def _nexthops(message: Any) -> tuple[NextHop, ...]:
     multipath = message.get_attr("RTA_MULTIPATH")
     if multipath:
-        return tuple(NextHop(_gateway(hop), hop["oif"]) for hop in multipath)
+        return tuple(NextHop(_gateway(hop), hop["oif"], hop["hops"] + 1) for hop in multipath)
     ifindex = message.get_attr("RTA_OIF")
     discards = ROUTE_TYPES.get(message["type"]) in ("blackhole", "unreachable", "prohibit")
     return () if ifindex is None or discards else (NextHop(_gateway(message), ifindex),)

@@ -7,14 +7,15 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from operator import itemgetter
 from typing import NoReturn, Protocol
 
 from nfv.dataplane.live import Cursor
 from nfv.errors import KernelError, NfvError
 
-_DENSE = 20_000
+DENSE = 20_000
 """Packets a second from which the kernel waits for them, as a call for each would take too long."""
 
 _CALM = 1_000
@@ -31,6 +32,9 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+_Run = Callable[[int, int], None]
+
+
 class Sending(Protocol):
     """What sends: its cursor says when to begin, how many are to be `sent`, and how many are."""
 
@@ -39,30 +43,31 @@ class Sending(Protocol):
     def next_due(self) -> int | None:
         """When the next frame is due, of the monotonic clock; None if that is not known yet."""
 
-    def sending(self) -> AbstractContextManager[Callable[[int, int], None]]:
+    def sending(self) -> AbstractContextManager[_Run]:
         """A function that runs the program so many times, and so many at once."""
 
 
 class Sender:
     """A child that sends; `rate` is what is to be sent a second, None for top speed.
 
+    What several programs hold is sent in the order in which it is due, at rates below `DENSE`.
     `number` tells senders that run at the same time apart: each has a CPU, as far as there are.
     """
 
-    def __init__(self, program: Sending, rate: float | None, number: int) -> None:
-        self._program = program
+    def __init__(self, programs: Sequence[Sending], rate: float | None, number: int) -> None:
+        self._programs = programs
         reading, writing = os.pipe()
         parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(reading)
-            _be_child(program, rate, writing, parent, number)
+            _be_child(programs, rate, writing, parent, number)
         os.close(writing)
         self._words = reading
 
     def ready(self) -> None:
         """Return when it waits for the beginning. Raises `KernelError` if it fails."""
-        while not self._program.cursor["running"]:
+        while not all(one.cursor["running"] for one in self._programs):
             self._check(_LOOK)
 
     def wait(self, seconds: float) -> bool:
@@ -82,7 +87,7 @@ class Sender:
 
     @property
     def _done(self) -> bool:
-        return self._program.cursor["sent"] >= self._program.cursor["limit"]
+        return all(map(_is_done, self._programs))
 
     def stop(self) -> None:
         """End the child."""
@@ -92,8 +97,12 @@ class Sender:
         os.close(self._words)
 
 
+def _is_done(program: Sending) -> bool:
+    return program.cursor["sent"] >= program.cursor["limit"]
+
+
 def _be_child(
-    program: Sending, rate: float | None, words: int, parent: int, number: int
+    programs: Sequence[Sending], rate: float | None, words: int, parent: int, number: int
 ) -> NoReturn:
     code = 1
     try:
@@ -101,10 +110,12 @@ def _be_child(
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:  # it may have died meanwhile
             _undisturbed(number, busy=rate is None or rate > _CALM)
-            with program.sending() as run:
-                if rate is not None and rate < _DENSE:
-                    _step(program, run)
+            with ExitStack() as stack:
+                runs = [stack.enter_context(program.sending()) for program in programs]
+                if rate is not None and rate < DENSE:
+                    _step(list(zip(programs, runs, strict=True)))
                 else:
+                    (run,) = runs
                     _run(rate, run)
         code = 0
     except NfvError as error:
@@ -125,22 +136,23 @@ def _undisturbed(number: int, busy: bool) -> None:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
-def _run(rate: float | None, run: Callable[[int, int], None]) -> None:
+def _run(rate: float | None, run: _Run) -> None:
     """Have the kernel send, until the process is killed."""
     batch = _MOST_LIVE if rate is None else int(rate * _BATCH_TIME / 1e9)
     while True:
         run(_MOST_RUNS, max(1, min(batch, _MOST_LIVE)))
 
 
-def _step(program: Sending, run: Callable[[int, int], None]) -> None:
+def _step(runs: Sequence[tuple[Sending, _Run]]) -> None:
     """Send frame by frame, and sleep between them."""
-    cursor = program.cursor
-    run(1, 1)  # nothing is due yet; a first call takes longer
-    while cursor["sent"] < cursor["limit"]:
-        due = program.next_due()
-        if due is None:
+    for _, run in runs:
+        run(1, 1)  # nothing is due yet; a first call takes longer
+    while left := [(program, run) for program, run in runs if not _is_done(program)]:
+        known = [(due, run) for program, run in left if (due := program.next_due()) is not None]
+        if len(known) < len(left):
             time.sleep(_UNFILLED)
             continue
+        due, run = min(known, key=itemgetter(0))
         early = due - _EARLY - time.monotonic_ns()
         if early > 0:
             time.sleep(early / 1e9)

@@ -13,13 +13,13 @@ from nfv.ebpf.connections import FLOW_LIFE, Occupancy, Table
 from nfv.ebpf.natplan import CLASS_WORDS, CLASSES, WORD, Plan, masquerade
 
 _PROTOCOL = struct.Struct("=I")  # the end of struct self_inner
-_MAPPING = struct.Struct("=4sHHII")  # struct self_mapping: address, port, flags, seen, since
+MAPPING = struct.Struct("=4sHHII")  # struct self_mapping: address, port, flags, seen, since
 _OUTER = struct.Struct("=4sHH")  # struct self_outer: address, port, protocol
-_ORIGIN = struct.Struct("=4s4sHHII")  # struct self_origin: as in self_inner; flags, seen
+ORIGIN = struct.Struct("=4s4sHHII")  # struct self_origin: as in self_inner; flags, seen
 _PERMIT = struct.Struct("=4sII")  # struct self_permit: address, port, seen
 
-_ICMP, _TCP, _UDP = 1, 6, 17
-_NAMES = {_ICMP: "icmp", _TCP: "tcp", _UDP: "udp", 33: "dccp", 136: "udplite"}
+_ICMP, TCP, _UDP = 1, 6, 17
+NAMES = {_ICMP: "icmp", TCP: "tcp", _UDP: "udp", 33: "dccp", 136: "udplite"}
 _TIMEOUT_SHIFT = 8  # of the timeout of what is held, in its flags
 _SLICE = 1024  # entries between two breaks
 _PERMIT_IDLE = 60.0  # seconds after which a permit's mapping is asked for
@@ -92,7 +92,7 @@ class Sweep:
         outward, used = self.maps["outward"], 0
         for number, (key, value) in enumerate(outward.items(), 1):
             timeout = self._timeout(key, value, numbers)
-            idle = self.age(_MAPPING.unpack(value)[3]) - FLOW_LIFE
+            idle = self.age(MAPPING.unpack(value)[3]) - FLOW_LIFE
             if idle > timeout and outward.lookup(key) == value:
                 outward.delete(key)
                 self._hold(key, value, timeout)
@@ -104,34 +104,34 @@ class Sweep:
 
     def _timeout(self, key: bytes, value: bytes, numbers: Numbers) -> int:
         """Seconds that a mapping may be idle; less than nothing where its address is given up."""
-        address, _port, flags, seen, _since = _MAPPING.unpack(value)
+        address, _port, flags, seen, _since = MAPPING.unpack(value)
         if numbers.of(address) is None:
             return -FLOW_LIFE - 1
         (protocol,) = _PROTOCOL.unpack_from(key, len(key) - _PROTOCOL.size)
-        if protocol == _TCP and self.age(seen) > self.timeouts.tcp_transitory:
-            origin = self.maps["inward"].lookup(_outer(key, value))
-            if origin is None or is_transitory(flags, _ORIGIN.unpack(origin)[4]):
+        if protocol == TCP and self.age(seen) > self.timeouts.tcp_transitory:
+            origin = self.maps["inward"].lookup(outer(key, value))
+            if origin is None or is_transitory(flags, ORIGIN.unpack(origin)[4]):
                 return self.timeouts.tcp_transitory
         return self._longest(protocol)
 
     def _longest(self, protocol: int) -> int:
         """Seconds that a mapping of a protocol may be idle at most."""
-        known = {_TCP: self.timeouts.tcp, _UDP: self.timeouts.udp, _ICMP: self.timeouts.icmp}
-        return known.get(protocol, self.timeouts.udp if protocol in _NAMES else self.timeouts.other)
+        known = {TCP: self.timeouts.tcp, _UDP: self.timeouts.udp, _ICMP: self.timeouts.icmp}
+        return known.get(protocol, self.timeouts.udp if protocol in NAMES else self.timeouts.other)
 
     def _hold(self, key: bytes, value: bytes, timeout: int) -> None:
         """Keep the outside endpoint of a mapping that is over from others for a while."""
-        inward, outer = self.maps["inward"], _outer(key, value)
-        origin = inward.lookup(outer)
+        inward, place = self.maps["inward"], outer(key, value)
+        origin = inward.lookup(place)
         if origin is None:
             return
         if not self.hold_down or timeout < 0:
-            inward.delete(outer)
+            inward.delete(place)
             return
-        address, remote, port, remote_port, _flags, _seen = _ORIGIN.unpack(origin)
+        address, remote, port, remote_port, _flags, _seen = ORIGIN.unpack(origin)
         flags = Flag.HELD | timeout << _TIMEOUT_SHIFT
-        seen = _MAPPING.unpack(value)[3]
-        inward.update(outer, _ORIGIN.pack(address, remote, port, remote_port, flags, seen))
+        seen = MAPPING.unpack(value)[3]
+        inward.update(place, ORIGIN.pack(address, remote, port, remote_port, flags, seen))
 
     def _free_ports(self, numbers: Numbers) -> Generator[None, None, Occupancy]:
         """Remove what was held for long enough; tell the fast path which ports are taken."""
@@ -154,7 +154,7 @@ class Sweep:
         return Occupancy(used, inward.max_entries)
 
     def _is_free(self, value: bytes) -> bool:
-        *_inside, flags, seen = _ORIGIN.unpack(value)
+        *_inside, flags, seen = ORIGIN.unpack(value)
         timeout = (flags >> _TIMEOUT_SHIFT) + FLOW_LIFE
         return bool(flags & Flag.HELD) and self.age(seen) > timeout + self.hold_down
 
@@ -170,16 +170,16 @@ class Sweep:
         return Occupancy(used, permits.max_entries)
 
     def _is_permit_over(self, key: bytes, value: bytes) -> bool:
-        outer = key[: _OUTER.size]
+        place = key[: _OUTER.size]
         idle = self.age(_PERMIT.unpack(value)[2])
         if idle < _PERMIT_IDLE:
             return False
-        (protocol,) = _OUTER.unpack(outer)[2:]
-        return idle > self._longest(protocol) + FLOW_LIFE or not self._is_mapped(outer)
+        (protocol,) = _OUTER.unpack(place)[2:]
+        return idle > self._longest(protocol) + FLOW_LIFE or not self._is_mapped(place)
 
     def _is_mapped(self, outer: bytes) -> bool:
         origin = self.maps["inward"].lookup(outer)
-        return origin is not None and not _ORIGIN.unpack(origin)[4] & Flag.HELD
+        return origin is not None and not ORIGIN.unpack(origin)[4] & Flag.HELD
 
 
 def is_transitory(outward: int, inward: int) -> bool:
@@ -191,12 +191,12 @@ def is_transitory(outward: int, inward: int) -> bool:
 
 def _word(number: int, protocol: int, port: int) -> int:
     """Where the bit of a port is (`self_taken` of outports.h)."""
-    kind = {_TCP: 0, _UDP: 1}.get(protocol, 2)
+    kind = {TCP: 0, _UDP: 1}.get(protocol, 2)
     return (number * CLASSES + kind) * CLASS_WORDS + port // WORD
 
 
-def _outer(key: bytes, value: bytes) -> bytes:
+def outer(key: bytes, value: bytes) -> bytes:
     """The outside endpoint of a mapping, as the other table has it."""
-    address, port, *_rest = _MAPPING.unpack(value)
+    address, port, *_rest = MAPPING.unpack(value)
     (protocol,) = _PROTOCOL.unpack_from(key, len(key) - _PROTOCOL.size)
     return _OUTER.pack(address, port, protocol)

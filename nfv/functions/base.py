@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
@@ -84,9 +84,9 @@ class Function(Generic[ConfigT]):
     counts: ClassVar[bool] = True  # its C says in pkt->counter where it has counted a packet
     next_hops: ClassVar[bool] = False  # a router: its C has self_forward and sets pkt->next_hop
     floods: ClassVar[bool] = False  # a switch: its interfaces are ports, its C includes ports.h
-    listed: ClassVar[bool] = False  # what its maps hold can be listed
     requests: ClassVar[tuple[str, ...]] = ()  # what it can be told, if it has no service
     places_key: ClassVar[str] = "interfaces"  # the key of the interfaces in the file
+    lists: ClassVar[bool] = False  # its tables fill with `entries` to list
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
 
     name: str
@@ -137,7 +137,7 @@ class Function(Generic[ConfigT]):
 
     @property
     def routes(self) -> Sequence[Any]:
-        """Static routes of its namespace: `to`, `via`, `interface`, `type`, `priority` of each."""
+        """Static routes of its namespace (nfv.functions.router.Route)."""
         return ()
 
     def defines(self) -> Mapping[str, int]:
@@ -173,9 +173,12 @@ class Function(Generic[ConfigT]):
         yield from ()
         return {}
 
-    def rows(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> Sequence[Row]:
-        """What its maps hold, as records with the same keys; `maps` and `age` as in `maintain`."""
-        return []
+    def entries(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> Iterator[Row]:
+        """What has come into its maps by itself, for `nfvctl inspect`; arguments as above.
+
+        Records with the same keys.
+        """
+        return iter(())
 
     def tell(
         self, maps: Mapping[str, Table], request: str, values: Mapping[str, str]

@@ -28,6 +28,10 @@ one. Each change of a lease is a line of JSON in `/var/lib/nfv/TOPOLOGY/NAME/eve
 Hosts cannot exhaust the addresses of others: one access point, or relay agent, has `limit` leases,
 and what comes without a relay agent must come from the station that it names.
 
+With `probe`, the link is asked by ARP whether somebody uses an address already, before a client is
+offered it (RFC 2131, section 2.2); one that is in use is left alone for an hour. Other clients do
+not wait meanwhile.
+
 Clients that renew, rebind or start again are answered on the fast path from the second time on. It
 promises a lease only for as long as the disk says that the address is kept, which is two lease
 times; when it did is in the lease within a second.
@@ -58,7 +62,8 @@ Limits, and why:
   must be a multiple of 4 bytes long, of 572 at most, and have come without relay agent.
 - A relay agent finds the client by the option 82 that the server sends back, as RFC 3046 demands;
   answers of servers that do not send it back are lost.
-- No address is probed (ping, ARP) before it is offered: clients probe themselves, and DECLINE.
+- Addresses for clients behind relay agents are not probed: their links are not the server's. Those
+  of DHCPv6 neither: clients do that themselves (RFC 4862), and DECLINE.
 - A lease is of a client on one link; leases are not shared with a second server (failover), for
   which there is no standard.
 - Vendor-specific options (43) are sent as the bytes that the file gives; options encoded by
@@ -266,6 +271,11 @@ class DhcpConfig(FunctionConfig, Told):
     )
     rapid_commit: Annotated[bool, Field(strict=True)] = Field(
         False, description="true: give a lease at once to clients that ask so (RFC 4039)"
+    )
+    probe: Annotated[int, Field(strict=True, ge=0, le=5000)] = Field(
+        0,
+        description="milliseconds that an address is asked for by ARP before it is offered, while "
+        "the offer waits; 0: it is not",
     )
     guard: Annotated[bool, Field(strict=True)] = Field(
         True, description="false: let answers of other DHCP servers pass"

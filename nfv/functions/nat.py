@@ -27,6 +27,10 @@ with 02:6e:61:74:00:01, and turns back what comes there.
 When the masquerade address changes, whether by the file or by hand, the next packet has the other,
 and mappings to the former are forgotten.
 
+`nfvctl inspect TOPOLOGY NAME` lists the mappings, those with some text in a key by `KEY=TEXT`, and
+`nfvctl stats` counts. Mappings outlive changes of the file, restarts of the agent and tables that
+grow.
+
 Limits, and why:
 
 - Where one end of a flow is translated, it is remembered by the flow cache. Two NATs in a row, and
@@ -51,7 +55,7 @@ Limits, and why:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
@@ -72,7 +76,7 @@ from nfv.chain.fields import (
 )
 from nfv.chain.match import Ports
 from nfv.chain.report import Report
-from nfv.ebpf import mappings, natplan, tables
+from nfv.ebpf import maplist, mappings, natplan, tables
 from nfv.ebpf.connections import Occupancy, Table
 from nfv.ebpf.natplan import WORD, Flags, Plan, Pool, Range, Static
 from nfv.ebpf.tables import Maps
@@ -290,6 +294,7 @@ class Nat(Function[NatConfig]):
     Config = NatConfig
     rejects = True
     answers = True
+    lists = True
     cacheable = True
     kept = frozenset({"outward", "inward", "permits", "counters"})
 
@@ -400,3 +405,8 @@ class Nat(Function[NatConfig]):
         config = self.config
         sweep = mappings.Sweep(maps, age, self.plan, config.timeouts, config.hold_down)
         return (yield from sweep.run())
+
+    def entries(
+        self, maps: Mapping[str, Table], age: Callable[[int], float]
+    ) -> Iterator[Mapping[str, object]]:
+        return maplist.records(maps, age)

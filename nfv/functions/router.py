@@ -7,7 +7,7 @@ packets and bytes that the fast path has sent by each. Routes are counted one by
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator
@@ -21,6 +21,9 @@ from nfv.functions.base import Function, FunctionConfig, Interface
 ADJACENCIES = 8192
 """Next hops, each with its rewrite; and each of a table's first routes has one to itself."""
 
+GROUPS = 512
+"""Multipath routes with different next hops."""
+
 _BANKS = 2  # of all tables
 
 
@@ -31,13 +34,24 @@ def _parse_destination(value: object) -> object:
     return parse_network(value)
 
 
+class NextHop(Model):
+    """One of several next hops of a route, which share its traffic: each flow takes one of them."""
+
+    via: Address = Field(description="next hop")
+    interface: Name | None = Field(None, description="interface the packets leave by")
+    weight: Annotated[int, Field(strict=True, ge=1, le=256)] = Field(
+        1, description="its share, beside those of the others"
+    )
+
+
 class Route(Model):
-    """A static route: by a next hop, out of an interface, or to nowhere."""
+    """A static route: by a next hop or several, out of an interface, or to nowhere."""
 
     to: Annotated[Network, PlainValidator(_parse_destination)] = Field(
         description="destination prefix", examples=["0.0.0.0/0", "::/0"]
     )
     via: Address | None = Field(None, description="next hop")
+    next_hops: Many[NextHop] = Field((), description="several next hops, instead of via")
     interface: Name | None = Field(None, description="interface the packets leave by")
     type: Literal["blackhole", "unreachable", "prohibit"] | None = Field(
         None, description="drop the packets, silently or with an ICMP error"
@@ -52,19 +66,32 @@ class Route(Model):
         return self.metric or (1024 if self.to.version == 6 else 0)
 
     def check(self, report: Report) -> None:
-        ways = [key for key in ("via", "interface", "type") if getattr(self, key) is not None]
+        ways = [key for key in ("via", "next_hops", "interface", "type") if getattr(self, key)]
         if not ways:
-            hint = "add via, interface or type"
+            hint = "add via, next_hops, interface or type"
             report.error((), f"the route to {self.to} leads nowhere", hint)
-        elif self.type and len(ways) > 1:
-            message = f"type: {self.type} and {ways[0]} exclude each other"
-            report.error((ways[0],), message, "remove one of them", key=True)
-        elif self.via and self.via.version != self.to.version:
+        elif len(ways) > 1 and (self.type or self.next_hops):
+            other = "type" if self.type else "next_hops"
+            first = next(way for way in ways if way != other)
+            message = f"{other} and {first} exclude each other"
+            report.error((first,), message, "remove one of them", key=True)
+        for hop, at in self.hops(report):
+            self._check_hop(hop, at)
+
+    def hops(self, report: Report) -> Iterator[tuple[NextHop, Report]]:
+        """Its next hops, one or several, and where they are written."""
+        if self.via:
+            yield NextHop.model_construct(via=self.via, interface=self.interface), report
+        for index, hop in enumerate(self.next_hops):
+            yield hop, report.at("next_hops", index)
+
+    def _check_hop(self, hop: NextHop, report: Report) -> None:
+        if hop.via.version != self.to.version:
             message = f"the next hop of {self.to} must be an IPv{self.to.version} address"
             report.error(("via",), message)
-        elif self.via and self.via.is_link_local and self.interface is None:
+        elif hop.via.is_link_local and hop.interface is None:
             hint = "add interface: NAME, the one it is reached by"
-            report.error(("via",), f"{self.via} is link-local and exists on every link", hint)
+            report.error(("via",), f"{hop.via} is link-local and exists on every link", hint)
 
 
 class RouterConfig(FunctionConfig):
@@ -94,6 +121,7 @@ class Router(Function[RouterConfig]):
             "interfaces": len(self.interfaces),
             "adjacencies": _BANKS * ADJACENCIES,
             "routed": _BANKS * ADJACENCIES,
+            "groups": _BANKS * GROUPS,
             "defaults": 1,
             "fib4": _BANKS * SHAPES[4][0].capacity,
             "fib6": _BANKS * SHAPES[6][0].capacity,
@@ -117,22 +145,27 @@ class Router(Function[RouterConfig]):
         seen: dict[tuple[Network, int], int] = {}
         for index, route in enumerate(self.config.routes):
             at = report.at("routes", index)
-            self._check_next_hop(route, at)
+            self._check_interface(route.interface, at)
+            for hop, place in route.hops(at):
+                if hop.interface is not route.interface:
+                    self._check_interface(hop.interface, place)
+                self._check_next_hop(hop, route.to.version, place)
             first = seen.setdefault((route.to, route.priority), index)
             if first != index:
                 message = f"routes[{first}] leads to {route.to} with the same metric"
                 at.error(("to",), message, "give one of them another metric")
 
-    def _check_next_hop(self, route: Route, report: Report) -> None:
-        via, names = route.via, list(self.interfaces)
-        if route.interface is not None:
-            if route.interface not in names:
-                hint = did_you_mean(route.interface, names, f"interfaces are {listed(names)}")
-                report.error(("interface",), f"no interface '{route.interface}'", hint)
-                return
-            names = [route.interface]
-        if via is None or via.version != route.to.version:
-            return
+    def _check_interface(self, name: str | None, report: Report) -> None:
+        names = list(self.interfaces)
+        if name is not None and name not in names:
+            hint = did_you_mean(name, names, f"interfaces are {listed(names)}")
+            report.error(("interface",), f"no interface '{name}'", hint)
+
+    def _check_next_hop(self, hop: NextHop, version: int, report: Report) -> None:
+        names = list(self.interfaces) if hop.interface is None else [hop.interface]
+        if hop.via.version != version or not self.interfaces.keys() >= set(names):
+            return  # said already
+        via = hop.via
         own = [address for name in names for address in self.interfaces[name].ip]
         if any(via == address.ip for address in own):
             report.error(("via",), f"{via} is the router's own address")

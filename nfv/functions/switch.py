@@ -44,7 +44,7 @@ Limits, and why:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -163,7 +163,7 @@ class Switch(Function[SwitchConfig]):
 
     Config = SwitchConfig
     floods = True
-    listed = True
+    lists = True
     requests = ("flush",)
     places_key = "ports"
 
@@ -258,19 +258,17 @@ class Switch(Function[SwitchConfig]):
             return {}  # in no chain
         return {"stations": (yield from self._open(maps).sweep(self.config.ageing, age))}
 
-    def rows(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> list[Row]:
-        found = list(stations(maps["stations"])) if "stations" in maps else []
+    def entries(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> Iterator[Row]:
         places = list(self.ports)
-        return [
-            {
+        found = stations(maps["stations"]) if "stations" in maps else ()
+        for one in sorted(found, key=lambda one: (one.vlan, one.mac)):
+            yield {
                 "mac": one.mac,
                 "vlan": one.vlan or None,
                 "port": places[one.port],
                 "kind": one.kind,
                 "age": None if one.bond & Bond.STATIC else round(age(one.seen), 1),
             }
-            for one in sorted(found, key=lambda one: (one.vlan, one.mac))
-        ]
 
     def tell(self, maps: Mapping[str, Table], request: str, values: Mapping[str, str]) -> list[Row]:
         if request not in self.requests:

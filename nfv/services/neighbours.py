@@ -1,4 +1,4 @@
-"""Answers for the IPv4 addresses of a service's own: ARP (RFC 826) and echo requests (RFC 792)."""
+"""A service's IPv4 addresses on its links: ARP (RFC 826) and echo requests (RFC 792)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection
 from ipaddress import IPv4Address
 
 from nfv.services.packets import (
+    BROADCAST_MAC,
     ETH_P_ARP,
     ETH_P_IP,
     ETHERNET,
@@ -38,6 +39,24 @@ def answer(frame: bytes, own: Collection[IPv4Address], mac: bytes) -> bytes | No
     if ethertype == ETH_P_IP:
         return _echo_reply(packet, asker, own, mac)
     return None
+
+
+def request(own: IPv4Address, mac: bytes, address: IPv4Address) -> bytes:
+    """The frame that asks a link who has an address."""
+    asked = _ARP.pack(*_ARP_IPV4, _ARP_REQUEST, mac, own.packed, bytes(6), address.packed)
+    return ETHERNET.pack(BROADCAST_MAC, mac, ETH_P_ARP) + asked
+
+
+def holder(frame: bytes) -> tuple[IPv4Address, bytes] | None:
+    """The address, and its station, that an ARP reply is about; None for any other frame."""
+    if len(frame) < ETHERNET.size + _ARP.size:
+        return None
+    if ETHERNET.unpack_from(frame)[2] != ETH_P_ARP:
+        return None
+    *kind, code, station, address, _, _ = _ARP.unpack_from(frame, ETHERNET.size)
+    if tuple(kind) != _ARP_IPV4 or code != _ARP_REPLY:
+        return None
+    return IPv4Address(address), station
 
 
 def _arp_reply(packet: bytes, own: Collection[IPv4Address], mac: bytes) -> bytes | None:

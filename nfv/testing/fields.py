@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from scapy.packet import NoPayload, Packet
 from nfv.traffic.expression import layer
 
 _CHECKSUMS = ("chksum", "cksum")
+_NETWORK, _ADDRESSES = ("IP", "IPv6"), {"src", "dst"}  # which transport checksums cover
 _SHOWN = 60  # characters of a value
 
 
@@ -63,7 +64,7 @@ def _places(frame: bytes, name: FieldName) -> Iterator[tuple[int, int]]:
     place = 0
     for one in _layers(Ether(frame)):
         size = _size(one) * 8
-        if type(one).__name__ == name.layer:
+        if _name(one) == name.layer:
             yield from _within(one, name.field, place, size)
         place += size
 
@@ -95,26 +96,32 @@ def _bits(built: Any) -> int:
 
 
 def written(frame: bytes, values: Mapping[FieldName, int | str]) -> bytes:
-    """The frame with other values of fields, and with the checksums that belong to them.
+    """The frame with other values of fields, and with the checksums that cover them.
 
     A number with a sign is added. A field that the frame has not is passed over.
     """
     packet = Ether(frame)
-    found = False
+    found = addresses = False
     for one in _layers(packet):
-        for name, value in values.items():
-            if type(one).__name__ == name.layer and name.field:
-                one.setfieldval(name.field, _value(one.getfieldval(name.field), value))
-                found = True
-    if not found:
-        return frame
-    fixed = {name.field for name in values}
-    for one in _layers(packet):
-        for derived in _CHECKSUMS:
-            if derived in one.fields and derived not in fixed:
-                one.delfieldval(derived)
-        one.raw_packet_cache = None
-    return bytes(packet)
+        wanted = {
+            name.field: value
+            for name, value in values.items()
+            if name.field and name.layer == _name(one)
+        }
+        for field, value in wanted.items():
+            one.setfieldval(field, _value(one.getfieldval(field), value))
+        if wanted or addresses:
+            _forget_checksum(one, wanted)
+        addresses |= _name(one) in _NETWORK and not _ADDRESSES.isdisjoint(wanted)
+        found |= bool(wanted)
+    return bytes(packet) if found else frame
+
+
+def _forget_checksum(one: Packet, wanted: Collection[str]) -> None:
+    """Have Scapy compute the checksum of a layer, unless another one is wanted."""
+    for field in _CHECKSUMS:
+        if field in one.fields and field not in wanted:
+            one.delfieldval(field)
 
 
 def _value(before: Any, value: int | str) -> Any:
@@ -145,7 +152,7 @@ def differences(expected: bytes, actual: bytes, ignored: Sequence[FieldName] = (
 
 
 def _field_lines(wanted: Packet, got: Packet, ignored: set[str]) -> Iterator[str]:
-    name = type(wanted).__name__
+    name = _name(wanted)
     for field in wanted.fields_desc:
         full = f"{name}.{field.name}"
         one, other = wanted.getfieldval(field.name), got.getfieldval(field.name)
@@ -188,5 +195,9 @@ def _padded(packet: Packet) -> Iterator[Packet | None]:
     yield None
 
 
+def _name(one: Packet) -> str:
+    return type(one).__name__
+
+
 def _layer_name(one: Packet | None) -> str:
-    return "no more" if one is None else type(one).__name__
+    return "no more" if one is None else _name(one)

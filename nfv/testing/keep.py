@@ -48,7 +48,7 @@ def record(outcome: Outcome) -> tuple[Outcome, list[Path]]:
 
 
 def _write(path: Path, arrival: Arrival) -> None:
-    first = arrival.frames[0][0] if arrival.frames else 0
+    first = min((moment for moment, _ in arrival.frames), default=0)
     try:
         pcap.write(path, ((moment - first, data) for moment, data in arrival.frames))
     except OSError as error:

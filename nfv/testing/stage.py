@@ -15,11 +15,12 @@ from pathlib import Path
 from nfv.chain import names
 from nfv.chain.path import Attachment
 from nfv.chain.report import listed
-from nfv.chain.sap import NicSap
+from nfv.chain.sap import HostSap, NicSap
 from nfv.chain.topology import Topology
 from nfv.dataplane import agentctl, engine, inspection, netns, state, statistics
 from nfv.dataplane.farend import FarEnd, Frame
 from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.resolution import resolve
 from nfv.dataplane.statistics import Statistics
 from nfv.dataplane.wiring import Device, Port, wire
 from nfv.errors import InputError, KernelError
@@ -36,6 +37,8 @@ _CABLE = "nfv-test-cable"
 
 _MARK = "nfv-test"
 _COMMAND_PATIENCE = 60.0  # seconds
+_PATIENCE = 2.0  # seconds until neighbours must have answered
+_MOST_NEIGHBOURS = 256
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,16 @@ class Stage:
         threading.Thread(target=self._listen, daemon=True).start()
         self._before = statistics.read(applied)
         self.sent: list[Sent] = []
+
+    @property
+    def name(self) -> str:
+        """Of the topology."""
+        return self._topology.name
+
+    @property
+    def hosts(self) -> list[str]:
+        """SAPs that are hosts."""
+        return [name for name, sap in self._topology.saps.items() if isinstance(sap, HostSap)]
 
     def _port(self, sap: str) -> Port:
         return self.wiring.ports[Attachment(sap, None)]
@@ -165,6 +178,8 @@ class Stage:
             for address in {neighbours.sender(data) for _, data in found}:
                 if address is not None:
                     self._owners.setdefault(address, sap)
+        if self._silent:
+            self._resolve()
         with self._arrived:
             for arrived in self._frames.values():
                 arrived.clear()
@@ -174,6 +189,22 @@ class Stage:
             for sap, found in frames.items()
             for due, data in sorted(found, key=itemgetter(0))
         ]
+
+    def _resolve(self) -> None:
+        """Let routers know their neighbours, so that no frame waits while later ones go on."""
+        vias = {route.via for vnf in self._topology.vnfs.values() for route in vnf.routes}
+        known = [*dict.fromkeys([*self._owners, *(vias - {None})])][:_MOST_NEIGHBOURS]
+        for name, vnf in self._topology.vnfs.items():
+            near = [
+                (names.interface_device(label), address)
+                for label, interface in vnf.interfaces.items()
+                for address in known
+                for own in interface.ip
+                if address in own.network and self._owners.get(address) != name
+            ]
+            if near:
+                resolve(names.node_netns(self.name, name), near, _PATIENCE)
+        agentctl.sync(self.name)
 
     # Asking
 

@@ -27,13 +27,15 @@ STAMP_SIZE = 18  # struct stamp of stamp.h
 _SEED = 2544
 _TTL = 64
 _WINDOW = 65535
-_ACK = 0x10
 _TRIES = 100
 _ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 _IP_HEADER = {4: 20, 6: 40}
 _TRANSPORT_HEADER = {"udp": 8, "tcp": 20}
 _CHECK_AT = {"udp": 6, "tcp": 16}
 _PROTOCOL = {"udp": socket.IPPROTO_UDP, "tcp": socket.IPPROTO_TCP}
+
+SYN, RST, ACK = 0x02, 0x04, 0x10
+"""Flags of a TCP header (RFC 9293, section 3.1)."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -47,6 +49,11 @@ class Flow:
     dst: Address
     sport: int
     dport: int
+
+    @property
+    def reverse(self) -> Flow:
+        """The same, as the far end sends it."""
+        return Flow(self.dst, self.src, self.dport, self.sport)
 
 
 @dataclass(frozen=True)
@@ -122,13 +129,18 @@ def _stamp_at(profile: Profile) -> int:
     return ETHERNET_HEADER + headers
 
 
-def template(profile: Profile, flow: Flow, number: int, size: int, macs: Macs) -> Template:
-    """The frames of a flow of `size` bytes with FCS, or of the shortest that is possible."""
+def template(
+    profile: Profile, flow: Flow, number: int, size: int, macs: Macs, flags: int = ACK
+) -> Template:
+    """The frames of a flow of `size` bytes with FCS, or of the shortest that is possible.
+
+    `flags` are those of TCP segments, by default of an established connection.
+    """
     version = profile.version
     length = max(size, shortest(profile)) - FCS
     transport_at = ETHERNET_HEADER + _IP_HEADER[version]
     payload = bytes(STAMP_SIZE)
-    transport = _transport(profile, flow, length - transport_at)
+    transport = _transport(profile, flow, length - transport_at, flags)
     addresses = flow.src.packed + flow.dst.packed
     protocol = _PROTOCOL[profile.proto]
     pseudo = addresses + struct.pack("!II", length - transport_at, protocol)
@@ -146,12 +158,13 @@ def template(profile: Profile, flow: Flow, number: int, size: int, macs: Macs) -
     )
 
 
-def _transport(profile: Profile, flow: Flow, length: int) -> bytes:
-    """The header without checksum; TCP segments are of an established connection."""
+def _transport(profile: Profile, flow: Flow, length: int, flags: int) -> bytes:
+    """The header without checksum; both ends of TCP connections count from 0."""
     ports = struct.pack("!HH", flow.sport, flow.dport)
     if profile.proto == "udp":
         return ports + struct.pack("!HH", length, 0)
-    return ports + struct.pack("!IIBBHHH", 1, 1, 5 << 4, _ACK, _WINDOW, 0, 0)
+    numbers = int(not flags & SYN), int(bool(flags & ACK))
+    return ports + struct.pack("!IIBBHHH", *numbers, 5 << 4, flags, _WINDOW, 0, 0)
 
 
 def _network(version: int, addresses: bytes, protocol: int, length: int) -> bytes:

@@ -98,6 +98,26 @@ class Profile(Model):
         return low, high - low + 1
 
 
+def plain(profile: Profile) -> dict[str, object]:
+    """The profile but for its sizes, as its file would be written."""
+    return {
+        "proto": profile.proto,
+        "src": [str(one) for one in profile.src],
+        "dst": [str(one) for one in profile.dst],
+        "sport": _range(profile.sport),
+        "dport": [_range(one) for one in profile.dport],
+        "flows": profile.flows,
+        "churn": profile.churn,
+        "src_mac": profile.src_mac,
+        "dst_mac": profile.dst_mac,
+    }
+
+
+def _range(ports: Range) -> str:
+    low, high = ports
+    return str(low) if low == high else f"{low}-{high}"
+
+
 def load(file: str | Path) -> Profile:
     """Read a profile. Raises `TopologyError` with all its problems, `InputError` if unreadable."""
     try:

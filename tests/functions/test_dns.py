@@ -181,6 +181,35 @@ def test_any_name_in_any_case(bench: Bench, answers: Answers, data: st.DataObjec
         assert _served(outcome) or outcome.frame == _expected(frame, _service(asked))
 
 
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_damaged_queries(bench: Bench, answers: Answers, data: st.DataObject) -> None:
+    """They are the service's as they came, or answered as the service would."""
+    assert _teach(answers, _query("www"))
+    cookie = dns.edns.GenericOption("COOKIE", b"12345678")
+    options: dict[str, Any] = data.draw(
+        st.sampled_from([{}, {"use_edns": 0}, {"use_edns": 0, "options": [cookie]}])
+    )
+    wire = bytearray(_query("www", **options))
+    for _ in range(data.draw(st.integers(0, 3))):
+        wire[data.draw(st.integers(0, len(wire) - 1))] = data.draw(st.integers(0, 255))
+    payload = bytes(wire[: data.draw(st.integers(len(wire) // 2, len(wire)))])
+    frame = _frame(data.draw(st.sampled_from([4, 6])), payload)
+    outcome = bench.run("lan", frame)
+    if _served(outcome):
+        assert outcome.frame[16:] == bytes(frame)
+        return
+    expected = _service(payload)
+    if b"12345678" in payload:  # and a cookie behind it
+        assert outcome.frame[42 if IP in frame else 62 :][: len(expected) - 2].startswith(
+            expected[:-2]
+        )
+    else:
+        assert outcome.frame == _expected(frame, expected)
+
+
 def _raw(*counts: int, flags: int = 0x0100, body: bytes = b"") -> bytes:
     return struct.pack("!6H", 7, flags, *counts) + body
 

@@ -158,6 +158,18 @@ def test_who_may_send(other: Bench, allowed: set[str], make: Any) -> None:
     assert passed == allowed
 
 
+@pytest.mark.parametrize("other", [(pool(), "filtering: address-port")], indirect=True)
+def test_leave_to_send_ends(other: Bench) -> None:
+    """With the mapping, or when nothing went to that far end for as long."""
+    permits = other.map_of("nat", "permits")
+    for port in (1, 2):
+        out(other, udp(dport=port))
+    age(other, 70)
+    assert len(list(permits.items())) == 2
+    age(other, 320)
+    assert list(permits.items()) == []
+
+
 def test_nothing_comes_in_by_itself(bench: Bench) -> None:
     """RFC 5382, REQ-4: a SYN is not answered."""
     for packet in (

@@ -11,6 +11,7 @@ import os
 import shutil
 import struct
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from nfv.dataplane import agentctl, netns, state, wiring
 from nfv.dataplane.bpf import F_MMAPABLE, Map, MapType
 from nfv.dataplane.egress import JUMP
 from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.targets import GROUP, PLACES
 from nfv.dataplane.wiring import Wiring
 from nfv.ebpf.tableshape import Shape
 
@@ -76,6 +78,7 @@ class Bed:
             "fib6": (BANKS * Shape(16, shape.pool_bits).capacity * LINE, 1),
             "adjacencies": (64, adjacencies),
             "interfaces": (8, 2),
+            "groups": (4 * PLACES, 8),
             "defaults": (8, 1),
         }
         self.connections = 64
@@ -185,12 +188,16 @@ class Bed:
 
     def lookup(self, address: str) -> Hop:
         """What XDP does with a packet to an address."""
+        return self._hop(self._number(address))
+
+    def _number(self, address: str) -> int:
+        """What the table says for an address; 0 is the kernel."""
         destination = ipaddress.ip_address(address)
         version = destination.version
         with _opened(self.pins / "defaults") as defaults:
             default = struct.unpack("=2I", defaults[0])[version == 6]
         if default == OFF:
-            return PUNT
+            return 0
         with _opened(self.pins / f"fib{version}") as table:
             words = table.memory()
             half = table.value_size // BANKS
@@ -198,6 +205,18 @@ class Bed:
             root_bits = 24 if version == 4 and half > 1 << 26 else 16
             number = _longest_match(words, bank, root_bits, destination) or default & 0x3FFFFFFF
             words.close()
+        return number
+
+    def shares(self, address: str) -> Counter[Hop]:
+        """How many places of a group each next hop has."""
+        number = self._number(address)
+        assert number & GROUP, "there is one next hop"
+        with _opened(self.pins / "groups") as groups:
+            members = struct.unpack(f"={PLACES}I", groups[number ^ GROUP])
+        return Counter(map(self._hop, members))
+
+    def _hop(self, number: int) -> Hop:
+        """What an adjacency says."""
         with _opened(self.pins / "adjacencies") as adjacencies:
             fields = struct.unpack("=4I6s6s36x", adjacencies[number])
         action, egress, tx, mtu, *macs = fields

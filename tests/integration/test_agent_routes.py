@@ -53,8 +53,8 @@ ROUTES = {
     "unreachable": ("unreachable 198.51.100.0/24", "punt"),
     "prohibit": ("prohibit 198.51.100.0/24", "punt"),
     "throw": ("throw 198.51.100.0/24", "punt"),
-    "several next hops": (
-        "198.51.100.0/24 nexthop via 192.0.2.254 nexthop via 10.0.1.10",
+    "several next hops, one of a link": (
+        "198.51.100.0/24 nexthop via 192.0.2.254 nexthop dev wan",
         "punt",
     ),
     "encapsulated": ("198.51.100.0/24 encap ip id 7 dst 10.9.9.9 dev wan", "punt"),
@@ -80,6 +80,22 @@ def test_route(bed: Bed, case: str) -> None:
         bed.ip(f"{'-6 ' if '::/' in route else ''}route del {route}")
     bed.sync()
     assert bed.lookup(address) == PUNT
+
+
+def test_several_next_hops(bed: Bed) -> None:
+    bed.ip("neigh add 10.0.1.10 lladdr 02:00:00:00:00:0b dev lan")
+    bed.ip(f"route add 198.51.100.0/24 nexthop via {NEXT_HOP} weight 3 nexthop via 10.0.1.10")
+    bed.sync()
+    near, far = bed.via("lan", "02:00:00:00:00:0b"), bed.via("wan", MAC)
+    assert bed.shares("198.51.100.7") == {far: 48, near: 16}
+
+    bed.ip("neigh del 10.0.1.10 dev lan")
+    bed.sync()
+    assert bed.shares("198.51.100.7") == {far: 48, PUNT: 16}
+
+    bed.ip(f"route replace 198.51.100.0/24 via {NEXT_HOP}")
+    bed.sync()
+    assert bed.lookup("198.51.100.7") == far
 
 
 def test_a_route_is_in_use_at_once(bed: Bed) -> None:
@@ -130,7 +146,8 @@ def test_next_hops_that_come_one_by_one(bed: Bed) -> None:
     bed.sync()
     bed.ip("-6 route append 2001:db8:f::/48 via 2001:db8:2::2")
     bed.sync()
-    assert bed.lookup("2001:db8:f::7") == PUNT
+    both = (bed.via("wan", MAC), bed.via("wan", "02:00:00:00:00:0b"))
+    assert bed.shares("2001:db8:f::7") == dict.fromkeys(both, 32)
 
     bed.ip(f"-6 route del 2001:db8:f::/48 via {NEXT_HOP_6}")
     bed.sync()

@@ -64,12 +64,13 @@ def test_the_command_reports_what_its_trials_counted(site: Site) -> None:
         assert trial["sent"] + trial["unsent"] == trial["requested_frames"]
 
 
-def test_the_table_names_tests_sizes_and_limits(site: Site) -> None:
+def test_the_table_names_tests_sizes_and_limits(site: Site, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
     words = ["--size", "64", "--seconds", "0.05", "--repeat", "1", "--max-pps", "10k"]
-    done = nfvctl("bench", site.lab.name, "lan", "wan", *words)
+    done = nfvctl("bench", site.lab.name, "lan", "wan", *words, "--html", str(report))
     assert done.returncode == 0, done.stderr
     assert "throughput" in done.stdout
-    assert "64" in done.stdout
+    assert f"{site.lab.name}: lan to wan</h1>" in report.read_text()
     assert all(len(line) <= 100 for line in done.stdout.splitlines())
 
 

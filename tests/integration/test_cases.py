@@ -312,28 +312,27 @@ def test_record_then_pass_then_fail(write: Write, tmp_path: Path) -> None:
 
 
 def test_wrong_counts_fail(write: Write) -> None:
-    write("counter", ("low.packets: 2", "low.packets: 3"))
-    write("name", ("rules.low", "rules.lo"))
-    write("drop", ("rule: 1", "rule: 2"))
-    write("more", ("drops: {fw: {rule: 1}}", "drops: {fw: {}, wan: {}}"))
-    parent = write("bound", ("low.packets: 2", 'low.packets: "> 2"')).parent
-    nfvctl("test", str(parent), "--update", "-j", "2")
-    done = nfvctl("test", str(parent), "--format", "json", "-j", "2")
-    assert done.returncode == ExitCode.FAILED
-    found = {
-        Path(one["file"]).parent.name: [problem["message"] for problem in one["problems"]]
-        for one in json.loads(done.stdout)
-    }
-    assert found == {
-        "bound": ["vnfs.fw.rules.low.packets expected > 2, got 2"],
-        "counter": ["vnfs.fw.rules.low.packets expected 3, got 2"],
-        "drop": ["drops of fw, rule: expected 2, got 1"],
-        "more": ["drops of fw, rule: expected 0, got 1"],
-        "name": [
-            "there is no counter vnfs.fw.rules.lo.packets: "
-            "did you mean 'vnfs.fw.rules.low.packets'?"
-        ],
-    }
+    """Each is told, also reasons that are not named, and the right ones are not."""
+    counters = """
+counters:
+  vnfs.fw.rules.low.packets: 3
+  vnfs.fw.rules.lo.packets: 2
+  ports.lan.ended.rule.packets: 1
+  ports.lan.in.packets: ">= 3"
+  ports.lan.ended.rule.bytes: "> 47"
+drops: {fw: {invalid: 2}, lan: {rule: 1}, wan: {}}
+"""
+    head, _, _ = CASE.partition("counters:")
+    path = write("counts", (CASE, head.replace("pcap: out.pcap", "from: lan") + counters))
+    (outcome,) = json.loads(nfvctl("test", str(path), "--format", "json").stdout)
+    messages = [one["message"] for one in outcome["problems"]]
+    assert [one for one in messages if not one.startswith("wan: packet")] == [
+        "vnfs.fw.rules.low.packets expected 3, got 2",
+        "there is no counter vnfs.fw.rules.lo.packets: did you mean 'vnfs.fw.rules.low.packets'?",
+        "ports.lan.ended.rule.bytes expected > 47, got 47",
+        "drops of fw, invalid: expected 2, got 0",
+        "drops of fw, rule: expected 0, got 1",
+    ]
 
 
 def test_what_is_chosen(write: Write) -> None:

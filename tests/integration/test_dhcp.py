@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from nfv.dataplane import clientctl, netns, servicectl, state
+from nfv.dataplane import clientctl, netns, resolving, servicectl, state
 from tests.integration.helpers import snapshot
 from tests.integration.helpers.lab import Lab, applied, example, kill, nfvctl
+from tests.integration.helpers.lab import lab as unapplied
 
 pytestmark = pytest.mark.root
 
@@ -30,6 +32,7 @@ vnfs:
     type: dhcp
     ip: [10.0.1.2/24, 10.0.2.2/24]
     options: {domain: lab.example, dns: 10.0.1.53, mtu: 1400}
+    probe: 200
     subnets:
       - network: 10.0.1.0/24
         chains: wire
@@ -127,6 +130,25 @@ def test_udhcpc_gives_its_address_back(lab: Lab, tmp_path: Path) -> None:
     assert leases(lab)["10.0.1.105"]["state"] in ("bound", "released")
 
 
+def test_an_address_that_somebody_uses_is_not_offered(lab: Lab, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\nenv >> {tmp_path}/told\n")
+    script.chmod(0o700)
+    lab.run("one", "ip link add link eth0 name squatter type macvlan mode bridge")
+    lab.run("one", "ip address add 10.0.1.104/24 dev squatter")
+    lab.run("one", "ip link set squatter up")
+    try:
+        lab.run(
+            "one", f"busybox udhcpc -f -q -n -R -i eth0 -s {script} -x 0x3d:00737175 -r 10.0.1.104"
+        )
+    finally:
+        lab.run("one", "ip link delete squatter")
+    (address,) = set(re.findall(r"\nip=(\S+)\n", (tmp_path / "told").read_text()))
+
+    assert address != "10.0.1.104"
+    assert leases(lab)["10.0.1.104"]["state"] == "declined"
+
+
 def test_dhcpcd(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "conf").write_text("noipv4ll\nnoarp\nclientid 00:64:68:63\n")
     lab.run("one", f"dhcpcd -4 -1 -B -f {tmp_path}/conf -c /bin/true -t 15 eth0")
@@ -204,10 +226,31 @@ def test_the_example_connects_its_hosts() -> None:
         assert addresses(lab, "printer") == ["10.0.3.7/24"]
         lab.run("guest", "ping -c 1 -W 5 192.0.2.254")
         lab.run("guest", "ping -c 1 -W 5 10.0.3.7")
+        conf = resolving.path(lab.name, "guest")
+        shown = nfvctl("exec", lab.name, "guest", "--", "cat", "/etc/resolv.conf")
+        own = [resolving.mark(lab.name, "guest"), "search lab.example", "nameserver 192.0.2.53"]
+        assert shown.stdout.splitlines() == own
         lab.edit("guest: {kind: host, dhcp: true}", "guest: {kind: host, ip: 10.0.1.99/24}")
         lab.apply()
         assert not clientctl.daemon(lab.name, "guest").is_running()
         assert addresses(lab, "guest") == []
+        assert not conf.exists()
+        assert resolving.path(lab.name, "printer").exists()
         lab.destroy()
         assert snapshot.is_nothing(snapshot.take(lab.name))
         assert not state.data(lab.name).exists()
+        assert not resolving.path(lab.name, "printer").parent.exists()
+
+
+def test_a_resolv_conf_of_somebody_else_stays() -> None:
+    with unapplied(example("dhcp"), "dhcp") as lab:
+        conf = resolving.path(lab.name, "guest")
+        conf.parent.mkdir(parents=True)
+        conf.write_text("nameserver 192.0.2.1\n")
+        try:
+            lab.apply()
+            until(lambda: addresses(lab, "guest"))
+            lab.destroy()
+            assert conf.read_text() == "nameserver 192.0.2.1\n"
+        finally:
+            shutil.rmtree(conf.parent)

@@ -293,7 +293,7 @@ def test_routes_by_hand_are_in_the_fast_path_at_once(lab: Lab) -> None:
                 sender.sendto(b"", (target, 5201))
                 assert time.monotonic() - began < traffic.PATIENCE
             delays.append(time.monotonic() - began)
-    assert min(delays) < 0.1  # seconds; the machine may be busy, but not always
+    assert min(delays) < 1  # seconds; without events, the agent would look every five
 
 
 def test_routes_by_hand_are_no_change(lab: Lab) -> None:

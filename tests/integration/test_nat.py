@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 
 from nfv.dataplane import netns
 from tests.integration.helpers import traffic
-from tests.integration.helpers.lab import PYTHON, Lab, applied, example
+from tests.integration.helpers.lab import PYTHON, Lab, applied, example, nfvctl
 
 pytestmark = pytest.mark.root
 
@@ -165,3 +166,15 @@ def test_connections_outlive_a_change(lab: Lab) -> None:
         assert server.recv(100) == b"still there"
         client.close()
         server.close()
+
+
+def test_inspect_lists_mappings(lab: Lab) -> None:
+    seen_from(lab, "guest", socket.SOCK_STREAM)
+    done = nfvctl("inspect", lab.name, "nat", "proto=tcp", "inside=10.0.2.10", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    for row in json.loads(done.stdout):
+        assert row["outside"].startswith("192.0.2.")
+        assert row["remote"] == "any"
+        assert row["state"] in ("established", "closing")
+        assert 0 <= row["idle"] <= row["age"] < 600
+    assert json.loads(done.stdout)

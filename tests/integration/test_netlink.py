@@ -215,11 +215,11 @@ def test_routes_are_read_as_they_are(space: str, wired: Netlink) -> None:
         "10.0.0.0/24", "unicast", (NextHop(None, near),), 0, protocol=2, scope=253, table=254
     )
     assert route(wired, "10.3.0.0/16").nexthops == (
-        NextHop("10.0.0.8", near),
+        NextHop("10.0.0.8", near, 3),
         NextHop("10.0.0.9", near),
     )
     assert route(wired, "2001:db8:3::/48").nexthops == (
-        NextHop("2001:db8::8", near),
+        NextHop("2001:db8::8", near, 3),
         NextHop("2001:db8::9", near),
     )
     assert route(wired, "10.4.0.0/16").nexthops == (NextHop("fe80::1", near),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ from nfv.dataplane.routemsg import (
     Address,
     Link,
     Neighbour,
+    NextHop,
     Prefix,
     Route,
     Way,
@@ -43,6 +45,10 @@ ADDRESSES = [Address(version, number) for version in SEEDS for number in SEEDS[v
 LENGTHS = {4: (0, 8, 24, 25, 32), 6: (0, 32, 65, 128)}
 
 
+Decision: TypeAlias = Adjacency | tuple[tuple[Adjacency, int], ...]
+"""Where a packet goes, or several next hops with their weights."""
+
+
 def prefix_of(version: int, number: int, length: int) -> Prefix:
     shift = WIDTHS[version] - length
     return Prefix(version, number >> shift << shift, length)
@@ -59,6 +65,20 @@ def prefixes(draw: st.DrawFn) -> Prefix:
 
 
 @st.composite
+def rare_hops(draw: st.DrawFn) -> tuple[NextHop, ...]:
+    """The next hops of a multipath route, for one route in twenty."""
+    hop = st.builds(
+        NextHop,
+        ifindex=st.sampled_from([LAN, LAN, WAN, FOREIGN]),
+        gateway=st.none() | addresses(),
+        weight=st.integers(1, 3),
+    )
+    if draw(st.sampled_from([True] * 9 + [False])):
+        return ()
+    return tuple(draw(st.lists(hop, min_size=1, max_size=3)))
+
+
+@st.composite
 def routes(draw: st.DrawFn) -> Route:
     rarely = st.sampled_from([False] * 19 + [True])
     prefix = draw(prefixes())
@@ -72,7 +92,7 @@ def routes(draw: st.DrawFn) -> Route:
         ifindex=st.sampled_from([LAN] * 6 + [WAN, WAN, FOREIGN, 0]),
         gateway=st.none() | st.none() | addresses(),
         mtu=st.sampled_from([0, 1280, 9000]),
-        multipath=rarely,
+        hops=st.just(()) | rare_hops(),
         special=rarely,
     )
     return Route(prefix, draw(ways))
@@ -112,7 +132,7 @@ class Kernel:
     def neighbours(self) -> list[Neighbour]:
         return [Neighbour(*key, mac, False) for key, mac in self.macs.items()]
 
-    def decide(self, address: Address) -> Adjacency:
+    def decide(self, address: Address) -> Decision:
         """Where a packet to an address goes, from first principles."""
         at = host(address)
         covering = [
@@ -133,10 +153,18 @@ class Kernel:
         best = [route for route in candidates if route.way.metric == lowest]
         if len(best) > 1 or any(route.way.tos for route in candidates):
             return TO_KERNEL
-        return self.follow(best[0].way, address)
+        way = best[0].way
+        if not way.hops or way.special:
+            return self.follow(way, address)
+        if way.kind != UNICAST or any(hop.gateway is None for hop in way.hops):
+            return TO_KERNEL
+        shares = (way._replace(hops=(), ifindex=h.ifindex, gateway=h.gateway) for h in way.hops)
+        weights = (hop.weight for hop in way.hops)
+        follow = (self.follow(share, address) for share in shares)
+        return tuple(zip(follow, weights, strict=True))
 
     def follow(self, way: Way, address: Address) -> Adjacency:
-        if way.special or way.multipath or way.kind not in (UNICAST, BLACKHOLE_ROUTE):
+        if way.special or way.kind not in (UNICAST, BLACKHOLE_ROUTE):
             return TO_KERNEL
         if way.kind == BLACKHOLE_ROUTE:
             return Adjacency(2)
@@ -216,15 +244,23 @@ class Reader:
                 if target is not None:
                     self.table[prefix] = target
         moved = self.rib.moved()
-        for target in {*self.table.values()}:
+        in_use = {one for target in self.table.values() for one in singles(target)}
+        for target in in_use:
             key = target.ifindex, target.address
             if target not in self.shown or moved is None or key in moved:
                 self.shown[target] = self.rib.adjacency(target)
-        in_use = {*self.table.values()}
         self.shown = {target: self.shown[target] for target in in_use} | {PUNT: TO_KERNEL}
 
-    def decide(self, address: Address) -> Adjacency:
-        return self.shown[longest_match(self.table, address)]
+    def decide(self, address: Address) -> Decision:
+        target = longest_match(self.table, address)
+        if target.members:
+            return tuple((self.shown[member], weight) for member, weight in target.members)
+        return self.shown[target]
+
+
+def singles(target: Target) -> list[Target]:
+    """The next hops of a target."""
+    return [member for member, _weight in target.members] or [target]
 
 
 def listed(rib: Rib) -> dict[Prefix, Target]:
@@ -275,7 +311,7 @@ def test_any_course_of_events_ends_where_the_kernel_is(
         assert not rib.changes()
 
 
-ON_LINK = Way(4, TABLE_MAIN, 0, 0, UNICAST, LAN, None, 0, False, False)
+ON_LINK = Way(4, TABLE_MAIN, 0, 0, UNICAST, LAN, None, 0, (), False)
 GATEWAY = Address(4, 0x0A000002)
 CONNECTED = Route(prefix_of(4, 0x0A000000, 24), ON_LINK)
 ROUTED = Route(prefix_of(4, 0x14000000, 8), ON_LINK._replace(gateway=GATEWAY))
@@ -328,7 +364,7 @@ def test_interfaces_that_lead_elsewhere(rib: Rib) -> None:
 def test_a_multipath_route_that_meets_another_is_doubtful(rib: Rib, came_first: bool) -> None:
     prefix = prefix_of(4, 0x15000000, 8)
     single = Route(prefix, ROUTED.way)
-    multipath = Route(prefix, ROUTED.way._replace(multipath=True))
+    multipath = Route(prefix, ROUTED.way._replace(hops=(NextHop(LAN, GATEWAY, 1),)))
     for route in (multipath, single) if came_first else (single, multipath):
         assert not rib.doubtful
         rib.add_route(route, replaces=False)

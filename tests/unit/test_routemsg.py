@@ -21,6 +21,7 @@ from nfv.dataplane.routemsg import (
     Forwarding,
     Link,
     Neighbour,
+    NextHop,
     Prefix,
     Route,
     Rule,
@@ -47,7 +48,7 @@ def route(fields: Mapping[str, int], attributes: Mapping[str, Any]) -> Route | N
     return routemsg.route(encoded(rtmsg(), {**basis, **fields}, attributes))
 
 
-WAY = Way(4, TABLE_MAIN, 0, 0, UNICAST, 3, Address(4, 0xC00002FE), 0, False, False)
+WAY = Way(4, TABLE_MAIN, 0, 0, UNICAST, 3, Address(4, 0xC00002FE), 0, (), False)
 PREFIX = Prefix(4, 0xC6336400, 24)
 BASIS = Route(PREFIX, WAY)
 VIA = {"RTA_DST": "198.51.100.0", "RTA_OIF": 3, "RTA_GATEWAY": "192.0.2.254"}
@@ -90,11 +91,31 @@ def test_mtu_of_a_route() -> None:
 
 
 def test_multipath() -> None:
-    hops = [{"oif": 3, "hops": 0, "attrs": [("RTA_GATEWAY", "192.0.2.254")]}]
+    hops = [
+        {"oif": 3, "hops": 0, "attrs": [("RTA_GATEWAY", "192.0.2.254")]},
+        {"oif": 4, "hops": 2, "attrs": [("RTA_GATEWAY", "192.0.3.254")]},
+        {"oif": 5, "hops": 255, "attrs": []},
+    ]
     found = route({"dst_len": 24}, {"RTA_DST": "198.51.100.0", "RTA_MULTIPATH": hops})
 
     assert found is not None
-    assert found.way.multipath
+    assert found.way.hops == (
+        NextHop(3, Address(4, 0xC00002FE), 1),
+        NextHop(4, Address(4, 0xC00003FE), 3),
+        NextHop(5, None, 256),
+    )
+    assert not found.way.special
+
+
+def test_a_dead_next_hop_of_several() -> None:
+    hops = [
+        {"oif": 3, "flags": 0, "attrs": [("RTA_GATEWAY", "192.0.2.254")]},
+        {"oif": 4, "flags": 1, "attrs": [("RTA_GATEWAY", "192.0.3.254")]},
+    ]
+    found = route({"dst_len": 24}, {"RTA_DST": "198.51.100.0", "RTA_MULTIPATH": hops})
+
+    assert found is not None
+    assert found.way.special
 
 
 @pytest.mark.parametrize("fields", [{"flags": 1}, {"src_len": 48}])

@@ -53,6 +53,17 @@ struct self_default {
 	u32 ipv6;
 };
 
+/*
+ * Next hops that share the traffic of a route by a hash of the addresses (RFC 2992): the number of an
+ * adjacency in each place, as many places as its weight asks for. The number of a group has SELF_GROUP.
+ */
+#define SELF_GROUP 0x1000000
+#define SELF_PLACES 64
+
+struct self_group {
+	u32 adjacency[SELF_PLACES];
+};
+
 #define SELF_OFF 0xffffffff /* there is no table: the kernel routes everything */
 #define SELF_BANK_AT 31
 #define SELF_DEFAULT 0x3fffffff
@@ -65,6 +76,7 @@ enum self_action {
 
 BPF_F_TABLE("array", u32, struct self_interface, self_interfaces, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct self_adjacency, self_adjacencies, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct self_group, self_groups, 1, BPF_F_MMAPABLE);
 BPF_TABLE("percpu_array", u32, struct nf_counter, self_routed, 1);
 BPF_F_TABLE("array", u32, struct self_default, self_defaults, NF_FLAT, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct prefixes_line, self_fib4, NF_FLAT, BPF_F_MMAPABLE);
@@ -191,30 +203,46 @@ static __always_inline int self_rewrite(struct nf_packet *pkt, const struct self
 	return NF_FORWARD;
 }
 
+/* The number of the adjacency that a packet of these addresses takes, of a group or by itself. */
+static __always_inline u32 self_choose(u32 number, u64 addresses)
+{
+	u64 place = addresses * 0x9e3779b97f4a7c15ull >> 58;
+	u32 index = number & (SELF_GROUP - 1);
+	struct self_group *group;
+
+	if (!(number & SELF_GROUP))
+		return number;
+	group = self_groups.lookup(&index);
+	return group ? group->adjacency[place & (SELF_PLACES - 1)] : 0;
+}
+
 /*
- * The number of the adjacency for an IPv4 destination, 0 for the kernel. What no prefix covers goes where
- * the default says.
+ * The number of the adjacency for an IPv4 packet, 0 for the kernel; its addresses as they lie in memory.
+ * What no prefix covers goes where the default says.
  */
-static __always_inline u32 self_route4(u32 address)
+static __always_inline u32 self_route4(u64 addresses)
 {
 	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
 	u32 otherwise = defaults->ipv4, found;
 
 	if (otherwise == SELF_OFF)
 		return 0;
-	found = self_lookup4(otherwise >> SELF_BANK_AT, address);
-	return found ? found : otherwise & SELF_DEFAULT;
+	found = self_lookup4(otherwise >> SELF_BANK_AT, addresses >> 32);
+	return self_choose(found ? found : otherwise & SELF_DEFAULT, addresses);
 }
 
-static __always_inline u32 self_route6(const u32 *address)
+static __always_inline u32 self_route6(const u32 *src, const u32 *dst)
 {
 	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
 	u32 otherwise = defaults->ipv6, found;
+	u64 addresses;
 
 	if (otherwise == SELF_OFF)
 		return 0;
-	found = self_lookup6(otherwise >> SELF_BANK_AT, address);
-	return found ? found : otherwise & SELF_DEFAULT;
+	found = self_lookup6(otherwise >> SELF_BANK_AT, dst);
+	addresses = (u64)(dst[0] ^ dst[2] ^ src[1] ^ src[3]) << 32 |
+		    (dst[1] ^ dst[3] ^ src[0] ^ src[2]);
+	return self_choose(found ? found : otherwise & SELF_DEFAULT, addresses);
 }
 
 /* Count a packet for the route that it takes. */
@@ -243,7 +271,10 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 	verdict = self_admit(ctx, pkt, interface);
 	if (verdict != NF_NEXT)
 		return verdict;
-	index = pkt->family == 4 ? self_route4(pkt->dst[0]) : self_route6(pkt->dst);
+	if (pkt->family == 4)
+		index = self_route4((u64)pkt->dst[0] << 32 | pkt->src[0]);
+	else
+		index = self_route6(pkt->src, pkt->dst);
 	pkt->next_hop = index;
 	hop = self_adjacencies.lookup(&index);
 	if (!hop || hop->action == SELF_PUNT)
@@ -266,7 +297,7 @@ static __always_inline int self_forward4(nf_ctx *ctx, u8 *frame, u64 name)
 
 	if (!plain_header4(ctx, frame, &plain) || self_martian4(plain.addresses))
 		return -1;
-	return hop_forward4(ctx, frame, &plain, name, self_route4(plain.addresses >> 32));
+	return hop_forward4(ctx, frame, &plain, name, self_route4(plain.addresses));
 }
 
 /* Extension headers are left to the walk, which looks whether they are sound. */
@@ -277,7 +308,7 @@ static __always_inline int self_forward6(nf_ctx *ctx, u8 *frame, u64 name)
 
 	if (!plain_header6(ctx, frame, &plain) || self_martian6(src) || self_link_local6(src))
 		return -1;
-	return hop_forward6(ctx, frame, plain.hop_limit, name, self_route6(dst));
+	return hop_forward6(ctx, frame, plain.hop_limit, name, self_route6(src, dst));
 }
 
 /*

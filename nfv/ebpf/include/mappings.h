@@ -113,14 +113,19 @@ static __always_inline u16 self_far_port(const struct nf_packet *pkt, u16 port)
 	return self_has_ports(pkt->protocol) ? port : 0;
 }
 
+/* Protocols without ports have one mapping for all far ends: there is but one outside endpoint. */
 static __always_inline void self_name(struct self_inner *inner, u32 address, u16 port, u8 protocol,
 				      u32 remote, u16 remote_port)
 {
 	inner->address = address;
 	inner->port = port;
 	inner->protocol = protocol;
-	inner->remote = SELF_MAPPING >= SELF_ADDRESS ? remote : 0;
-	inner->remote_port = SELF_MAPPING >= SELF_ADDRESS_PORT ? remote_port : 0;
+	inner->remote = 0;
+	inner->remote_port = 0;
+	if (SELF_MAPPING >= SELF_ADDRESS && (protocol == IPPROTO_ICMP || self_has_ports(protocol)))
+		inner->remote = remote;
+	if (SELF_MAPPING >= SELF_ADDRESS_PORT && self_has_ports(protocol))
+		inner->remote_port = remote_port;
 }
 
 /* The mapping of an inside endpoint, or NULL; one to an address that is given up is forgotten. */

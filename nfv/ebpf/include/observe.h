@@ -53,8 +53,9 @@ struct observe_cpu {
 /* Whether a note is wanted of a place, and how many were lost. */
 struct observe_place {
 	u32 size;      /* bytes of the frame; 0: no note */
+	u32 by_egress; /* `size` is for packets to a port that is wanted, in nf_observe_egress */
 	u32 followed;  /* the same of a packet of which there is a note already */
-	u64 by_egress; /* `size` is for packets to a port that is wanted, in nf_observe_egress */
+	u32 ended;     /* `followed` is for packets that do not go on from there */
 	u64 lost;
 };
 
@@ -163,11 +164,15 @@ static __always_inline void observe_edits(struct observe_record *record,
 /* How many bytes are wanted of a packet's frame, at most; 0: no note. */
 static __always_inline u32 observe_size(const struct observe_place *place,
 					const struct observe_port *port,
-					const struct observe_cpu *cpu)
+					const struct observe_cpu *cpu, int verdict)
 {
 	u32 size = !place->by_egress || (port && port->wanted) ? place->size : 0;
 
-	return size || cpu->noted != cpu->packets ? size : place->followed;
+	if (size || cpu->noted != cpu->packets)
+		return size;
+	if (place->ended && (verdict == NF_NEXT || verdict == NF_FORWARD))
+		return 0;
+	return place->followed;
 }
 
 /* A note had no room: counted where its packet was looked for. */
@@ -203,7 +208,7 @@ static __always_inline void observe_note(nf_ctx *ctx, const struct nf_packet *pk
 
 	if (!place || !record || !cpu)
 		return;
-	size = observe_size(place, port, cpu);
+	size = observe_size(place, port, cpu, verdict);
 	if (!size || !observe_frame(ctx, record, size))
 		return;
 	record->time = bpf_ktime_get_ns();

@@ -96,6 +96,13 @@ class Server:
         self._free(lease)
         return lease
 
+    def found_in_use(self, address: IPv4Address) -> None:
+        """Somebody without a lease uses an address that was offered."""
+        lease = self._leases.at(address)
+        if lease is not None:
+            self.counted["in use"] += 1
+            self._quarantine(lease)
+
     def handle(self, asked: Asked) -> Answer | None:
         """Treat a message; None if it is not answered."""
         try:
@@ -222,18 +229,7 @@ class Server:
             raise _Unanswered("not the client's")
         if lease.state is not State.BOUND:
             raise _Unanswered("not the client's")
-        now = self._clock()
-        self._leases.put(
-            replace(
-                lease,
-                state=State.DECLINED,
-                client=b"",
-                starts=now,
-                ends=now + DECLINE_LIFE,
-                held=now + DECLINE_LIFE,
-            )
-        )
-        return
+        self._quarantine(lease)
 
     def _release(self, case: _Case) -> None:
         lease = self._leases.at(case.message.ciaddr)
@@ -299,6 +295,14 @@ class Server:
         else:
             self._leases.put(freed)
         self._allocation.spares.give_back(freed)
+
+    def _quarantine(self, lease: Lease4) -> None:
+        """Leave an address alone for a while."""
+        now = self._clock()
+        until = now + DECLINE_LIFE
+        self._leases.put(
+            replace(lease, state=State.DECLINED, client=b"", starts=now, ends=until, held=until)
+        )
 
     def _lease(
         self, case: _Case, address: IPv4Address, state: State, now: float, life: float

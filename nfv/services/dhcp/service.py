@@ -26,6 +26,7 @@ from nfv.services.dhcp.events import Events, document
 from nfv.services.dhcp.leases import KIND4, AnyLease, Lease4, Leases4, State
 from nfv.services.dhcp.links import ends4
 from nfv.services.dhcp.plan import Plan
+from nfv.services.dhcp.probes import Probes
 from nfv.services.dhcp.repeats import MOST, Repeats, Said
 from nfv.services.dhcp.server import Asked, Server
 from nfv.services.dhcp.wire import Malformed, Option, Type, build, parse
@@ -55,9 +56,13 @@ def start(place: Place) -> DhcpService:
 class _Reply:
     """An answer that waits until the leases are on the disk, and what it answers."""
 
-    stage: int
+    frame: Frame
     datagram: Datagram
     answer: ServerAnswer
+
+    @property
+    def address(self) -> IPv4Address:
+        return self.answer.message.yiaddr
 
 
 class DhcpService(Service):
@@ -76,6 +81,9 @@ class DhcpService(Service):
         self._chains: list[str] = []  # by stage
         self._ports: dict[int, str] = {}
         self._repeats: Repeats | None = None  # None: no program has the maps
+        self._probes = Probes(self._give)
+        self._probe = 0.0  # seconds that a probe takes
+        self._plan: Plan | None = None
         self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._attend)
 
     def configure(self, topology: Topology) -> None:
@@ -90,6 +98,7 @@ class DhcpService(Service):
         self._own = frozenset(address.ip for address in function.config.ip4)
         self._register(topology.name, function.config.name_server)
         plan = Plan(function.config, {chain: ends4(topology, chain) for chain in self._chains})
+        self._plan, self._probe = plan, function.config.probe / 1000
         if self._server is None:
             self._server = Server(plan, self._leases, self._clock)
         else:
@@ -132,9 +141,14 @@ class DhcpService(Service):
             for one in replies:
                 if isinstance(one, Reply6):
                     self._place.send(one.stage, one.frame)
+                elif self._is_to_be_probed(one, former):
+                    self._begin_probe(one)
                 else:
-                    self._place.send(answers_at(one.stage), self._frame(one.answer))
+                    self._give(one)
                     self._remember(one, former)
+
+    def _give(self, reply: _Reply) -> None:
+        self._place.send(answers_at(reply.frame.stage), self._frame(reply.answer))
 
     def status(self) -> Answer:
         states = [lease.state for lease in (*self._leases, *self._six.leases)]
@@ -149,6 +163,7 @@ class DhcpService(Service):
         if self._registration is not None:
             self._registration.close()
         self._timer.cancel()
+        self._probes.close()
         if self._repeats:
             self._repeats.close()
         self._events.close()
@@ -166,11 +181,11 @@ class DhcpService(Service):
             answer = neighbours.answer(frame.data, self._own, self._mac)
             if answer:
                 self._place.send(answers_at(frame.stage), answer)
-            return None
+            return self._hear(frame)
         if datagram.dport != SERVER_PORT:
             return None
         reply = self._treat(frame, datagram)
-        return _Reply(frame.stage, datagram, reply) if reply else None
+        return _Reply(frame, datagram, reply) if reply else None
 
     def _treat(self, frame: Frame, datagram: Datagram) -> ServerAnswer | None:
         assert self._server is not None
@@ -192,6 +207,40 @@ class DhcpService(Service):
         ports = SERVER_PORT, answer.dport
         ends = self._mac, answer.dst_mac, answer.server, answer.dst
         return build_udp(Datagram(*ends, *ports, message))
+
+    # Probes
+
+    def _is_to_be_probed(self, reply: _Reply, former: Mapping[IPv4Address, Lease4 | None]) -> bool:
+        """Whether an answer offers an address that its client does not have already."""
+        message = reply.answer.message
+        is_offer = message.type is Type.OFFER or Option.RAPID_COMMIT in message.options
+        if not self._probe or not is_offer or int(message.giaddr):
+            return False
+        before = former.get(reply.address, self._leases.at(reply.address))
+        return before is None or before.state is not State.BOUND
+
+    def _begin_probe(self, reply: _Reply) -> None:
+        """Ask the client's link who has the address; the answer waits."""
+        assert self._plan is not None
+        message = reply.answer.message
+        if not self._probes.begin(message.yiaddr, message.chaddr, reply, self._probe):
+            return
+        asked = neighbours.request(reply.answer.server, self._mac, message.yiaddr)
+        link = self._plan.link_on(self._chain(reply.frame))
+        for stage, chain in enumerate(self._chains):
+            if self._plan.link_on(chain) is link:
+                self._place.send(stage, asked)
+
+    def _hear(self, frame: Frame) -> _Reply | None:
+        """An answer to a probe: the client is offered another address."""
+        assert self._server is not None
+        found = neighbours.holder(frame.data)
+        reply = self._probes.heard(*found) if found else None
+        if reply is None:
+            return None
+        self._server.found_in_use(reply.address)
+        answer = self._treat(reply.frame, reply.datagram)
+        return _Reply(reply.frame, reply.datagram, answer) if answer else None
 
     # Leases
 
@@ -273,7 +322,7 @@ class DhcpService(Service):
         message = message.ljust(-(-(len(message) + HEADERS) // 8) * 8 - HEADERS, b"\0")
         if len(message) <= min(answer.room, MOST):
             said = Said(
-                reply.stage,
+                reply.frame.stage,
                 reply.datagram.src_mac,
                 reply.datagram.payload,
                 self._framed(answer, message),

@@ -190,6 +190,8 @@ class _Answering:
     def _deny(self, zone: Zone, rcode: Rcode) -> None:
         self._reply.rcode = rcode
         self._reply.authority.append((zone.origin, zone.negative))
+        if not self._reply.answer:
+            self._reply.denial = zone.denial
 
     def _add_addresses(self, zone: Zone, sets: Rdataset) -> None:
         """Addresses of the names that records lead to (RFC 1034, step 6), if they are ours."""

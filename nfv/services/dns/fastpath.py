@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 import sys
 from dataclasses import dataclass
+from functools import cache
 from mmap import mmap
 
-from dns.name import Name
 from dns.rdatatype import RdataType
 
 from nfv.ebpf import sources
@@ -27,6 +27,7 @@ PROBES = sources.constant("answers.h", "SELF_PROBES")
 
 _WORD = 8
 _KIND_SIZE = 4  # type and class
+_KIND = struct.Struct("!HH")
 _MESSAGE = struct.Struct("!6H")
 _MIX_PLACE = 0x9E3779B97F4A7C15
 _MIX_PRINT = 0xC2B2AE3D27D4EB4F
@@ -60,8 +61,7 @@ class Prepared:
 
 def prepare(query: Query, answer: bytes) -> Prepared | None:
     """What can be kept of an answer; None if the fast path cannot give it."""
-    name = query.name.to_wire()
-    assert name is not None
+    name = query.wire_name
     if not _WORD <= len(name) <= MAX_NAME or len(query.name) > MAX_LABELS:
         return None
     begin = _MESSAGE.size + len(name) + _KIND_SIZE
@@ -131,7 +131,7 @@ class Answers:
 
         Answers to names that do not exist are without number: what is to last keeps its place.
         """
-        place, fingerprint = self._hashes(query.name, query.type, query.rdclass)
+        place, fingerprint = self._hashes(query.wire_name.lower(), query.type, query.rdclass)
         chosen = self._choose(place, fingerprint, lasting)
         if chosen is None:
             return
@@ -170,32 +170,30 @@ class Answers:
         self._victim += 1
         return others[self._victim % len(others)] if others else None
 
-    def _hashes(self, name: Name, rdtype: RdataType, rdclass: int) -> tuple[int, int]:
+    def _hashes(self, name: bytes, rdtype: int, rdclass: int) -> tuple[int, int]:
         """Place and fingerprint of a question, as self_read_question finds them."""
-        wire = name.canonicalize().to_wire()
-        assert wire is not None
-        words = [wire[at : at + _WORD] for at in range(0, len(wire) - _WORD + 1, _WORD)]
-        if len(wire) % _WORD:
-            words.append(wire[-_WORD:])
-        words.append(struct.pack("!HH", rdtype, rdclass))
-        place, fingerprint = (seed ^ len(wire) for seed in self._seeds)
+        words = list(_words(len(name) // _WORD).unpack_from(name))
+        if len(name) % _WORD:
+            words.append(int.from_bytes(name[-_WORD:], "little"))
+        words.append(int.from_bytes(_KIND.pack(rdtype, rdclass), "little"))
+        place, fingerprint = (seed ^ len(name) for seed in self._seeds)
         for word in words:
-            number = int.from_bytes(word, "little")
-            place = _mix(place, number, _MIX_PLACE)
-            fingerprint = _mix(fingerprint, number, _MIX_PRINT)
+            place = (place ^ word) * _MIX_PLACE & _MASK64
+            place ^= place >> 32
+            fingerprint = (fingerprint ^ word) * _MIX_PRINT & _MASK64
+            fingerprint ^= fingerprint >> 32
         return place >> 32, fingerprint
 
 
-def _mix(value: int, word: int, factor: int) -> int:
-    value = (value ^ word) * factor & _MASK64
-    return value ^ value >> 32
+@cache
+def _words(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}Q")
 
 
 def _sum(data: bytes, is_odd: bool) -> int:
     """What data adds to a checksum (RFC 1071), in the byte order of this machine."""
     padded = (b"\0" if is_odd else b"") + data
-    padded += b"\0" * (len(padded) & 1)
-    return sum(struct.unpack(f"={len(padded) // 2}H", padded))
+    return int.from_bytes(padded, sys.byteorder) % 0xFFFF or 0xFFFF
 
 
 def types_of(node: Node) -> frozenset[RdataType]:

@@ -6,7 +6,7 @@ RFC 1035 section 4, EDNS (RFC 6891), one question a query (RFC 9619), sizes of R
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +28,9 @@ from dns.rdataset import Rdataset
 from dns.rdatatype import RdataType
 from dns.rdtypes.ANY.OPT import OPT
 
+from nfv.services.dns.denial import Denial
+from nfv.services.dns.plain import Plain, read_plain
+
 MAX_UDP = 1232
 """Bytes of an answer over UDP, and what we say that we take: no fragments (RFC 9715)."""
 
@@ -38,8 +41,13 @@ _MAX_TCP = 65535
 _OPT_BYTES = 11  # of an OPT record without options
 _OPTION_BYTES = 4  # in front of the data of an option
 _HEADER = struct.Struct("!HHHHHH")
+_OPT = struct.Struct("!BHHIH")  # owner, type, payload, code and flags, length of the options
+_RECORD = struct.Struct("!HHHIH")  # pointer to the owner, type, class, TTL, length of the data
+_AT_QUESTION = 0xC00C  # points to the question's name (RFC 1035, section 4.1.4)
+_NAMELESS = frozenset({RdataType.A, RdataType.AAAA, RdataType.TXT})  # nothing to be compressed
+_KIND_SIZE = 4  # type and class
 _OPCODE_MASK = 0x7800
-_COPIED = Flag.RD | Flag.CD  # of a query's flags, into the answer's
+_COPIED = int(Flag.RD | Flag.CD)  # of a query's flags, into the answer's
 
 _NO_QUESTION = frozenset({RdataType.OPT, RdataType.TSIG, RdataType.TKEY, RdataType(0)})
 _OBSOLETE = frozenset({RdataType.MAILA, RdataType.MAILB})
@@ -88,6 +96,7 @@ class Query:
     signature: Signature | None = None
     serial: int | None = None  # that the asker of an IXFR has (RFC 1995)
     cookie: bytes = b""  # to be answered with, if the client has sent its part (RFC 7873)
+    question: bytes = b""  # as it stands in the message; empty where that is not known
 
     @property
     def wants_recursion(self) -> bool:
@@ -99,6 +108,15 @@ class Query:
         if not self.has_edns:
             return 0
         return _OPT_BYTES + (_OPTION_BYTES + len(self.cookie) if self.cookie else 0)
+
+    @property
+    def wire_name(self) -> bytes:
+        """The name's bytes, in the case of the query."""
+        if self.question:
+            return self.question[:-_KIND_SIZE]
+        wire = self.name.to_wire()
+        assert wire is not None
+        return wire
 
     @property
     def disables_checking(self) -> bool:
@@ -116,6 +134,7 @@ class Reply:
     authority: list[Records] = field(default_factory=list)
     glue: list[Records] = field(default_factory=list)
     additional: list[Records] = field(default_factory=list)  # as far as there is room
+    denial: Denial | None = None  # what `authority` is, for any name of the zone
 
 
 def read(
@@ -129,6 +148,9 @@ def read(
 
     Without `bake`, cookies are ignored.
     """
+    plain = read_plain(wire)
+    if plain is not None:
+        return _query_of(plain, is_stream)
     if len(wire) < _HEADER.size:
         return None
     ident, flags, *counts = _HEADER.unpack_from(wire)
@@ -152,7 +174,7 @@ def read(
         question.name,
         question.rdtype,
         question.rdclass,
-        _limit(message, is_stream),
+        _limit(message.payload, is_stream),
         opt is not None,
         bool(message.ednsflags & dns.flags.DO),
         is_stream,
@@ -162,6 +184,22 @@ def read(
     )
     rcode = _problem(query, message)
     return query if rcode is None else render(query, Reply(rcode))
+
+
+def _query_of(plain: Plain, is_stream: bool) -> Query:
+    ident, flags, name, rdtype, question, payload, wants_dnssec = plain
+    return Query(
+        ident,
+        flags,
+        name,
+        rdtype,
+        RdataClass.IN,
+        _limit(payload or 0, is_stream),
+        payload is not None,
+        wants_dnssec,
+        is_stream,
+        question=question,
+    )
 
 
 def _signature(message: dns.message.Message) -> Signature | None:
@@ -196,10 +234,10 @@ def distrust(wire: bytes, error: Exception) -> bytes:
     return bytes(answer.to_wire())
 
 
-def _limit(message: dns.message.Message, is_stream: bool) -> int:
+def _limit(payload: int, is_stream: bool) -> int:
     if is_stream:
         return _MAX_TCP
-    return min(max(_PLAIN_UDP, message.payload), MAX_UDP)
+    return min(max(_PLAIN_UDP, payload), MAX_UDP)
 
 
 def _problem(query: Query, message: dns.message.Message) -> Rcode | None:
@@ -226,7 +264,11 @@ def refuse(wire: bytes, rcode: Rcode) -> bytes:
 
 def render(query: Query, reply: Reply) -> bytes:
     """The bytes of an answer, truncated where it is too long (RFC 2181, section 9)."""
-    flags = Flag.QR | reply.flags | (query.flags & _COPIED) | (reply.rcode & 0xF)
+    flags = int(Flag.QR | reply.flags) | query.flags & _COPIED | reply.rcode & 0xF
+    if query.question and query.signature is None:
+        made = _render_plain(query, reply, flags)
+        if made is not None and len(made) <= query.limit:
+            return made
     try:
         renderer = _begin(query, flags)
         _write(renderer, dns.renderer.ANSWER, reply.answer)
@@ -240,6 +282,39 @@ def render(query: Query, reply: Reply) -> bytes:
         key = query.signature.key
         renderer.add_tsig(key.name, key, _FUDGE, query.id, 0, b"", query.signature.mac)
     return bytes(renderer.get_wire())
+
+
+def _render_plain(query: Query, reply: Reply, flags: int) -> bytes | None:
+    """The bytes that the library makes, where that is easy: a denial, or one set without names."""
+    if reply.denial is not None:
+        counts, section = (0, 1), reply.denial.after(len(query.wire_name))
+    elif len(reply.answer) == 1 and not (reply.authority or reply.glue or reply.additional):
+        owner, found = reply.answer[0]
+        if owner is not query.name or found.rdtype not in _NAMELESS:
+            return None
+        counts, section = (len(found), 0), b"".join(_of_question(found))
+    else:
+        return None
+    head = _HEADER.pack(query.id, flags, 1, *counts, int(query.has_edns))
+    return head + query.question + section + _plain_opt(query)
+
+
+def _of_question(found: Rdataset) -> Iterator[bytes]:
+    """The records of a set whose owner is the question's name."""
+    for rdata in found:
+        data = rdata.to_wire()
+        assert data is not None
+        yield _RECORD.pack(_AT_QUESTION, found.rdtype, found.rdclass, found.ttl, len(data)) + data
+
+
+def _plain_opt(query: Query) -> bytes:
+    """The same as `_opt`, for an answer without high bits in its code."""
+    if not query.has_edns:
+        return b""
+    option = struct.pack("!HH", OptionType.COOKIE, len(query.cookie)) + query.cookie
+    option = option if query.cookie else b""
+    bits = dns.flags.DO if query.wants_dnssec else 0
+    return _OPT.pack(0, RdataType.OPT, MAX_UDP, bits, len(option)) + option
 
 
 def _finish(renderer: dns.renderer.Renderer, query: Query, rcode: Rcode) -> None:

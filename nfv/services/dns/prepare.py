@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from nfv.services.dns import fastpath, message
 from nfv.services.dns.authority import Authority
 from nfv.services.dns.fastpath import Answers
 
+_KIND = struct.Struct("!HH")
 _STEP = 0.002  # seconds in which nobody else is served
 
 
@@ -38,5 +40,10 @@ async def prepare_all(authority: Authority, answers: Answers) -> int:
 def _queries(authority: Authority) -> Iterator[message.Query]:
     for zone in authority.zones.values():
         for name, node in zone.nodes.items():
+            wire = name.to_wire()
+            assert wire is not None
             for rdtype in fastpath.types_of(node):
-                yield message.Query(0, 0, name, rdtype, RdataClass.IN, message.MAX_UDP)
+                question = wire + _KIND.pack(rdtype, RdataClass.IN)
+                yield message.Query(
+                    0, 0, name, rdtype, RdataClass.IN, message.MAX_UDP, question=question
+                )

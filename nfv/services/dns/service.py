@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from nfv.services.dns import directory
 from nfv.services.dns.authority import Authority
 from nfv.services.dns.clients import EVERYBODY, covers
 from nfv.services.dns.config import ForwardConfig, ZoneConfig
+from nfv.services.dns.datagrams import MIN_MTU, Datagram, Reader
 from nfv.services.dns.history import History
 from nfv.services.dns.holdings import Holdings
 from nfv.services.dns.hosts import Hosts
@@ -53,6 +54,8 @@ class DnsService(Service):
         self._place = place
         self._stack: Stack | None = None
         self._mac = ""
+        self._reader: Reader | None = None  # of datagrams that need no stack
+        self._replies: set[asyncio.Task[None]] = set()
         self._listeners: dict[str, Listener] = {}
         self._fast: FastPath | None = None
         self._views: list[tuple[Sequence[Network], Responder]] = []  # the first counts
@@ -94,9 +97,26 @@ class DnsService(Service):
         self._listen([str(address.ip) for address in function.addresses])
 
     def receive(self, frames: Sequence[Frame]) -> None:
-        if self._stack is not None:
-            for frame in frames:
+        assert self._stack is not None
+        for frame in frames:
+            asked = self._reader.read(frame.data) if self._reader else None
+            if asked is None:
                 self._stack.deliver(answers_at(frame.stage), frame.data)
+            else:
+                self._reply(asked, answers_at(frame.stage))
+
+    def _reply(self, asked: Datagram, back: int) -> None:
+        """Answer a datagram, at once or as soon as others have."""
+        answer = self._respond(asked.message, asked.client, False)
+        if isinstance(answer, bytes):
+            self._place.send(back, asked.answered(answer))
+        elif isinstance(answer, Awaitable):
+            task = asyncio.get_running_loop().create_task(self._reply_later(asked, back, answer))
+            self._replies.add(task)
+            task.add_done_callback(self._replies.discard)
+
+    async def _reply_later(self, asked: Datagram, back: int, answer: Awaitable[bytes]) -> None:
+        self._place.send(back, asked.answered(await answer))
 
     def status(self) -> Answer:
         prepared = self._fast.prepared if self._fast else None
@@ -116,6 +136,8 @@ class DnsService(Service):
     async def close(self) -> None:
         if self._publishing is not None:
             self._publishing.cancel()
+        for task in self._replies:
+            task.cancel()
         self._notifier.close()
         self._holdings.close()
         for listener in self._listeners.values():
@@ -207,13 +229,15 @@ class DnsService(Service):
     def _set_up_stack(self, topology: Topology, function: Dns) -> None:
         """Have the stack that the function's addresses need."""
         mac = function.config.mac or names.mac(topology.name, function.name)
+        mtu = service_mtu(topology) - HEADER_SIZE
         if self._stack is not None and mac != self._mac:
             self._listen([])
             self._drop_stack()
         if self._stack is None:
-            mtu = service_mtu(topology) - HEADER_SIZE
             self._stack, self._mac = Stack(mac, mtu, self._place.send), mac
             asyncio.get_running_loop().add_reader(self._stack.fileno(), self._stack.forward)
+        addresses = [address.ip for address in function.addresses]
+        self._reader = Reader(mac, addresses) if mtu >= MIN_MTU else None
         walks = entries(topology)[Attachment(function.name, SERVICE)].walks
         self._stack.configure(function.addresses, function.config.gateway, range(len(walks)))
 

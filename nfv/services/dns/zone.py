@@ -12,6 +12,8 @@ from dns.rdata import Rdata
 from dns.rdataset import Rdataset
 from dns.rdatatype import RdataType
 
+from nfv.services.dns.denial import Denial
+
 WILDCARD = b"*"
 
 Node = Mapping[RdataType, Rdataset]
@@ -74,6 +76,11 @@ class Zone:
         shortened = Rdataset(self.soa.rdclass, RdataType.SOA)
         shortened.add(self.soa[0], min(self.soa.ttl, self.soa[0].minimum))
         return shortened
+
+    @cached_property
+    def denial(self) -> Denial:
+        """That record, ready to be sent."""
+        return Denial(self.origin, self.negative)
 
     def find(self, name: Name) -> Found:
         """Walk from the origin down to a name that is in this zone."""
