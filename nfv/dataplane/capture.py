@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from nfv.chain import point
-from nfv.chain.graph import cable, entries, floods, ports
+from nfv.chain.graph import entries, floods, ports
 from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction
 from nfv.chain.point import Point
@@ -38,7 +38,6 @@ from nfv.traffic.pcapngwriter import Flow, Verdict
 
 _TOLD = 1  # bytes of a frame that is not asked for: the note alone
 _LEAST = 512  # bytes of a frame that filters and checksums are about, also where fewer are kept
-_FLOODED = 0  # stands for the egress of a frame that a switch floods
 _LOOK = 0.5  # seconds between two looks at whether the topology has changed
 _AT_ONCE = 4096  # notes, until what they say is told
 _CLOCK_TRIES = 5
@@ -274,7 +273,9 @@ class _Session:
         self.observed.want_egress(port for where in self._meant for port in self._leaving(where))
         for number, note in enumerate(self.observed.notes):
             bears = [where for where in self._borne(note) if where in self._meant]
-            by_egress = note.moment is Moment.END or note.interface is not None
+            place = Attachment(note.function, note.interface)
+            is_router = note.interface is not None and not floods(self._topology, place)
+            by_egress = note.moment is Moment.END or is_router
             if not by_egress:
                 for where in bears:
                     self._bearing.setdefault(where, []).append(number)
@@ -298,12 +299,9 @@ class _Session:
                 and place.interface is not None
                 and where in map(self._journeys.first, entry.walks)
             ]
-        return [_FLOODED, *(self._number(place) for place in places)]
-
-    def _number(self, place: Attachment) -> int:
-        """The number of the port that packets leave by; a switch sends straight to SAPs."""
-        end = cable(self._graph[place])
-        return self.applied.ports.get(str(place)) or self.applied.ports[str(end)]
+        cables, numbers = self._journeys.cables, self.applied.ports
+        names = [str(cables.get(place, place)) for place in places]
+        return [numbers[name] for name in names if name in numbers]
 
     def _borne(self, note: Note) -> Iterator[Where]:
         """Everywhere that a packet may be when a note of it is taken."""
@@ -314,14 +312,19 @@ class _Session:
             yield self._journeys.behind(note.function, note.chain, note.direction)
         elif note.moment is Moment.FUNCTION:
             for name in self._topology.vnfs[note.function].interfaces:
-                yield from self._beginning(At(Attachment(note.function, name), Flow.OUT))
+                yield from self._out(Attachment(note.function, name))
         elif note.moment is Moment.ANSWER:
             yield from (where for where in self._meant if isinstance(where, Between))
         elif note.moment is Moment.END:
             yield from (At(Attachment(sap), Flow.OUT) for sap in self._topology.saps)
-            for place in self._graph:
-                if floods(self._topology, place):
-                    yield from self._beginning(At(place, Flow.OUT))
+            for port in self._journeys.cables:
+                yield from self._out(port)
+
+    def _out(self, place: Attachment) -> Iterator[Where]:
+        """Where packets are that leave a function by an interface."""
+        yield from self._beginning(At(place, Flow.OUT))
+        if place in self._journeys.cables:
+            yield At(self._journeys.cables[place], Flow.OUT)
 
     def _beginning(self, where: At) -> Iterator[Where]:
         yield where

@@ -92,6 +92,16 @@ class Journeys:
         self._topology = topology
         self._graph = graph
         self._places = {number: Attachment.parse(name) for name, number in ports.items()}
+        with_device = {*self._places.values()}
+        self.cables = {
+            place: sap
+            for place, entry in graph.items()
+            if floods(topology, place) and place not in with_device and (sap := cable(entry))
+        }
+        """SAPs by the ports of switches that lead straight to them."""
+        self._sockets = {
+            sap: place for place, sap in self.cables.items() if len(graph[sap].walks) == 1
+        }
         self._notes = notes
         self._open: dict[int, Journey] = {}
 
@@ -172,11 +182,16 @@ class Journeys:
             journey.at = behind._replace(segment=before)
 
     def _interface(self, journey: Journey, place: Attachment, record: Record) -> None:
-        """A function has received the packet by an interface, and may send it by another."""
+        """A function has received the packet by an interface, and may send it by another.
+
+        What leaves a switch is seen where the walk begins that is behind its port, or ends.
+        """
         self._resolve(journey, lambda walk: not walk.functions and walk.end == place)
-        if floods(self._topology, place):
-            return  # the next note says where it went
-        if record.verdict == _VERDICTS["FORWARD"]:
+        if record.verdict == _VERDICTS["FLOOD"]:
+            for other in self.cables:
+                if other.node == place.node and other != place:
+                    self._deliver(journey, other, record)
+        elif record.verdict == _VERDICTS["FORWARD"] and not floods(self._topology, place):
             leaving = self._places[record.egress]
             journey.sights.append(Sight(At(leaving, Flow.OUT), record))
             self._begin(journey, leaving, record)
@@ -191,31 +206,21 @@ class Journeys:
             journey.cross(journey.at._replace(direction=back), record)
 
     def _end(self, journey: Journey, note: Note, record: Record) -> None:
-        function = self._topology.vnfs.get(journey.function)
-        if function is not None and function.floods:
-            self._leave_switch(journey, record)
-        elif record.verdict in _SENT:
+        if record.verdict in _SENT:
             leaving = self._places[record.egress]
             self._resolve(journey, lambda walk: not walk.functions and walk.end == leaving)
-            if leaving.interface is None:
+            if leaving in self._sockets:
+                self._deliver(journey, self._sockets[leaving], record)
+            elif leaving.interface is None:
                 journey.sights.append(Sight(At(leaving, Flow.OUT), record))
         counter = journey.asked.counter if journey.asked else record.counter
         journey.ending = Ending(record.verdict, record.reason, journey.function, counter)
 
-    def _leave_switch(self, journey: Journey, record: Record) -> None:
-        """A switch has sent the packet, or copies of it, straight to SAPs.
-
-        A copy that passes a program is another packet, which enters there.
-        """
-        for name in self._topology.vnfs[journey.function].interfaces:
-            place = Attachment(journey.function, name)
-            end = cable(self._graph[place])
-            copied = record.verdict == _VERDICTS["FLOOD"] and end != journey.entry
-            sent = record.verdict in _SENT and self._places.get(record.egress) == end
-            if end is not None and place not in self._places.values() and (copied or sent):
-                journey.sights.append(Sight(At(place, Flow.OUT), record))
-                journey.cross(self.first(self._graph[place].walks[0]), record)
-                journey.sights.append(Sight(At(end, Flow.OUT), record))
+    def _deliver(self, journey: Journey, port: Attachment, record: Record) -> None:
+        """Out of a switch by a port that is a cable to a SAP."""
+        journey.sights.append(Sight(At(port, Flow.OUT), record))
+        journey.cross(self.first(self._graph[port].walks[0]), record)
+        journey.sights.append(Sight(At(self.cables[port], Flow.OUT), record))
 
     def _resolve(self, journey: Journey, fits: Callable[[Walk], bool]) -> None:
         """It has turned out which walk had begun."""

@@ -18,12 +18,12 @@ _OF_RULES = frozenset({"rule", "rejected", "reject_limit"})
 _KINDS = {
     "NEXT": "forwarded",
     "FORWARD": "forwarded",
-    "FLOOD": "forwarded",
     "DROP": "dropped",
     "PUNT": "handed over",
     "SERVE": "handed over",
     "REJECT": "rejected",
     "ANSWER": "answered",
+    "FLOOD": "flooded",
 }
 _BY_NUMBER = {number: _KINDS[name] for name, number in verdicts().items()}
 
@@ -32,14 +32,15 @@ _BY_NUMBER = {number: _KINDS[name] for name, number in verdicts().items()}
 class Outcome:
     """What became of a packet."""
 
-    kind: str  # "forwarded", "dropped", "rejected", "answered" or "handed over"; "" if not known
+    kind: str
+    """"forwarded", "dropped", "rejected", "answered", "flooded", "handed over"; "" if not known."""
     reason: str = ""  # as `nfvctl stats` names it
     node: str = ""  # the function that decided, or the SAP or interface where no function saw it
     rule: Rule | None = None  # that decided
 
     def __str__(self) -> str:
         """In one line; nothing if the packet was sent on."""
-        if self.kind in ("", "forwarded"):
+        if self.kind in ("", "forwarded", "flooded"):
             return ""
         head = f"{self.kind} by {self.node}"
         if self.kind == "answered":

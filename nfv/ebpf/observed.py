@@ -118,10 +118,6 @@ class ObservedWalks(Walks):
             self._take(self._number(note)),
         ]
 
-    def _flood(self, flood: str) -> list[str]:
-        note = self._take(self._lone(Moment.END))
-        return ["commit_packet(ctx, pkt);", "pkt->egress = 0;", note, *super()._flood(flood)]
-
     def _onward(self) -> str:
         numbers = f"{self._lone(Moment.ONWARD)}, {self._lone(Moment.END)}"
         return f"return observe_jump(ctx, pkt, {numbers});"

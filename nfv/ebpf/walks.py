@@ -379,9 +379,8 @@ class Walks:
         return [
             *self._call(end.node, end),
             f"{prefix}_report(pkt);",
-            "if (verdict == NF_FLOOD) {",
-            *indent(self._flood(f"{prefix}_flood(ctx, pkt, {self.link('interface', end)})")),
-            "}",
+            "if (verdict == NF_FLOOD)",
+            f"\treturn {prefix}_flood(ctx, pkt, {self.link('interface', end)});",
             "if (verdict != NF_FORWARD)",
             "\tgoto out;",
             "if (pkt->tx & ENTRY_JUMP) {",
@@ -393,10 +392,6 @@ class Walks:
             "pkt->egress = pkt->tx;",
             "goto out;",
         ]
-
-    def _flood(self, flood: str) -> list[str]:
-        """End with copies of the packet."""
-        return [f"return {flood};"]
 
     def _onward(self) -> str:
         """Go on with the walk of the interface that a function has chosen."""

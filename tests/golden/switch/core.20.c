@@ -167,9 +167,8 @@ int nfv_reject(nf_ctx *ctx)
 	back0_end:
 	verdict = f0_process(ctx, pkt, NF_LINK(7));
 	f0_report(pkt);
-	if (verdict == NF_FLOOD) {
+	if (verdict == NF_FLOOD)
 		return f0_flood(ctx, pkt, NF_LINK(7));
-	}
 	if (verdict != NF_FORWARD)
 		goto out;
 	if (pkt->tx & ENTRY_JUMP) {

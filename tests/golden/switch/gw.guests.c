@@ -81,9 +81,8 @@ int nfv_entry(nf_ctx *ctx)
 	}
 	verdict = f1_process(ctx, pkt, NF_LINK(6));
 	f1_report(pkt);
-	if (verdict == NF_FLOOD) {
+	if (verdict == NF_FLOOD)
 		return f1_flood(ctx, pkt, NF_LINK(6));
-	}
 	if (verdict != NF_FORWARD)
 		goto out;
 	if (pkt->tx & ENTRY_JUMP) {
