@@ -73,7 +73,8 @@ class Route(Model):
         elif len(ways) > 1 and (self.type or self.next_hops):
             other = "type" if self.type else "next_hops"
             first = next(way for way in ways if way != other)
-            message = f"{other} and {first} exclude each other"
+            said = f"type: {self.type}" if self.type else other
+            message = f"{said} and {first} exclude each other"
             report.error((first,), message, "remove one of them", key=True)
         for hop, at in self.hops(report):
             self._check_hop(hop, at)
