@@ -146,6 +146,25 @@ def test_packets_of_a_capture_are_shown_by_their_way(lab: Lab, tmp_path: Path) -
     assert trace(lab.name, "--in", "lan", "--pcap", str(bare))["packets"] == 3
 
 
+def test_a_nat_and_its_assumed_address_offline() -> None:
+    nat = str(EXAMPLES / "nat.yaml")
+    (path,) = trace(nat, "--in", "office", "tcp,dst=198.51.100.7,dport=443")["paths"]
+    changes = {one["field"]: one["after"] for one in path["steps"][2]["changes"]}
+    assert changes["IP.src"] == "192.0.2.1"
+    assert path["outcome"]["egress"] == "internet"
+
+
+def test_a_flood_is_traced_without_sending_copies() -> None:
+    with applied(example("switch"), "flood") as lab:
+        lab.run("alice", "ping -n -c 1 -W 2 10.0.10.12")
+        flooded = lab.statistics().vnfs["floor"].ended
+        ask = "arp,dst=10.0.10.99", "icmp,dst=10.0.10.12"
+        first, second = trace(lab.name, "--in", "alice", *ask)["paths"]
+        assert first["outcome"]["verdict"] == "flooded"
+        assert second["outcome"]["egress"] == "bob"
+        assert lab.statistics().vnfs["floor"].ended == flooded
+
+
 def test_a_scapy_expression_is_read_and_not_executed(lab: Lab) -> None:
     found = trace(lab.name, "--in", "lan", "--scapy", 'IP(dst="192.0.2.254")/TCP(dport=[22,80])')
     assert [path["outcome"]["verdict"] for path in found["paths"]] == ["dropped", "forwarded"]
