@@ -72,7 +72,7 @@ def compare(old: Document, new: Document, tolerance: Tolerance) -> list[Comparis
             _is_worse(name, value, after.get((key, name)), tolerance),
         )
         for (key, name), value in before.items()
-        if FIGURES[name] is not Better.NEITHER
+        if FIGURES[name] is not Better.NEITHER and not _is_at_limit(key, name)
     ]
 
 
@@ -96,6 +96,11 @@ def _figures(document: Document) -> dict[tuple[Key, str], float]:
         for name, value in one["figures"].items()
         if name in FIGURES
     }
+
+
+def _is_at_limit(key: Key, name: str) -> bool:
+    """Whether a time is one at full load, which says how near the limit was and little else."""
+    return name in DURATIONS and key[2] == 1.0
 
 
 def _is_worse(name: str, old: float, new: float | None, tolerance: Tolerance) -> bool:

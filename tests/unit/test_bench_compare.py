@@ -65,6 +65,12 @@ def test_rare_events_are_not_judged(figure: str) -> None:
     assert compare(old, new, TOLERANCE) == []
 
 
+def test_times_at_full_load_are_not_judged() -> None:
+    full, half = (outcome("latency", p99=1e-3) | {"load": load} for load in (1.0, 0.5))
+    found = compare(document(full, half), document(), TOLERANCE)
+    assert [(one.load, one.worse) for one in found] == [(0.5, True)]
+
+
 def test_what_is_missing_is_worse() -> None:
     old = document(outcome(pps=1.0), outcome(size="128", pps=1.0))
     (_, missing) = compare(old, document(outcome(pps=1.0), outcome(test="mlr", pps=3.0)), TOLERANCE)
