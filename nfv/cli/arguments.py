@@ -149,6 +149,12 @@ def inspectable(found: State) -> list[str]:
     ]
 
 
+def told(found: State) -> list[str]:
+    """The functions of a topology that can be told to do something."""
+    vnfs = found.topology().vnfs
+    return [name for name, function in vnfs.items() if function.service or function.requests]
+
+
 def check_part(name: str, known: Iterable[str], topology: str) -> None:
     """Raise InputError that lists what there is, unless `name` is among it."""
     names = list(known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -19,10 +20,13 @@ from nfv.bench.plan import Plan, measured
 from nfv.bench.result import Result
 from nfv.bench.trial import Load, Trial
 from nfv.cli.progress import Progress
+from nfv.dataplane import state
+from nfv.dataplane.exclusive import exclusive
 from nfv.dataplane.fitting import Setup
 from nfv.dataplane.handshake import Handshakes
 from nfv.dataplane.rig import Rig
 from nfv.dataplane.state import State
+from nfv.errors import InputError
 from nfv.traffic.profile import Profile, parse_size
 from nfv.traffic.profile import load as load_profile
 
@@ -56,7 +60,7 @@ def result(applied: State, setup: Setup, plan: Plan, count: int) -> Result:
     complete = False
     rig = Rig(applied, setup)
     try:
-        with Progress(quiet=not sys.stderr.isatty()) as progress:
+        with Progress(quiet=not sys.stderr.isatty()) as progress, _alone(applied):
             for outcome in _outcomes(rig, plan, count, progress):
                 outcomes.append(outcome)
         complete = True
@@ -72,6 +76,16 @@ def result(applied: State, setup: Setup, plan: Plan, count: int) -> Result:
         setup.seconds,
         complete,
         outcomes,
+    )
+
+
+def _alone(applied: State) -> AbstractContextManager[None]:
+    """One bench of a topology at a time, as they would count each other's frames."""
+    return exclusive(
+        state.directory(applied.name) / "bench",
+        lambda process: InputError(
+            f"topology {applied.name} is being measured by process {process}", "wait for its end"
+        ),
     )
 
 

@@ -31,8 +31,8 @@ def command(topology: str, name: str | None, filters: tuple[str, ...], format_: 
     """Show what runs of one topology, and what of it is gone.
 
     Its SAPs and interfaces as they are in the kernel, functions, chains, programs and the agent.
-    With NAME, what that function has: leases, records, or routes and neighbours with the packets
-    that went by them; all, or those with a text in each KEY.
+    With NAME, what that function has: leases, records, stations, or routes and neighbours with the
+    packets that went by them; all, or those with a text in each KEY.
 
     \b
     Examples:
@@ -122,7 +122,8 @@ def _function(name: str, found: Inspection) -> str:
         parts += [str(router["why"])] if router["why"] else []
     if tables:
         used, capacity = (sum(table[key] for table in tables.values()) for key in _OCCUPANCY)
-        parts.append(f"{used} of {capacity} connections")
+        what = "stations" if found.topology.vnfs[name].floods else "connections"
+        parts.append(f"{used} of {capacity} {what}")
     return ", ".join(parts)
 
 

@@ -10,28 +10,32 @@ from nfv.cli.output import Format
 
 @click.command
 @arguments.applied_argument
-@click.argument("name", shell_complete=arguments.completes(arguments.served))
+@click.argument("name", shell_complete=arguments.completes(arguments.told))
 @click.argument("request")
 @click.argument("values", metavar="[KEY=VALUE]...", nargs=-1)
 @output.format_option
 def command(
     topology: str, name: str, request: str, values: tuple[str, ...], format_: Format
 ) -> None:
-    """Have the service of a function do something.
+    """Have a function do something.
 
-    NAME is a function that has a service; its page in docs/functions says what it can be told.
-    What was done is printed.
+    NAME is a function whose page in docs/functions says what it can be told. What was done is
+    printed.
 
     \b
     Examples:
       sudo nfvctl tell branch dhcp release ip=10.0.1.100
+      sudo nfvctl tell branch floor flush port=3
     """
-    from nfv.dataplane import servicectl
+    from nfv.dataplane import agentctl, servicectl
 
     applied = arguments.stored(topology)
-    arguments.check_part(name, arguments.served(applied), applied.name)
+    arguments.check_part(name, arguments.told(applied), applied.name)
     given = dict(arguments.pair(text) for text in values)
-    rows = servicectl.rows(applied.name, name, request, **given)
+    if applied.topology().vnfs[name].service:
+        rows = servicectl.rows(applied.name, name, request, **given)
+    else:
+        rows = agentctl.tell(applied.name, name, request, given)
     if format_ == "table":
         click.echo(output.records(rows))
     else:

@@ -66,7 +66,12 @@ class Agent:
         self._watch = NameWatch()
         self._selector.register(self._watch, selectors.EVENT_READ, self._let_go)
         self._load()
-        handlers = {"status": self._status, "sync": self._sync, "reload": self._reload}
+        handlers = {
+            "status": self._status,
+            "sync": self._sync,
+            "reload": self._reload,
+            "tell": self._tell,
+        }
         control.Server(self._selector, listener, handlers)
 
     def run(self, until: int) -> None:
@@ -88,7 +93,7 @@ class Agent:
 
     # Requests
 
-    def _status(self) -> Mapping[str, object]:
+    def _status(self, _request: control.Request) -> Mapping[str, object]:
         routers = {name: follower.status() for name, follower in self._followers.items()}
         for name, why in self._failures.items():
             routers[name] = Status(0, 0, 0, 0, why)
@@ -104,14 +109,20 @@ class Agent:
             },
         }
 
-    def _sync(self) -> Mapping[str, object]:
+    def _sync(self, _request: control.Request) -> Mapping[str, object]:
         for name in list(self._followers):
             self._attend(name, _drain)
         return {"generation": self._generation, "failures": dict(self._failures)}
 
-    def _reload(self) -> Mapping[str, object]:
+    def _reload(self, request: control.Request) -> Mapping[str, object]:
         self._load()
-        return self._sync()
+        return self._sync(request)
+
+    def _tell(self, request: control.Request) -> Mapping[str, object]:
+        name, values = str(request.get("function")), request.get("values")
+        if self._aging is None or not isinstance(values, dict):
+            raise InputError("name a function, a request and its values")
+        return {"rows": self._aging.tell(name, str(request.get("request")), values)}
 
     # Routers
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nfv.dataplane import state
 from nfv.dataplane.daemon import Daemon
 from nfv.errors import KernelError
@@ -57,6 +59,20 @@ def status(name: str) -> dict[str, object] | None:
         return daemon(name).ask("status", _STATUS_TIMEOUT)
     except OSError:
         return None
+
+
+def tell(
+    name: str, function: str, request: str, values: Mapping[str, str]
+) -> list[dict[str, object]]:
+    """Have a function do something with its maps; what was done. Raises `InputError`."""
+    arguments = {"function": function, "request": request, "values": dict(values)}
+    try:
+        rows = daemon(name).ask("tell", _STATUS_TIMEOUT, **arguments)["rows"]
+    except OSError as error:
+        hint = f"`nfvctl apply {name}` starts it"
+        raise KernelError(f"the agent of {name} does not answer: {error}", hint) from error
+    assert isinstance(rows, list)
+    return rows
 
 
 def sync(name: str) -> None:

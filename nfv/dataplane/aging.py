@@ -6,7 +6,7 @@ A pass goes through all functions in short steps, so that routes need not wait f
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from nfv.chain.topology import Topology
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.jiffies import Jiffies
 from nfv.ebpf.connections import Occupancy
-from nfv.functions.base import Function
+from nfv.errors import InputError
+from nfv.functions.base import Function, Row
 
 _INTERVAL = 5.0  # seconds from the end of a pass to the next
 _INTERVAL_CROWDED = 0.5  # the same when a map is nearly full
@@ -57,6 +58,12 @@ class Aging:
         except StopIteration:
             self._pass = None
             self._due = time.monotonic() + (_INTERVAL_CROWDED if self._is_crowded else _INTERVAL)
+
+    def tell(self, name: str, request: str, values: Mapping[str, str]) -> Sequence[Row]:
+        """Have a function do something with its maps. Raises `InputError`."""
+        if name not in self._functions:
+            raise InputError(f"there is no function '{name}'")
+        return self._functions[name].tell(self._maps[name], request, values)
 
     def _run(self) -> Generator[None, None, None]:
         for name, function in self._functions.items():

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from nfv.chain import point
-from nfv.chain.graph import entries, ports
+from nfv.chain.graph import entries, floods, ports
 from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction
 from nfv.chain.point import Point
@@ -273,7 +273,9 @@ class _Session:
         self.observed.want_egress(port for where in self._meant for port in self._leaving(where))
         for number, note in enumerate(self.observed.notes):
             bears = [where for where in self._borne(note) if where in self._meant]
-            by_egress = note.moment is Moment.END or note.interface is not None
+            place = Attachment(note.function, note.interface)
+            is_router = note.interface is not None and not floods(self._topology, place)
+            by_egress = note.moment is Moment.END or is_router
             if not by_egress:
                 for where in bears:
                     self._bearing.setdefault(where, []).append(number)
@@ -288,18 +290,18 @@ class _Session:
     def _leaving(self, where: Where) -> list[int]:
         """The ports by which packets leave a function, or the chains, that come there."""
         if isinstance(where, At):
-            is_port = where.flow is Flow.OUT and str(where.place) in self.applied.ports
-            places = [where.place] if is_port else []
+            places = [where.place] if where.flow is Flow.OUT else []
         else:
             places = [
                 place
                 for place, entry in self._graph.items()
                 if not entry.resumes
                 and place.interface is not None
-                and str(place) in self.applied.ports
                 and where in map(self._journeys.first, entry.walks)
             ]
-        return [self.applied.ports[str(place)] for place in places]
+        cables, numbers = self._journeys.cables, self.applied.ports
+        names = [str(cables.get(place, place)) for place in places]
+        return [numbers[name] for name in names if name in numbers]
 
     def _borne(self, note: Note) -> Iterator[Where]:
         """Everywhere that a packet may be when a note of it is taken."""
@@ -310,11 +312,19 @@ class _Session:
             yield self._journeys.behind(note.function, note.chain, note.direction)
         elif note.moment is Moment.FUNCTION:
             for name in self._topology.vnfs[note.function].interfaces:
-                yield from self._beginning(At(Attachment(note.function, name), Flow.OUT))
+                yield from self._out(Attachment(note.function, name))
         elif note.moment is Moment.ANSWER:
             yield from (where for where in self._meant if isinstance(where, Between))
         elif note.moment is Moment.END:
             yield from (At(Attachment(sap), Flow.OUT) for sap in self._topology.saps)
+            for port in self._journeys.cables:
+                yield from self._out(port)
+
+    def _out(self, place: Attachment) -> Iterator[Where]:
+        """Where packets are that leave a function by an interface."""
+        yield from self._beginning(At(place, Flow.OUT))
+        if place in self._journeys.cables:
+            yield At(self._journeys.cables[place], Flow.OUT)
 
     def _beginning(self, where: At) -> Iterator[Where]:
         yield where

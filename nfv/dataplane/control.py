@@ -1,8 +1,10 @@
 """Control sockets of the agent and of services: a line of JSON in, a line of JSON out.
 
 {"do": "status"} tells what the agent knows. {"do": "sync"} is answered when all that the kernel
-has told is in the maps, {"do": "reload"} when what the topology's state says is. The answer to what
-went wrong has the key "error". Services have requests of their own (nfv.services.worker).
+has told is in the maps, {"do": "reload"} when what the topology's state says is. {"do": "tell",
+"function": NAME, "request": WHAT, "values": {}} has a function do something with its maps. The
+answer to what went wrong has the key "error". Services have requests of their own
+(nfv.services.worker).
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _LINE_LIMIT = 1 << 16
 _RECEIVE_SIZE = 1 << 12
 _BACKLOG = 64
 
-Handler = Callable[[], Mapping[str, object]]
+Request = Mapping[str, object]
+Handler = Callable[[Request], Mapping[str, object]]
 
 
 def listen(directory: Path) -> socket.socket:
@@ -113,6 +116,6 @@ class Server:
         if handler is None:
             return {"error": f'write {{"do": X}}, X being one of {", ".join(self._handlers)}'}
         try:
-            return handler()
+            return handler(request)
         except NfvError as error:
-            return {"error": error.message}
+            return {"error": error.message, "bad_input": isinstance(error, InputError)}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from nfv.chain.graph import Entry, Walk
+from nfv.chain.graph import Entry, Walk, cable, floods
 from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction
 from nfv.chain.topology import Topology
@@ -92,6 +92,16 @@ class Journeys:
         self._topology = topology
         self._graph = graph
         self._places = {number: Attachment.parse(name) for name, number in ports.items()}
+        with_device = {*self._places.values()}
+        self.cables = {
+            place: sap
+            for place, entry in graph.items()
+            if floods(topology, place) and place not in with_device and (sap := cable(entry))
+        }
+        """SAPs by the ports of switches that lead straight to them."""
+        self._sockets = {
+            sap: place for place, sap in self.cables.items() if len(graph[sap].walks) == 1
+        }
         self._notes = notes
         self._open: dict[int, Journey] = {}
 
@@ -150,8 +160,8 @@ class Journeys:
             journey.cross(self.first(walks[0]), record)
 
     def _enter(self, journey: Journey, note: Note, record: Record) -> None:
-        if journey.onward:
-            journey.onward = False
+        onward, journey.onward = journey.onward, False
+        if onward and not floods(self._topology, note.entry):
             return
         flow = Flow.IN if note.entry.interface is None else Flow.OUT
         journey.sights.append(Sight(At(note.entry, flow), record))
@@ -172,9 +182,16 @@ class Journeys:
             journey.at = behind._replace(segment=before)
 
     def _interface(self, journey: Journey, place: Attachment, record: Record) -> None:
-        """A function has received the packet by an interface, and may send it by another."""
+        """A function has received the packet by an interface, and may send it by another.
+
+        What leaves a switch is seen where the walk begins that is behind its port, or ends.
+        """
         self._resolve(journey, lambda walk: not walk.functions and walk.end == place)
-        if record.verdict == _VERDICTS["FORWARD"]:
+        if record.verdict == _VERDICTS["FLOOD"]:
+            for other in self.cables:
+                if other.node == place.node and other != place:
+                    self._deliver(journey, other, record)
+        elif record.verdict == _VERDICTS["FORWARD"] and not floods(self._topology, place):
             leaving = self._places[record.egress]
             journey.sights.append(Sight(At(leaving, Flow.OUT), record))
             self._begin(journey, leaving, record)
@@ -192,10 +209,18 @@ class Journeys:
         if record.verdict in _SENT:
             leaving = self._places[record.egress]
             self._resolve(journey, lambda walk: not walk.functions and walk.end == leaving)
-            if leaving.interface is None:
+            if leaving in self._sockets:
+                self._deliver(journey, self._sockets[leaving], record)
+            elif leaving.interface is None:
                 journey.sights.append(Sight(At(leaving, Flow.OUT), record))
         counter = journey.asked.counter if journey.asked else record.counter
         journey.ending = Ending(record.verdict, record.reason, journey.function, counter)
+
+    def _deliver(self, journey: Journey, port: Attachment, record: Record) -> None:
+        """Out of a switch by a port that is a cable to a SAP."""
+        journey.sights.append(Sight(At(port, Flow.OUT), record))
+        journey.cross(self.first(self._graph[port].walks[0]), record)
+        journey.sights.append(Sight(At(self.cables[port], Flow.OUT), record))
 
     def _resolve(self, journey: Journey, fits: Callable[[Walk], bool]) -> None:
         """It has turned out which walk had begun."""

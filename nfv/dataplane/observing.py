@@ -11,13 +11,12 @@ are pinned, and the next observation, or `nfvctl apply`, puts the others back.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import platform
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +25,7 @@ from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook
 from nfv.dataplane import bpf, headers, proglink, state
 from nfv.dataplane.bpf import Map
+from nfv.dataplane.exclusive import exclusive
 from nfv.dataplane.fastpath import FastPath
 from nfv.dataplane.mapstore import LINK
 from nfv.dataplane.observed import PREFIX, Observed, is_private
@@ -219,26 +219,15 @@ def _open_maps(path: FastPath) -> None:
         path.maps[pin] = plan.create() if is_private(pin) else Map.open(pin)
 
 
-@contextmanager
-def _alone(name: str) -> Iterator[None]:
+def _alone(name: str) -> AbstractContextManager[None]:
     """One process at a time observes a topology. Raises `InputError` if another does."""
-    path = state.directory(name) / _LOCK
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise InputError(
-                f"topology {name} is being observed by process {file.read().strip()}",
-                "end that trace or capture, or let it do both: capture takes several places",
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
+    return exclusive(
+        state.directory(name) / _LOCK,
+        lambda process: InputError(
+            f"topology {name} is being observed by process {process}",
+            "end that trace or capture, or let it do both: capture takes several places",
+        ),
+    )
 
 
 def _settle() -> None:

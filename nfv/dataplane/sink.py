@@ -3,7 +3,7 @@
 At a host, or what else is behind a veth pair, the programs of the sink are on the device there: one
 at XDP, and one at TC for what a program of TC sends past XDP. A tap or a NIC hands over what it is
 sent to a program or a cable; there the port leads to a veth pair of the sink's for as long as it is
-open, and nothing is sent by the device.
+open, and nothing is sent by the device. If the process is killed, `nfvctl apply` leads it back.
 """
 
 from __future__ import annotations
@@ -183,6 +183,8 @@ def _diverted(applied: State, port: Port) -> Iterator[Device]:
     with ExitStack() as stack:
         stack.callback(ports.close)
         with Netlink(fabric) as netlink:
+            if _NEAR in netlink.links():  # left by a bench that was killed
+                netlink.del_link(_NEAR)
             netlink.add_veth(_NEAR, _FAR, mtu=port.mtu)
             stack.callback(_remove, fabric)
             for name in (_NEAR, _FAR):

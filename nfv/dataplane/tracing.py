@@ -120,6 +120,7 @@ class Trace:
     def __init__(self, tracer: Tracer, known: State, route: Explain) -> None:
         topology = tracer.path.topology
         self.tracer = tracer
+        self.known = known
         self.topology = topology
         self._explainer = Explainer(
             topology, known, tracer.notes, route, Flows(tracer.connections())

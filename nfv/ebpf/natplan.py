@@ -21,7 +21,7 @@ WORD = 64
 CLASS_WORDS = constant("outports.h", "SELF_CLASS_WORDS")
 CLASSES = constant("outports.h", "SELF_CLASSES")
 
-_HEAD = struct.Struct("=4I")
+_HEAD = struct.Struct("=5I4x")
 _SOURCE = struct.Struct("=3I")
 _POOL = struct.Struct("=I6HI")
 _RANGE = struct.Struct("=4I")
@@ -106,6 +106,7 @@ class Plan:
     pools: tuple[Pool, ...]
     statics: tuple[Static, ...]
     flags: Flags
+    mss: int = 0
 
     @property
     def addresses(self) -> int:
@@ -129,7 +130,7 @@ class Plan:
         inside = _sorted(static.turned() for static in self.statics)
         return b"".join(
             [
-                _HEAD.pack(self.flags, len(sources), len(ranges), len(self.statics)),
+                _HEAD.pack(self.flags, len(sources), len(ranges), len(self.statics), self.mss),
                 _padded(sources, SOURCES, _SOURCE.size),
                 _padded(list(self._pools()), POOLS, _POOL.size),
                 _padded(ranges, RANGES, _RANGE.size),

@@ -34,6 +34,13 @@ class Station:
     bond: Bond
 
     @property
+    def kind(self) -> str:
+        """How it came to be known."""
+        if self.bond & Bond.STATIC:
+            return "static"
+        return "sticky" if self.bond else "learned"
+
+    @property
     def name(self) -> bytes:
         """The key."""
         return _NAME.pack(bytes.fromhex(self.mac.replace(":", "")), self.vlan)

@@ -14,6 +14,7 @@ from nfv.chain.files import Files
 from nfv.chain.report import Report
 from nfv.ebpf.connections import Occupancy, Table
 from nfv.ebpf.tables import Maps
+from nfv.errors import InputError
 
 
 class FunctionConfig(Model):
@@ -64,6 +65,9 @@ LanMtu = Annotated[
 ]
 """Copies of a frame are made within a page of memory."""
 
+Row = Mapping[str, object]
+"""A record for the user."""
+
 ConfigT = TypeVar("ConfigT", bound=FunctionConfig)
 _ConfigClass: TypeAlias = type[FunctionConfig]
 
@@ -80,6 +84,7 @@ class Function(Generic[ConfigT]):
     counts: ClassVar[bool] = True  # its C says in pkt->counter where it has counted a packet
     next_hops: ClassVar[bool] = False  # a router: its C has self_forward and sets pkt->next_hop
     floods: ClassVar[bool] = False  # a switch: its interfaces are ports, its C includes ports.h
+    requests: ClassVar[tuple[str, ...]] = ()  # what it can be told, if it has no service
     places_key: ClassVar[str] = "interfaces"  # the key of the interfaces in the file
     lists: ClassVar[bool] = False  # its tables fill with `entries` to list
     kept: ClassVar[frozenset[str]] = frozenset()  # maps whose content outlives a change of size
@@ -168,11 +173,15 @@ class Function(Generic[ConfigT]):
         yield from ()
         return {}
 
-    def entries(
-        self, maps: Mapping[str, Table], age: Callable[[int], float]
-    ) -> Iterator[Mapping[str, object]]:
+    def entries(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> Iterator[Row]:
         """What has come into its maps by itself, for `nfvctl inspect`; arguments as above.
 
         Records with the same keys.
         """
         return iter(())
+
+    def tell(
+        self, maps: Mapping[str, Table], request: str, values: Mapping[str, str]
+    ) -> Sequence[Row]:
+        """Do one of `requests`; returns what was done. Raises `InputError`."""
+        raise InputError(f"a {self.type} cannot be told anything")

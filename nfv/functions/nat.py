@@ -14,6 +14,7 @@ at its end: `["gw:wan", nat, wan]`.
 | other protocols | the address alone: one inside host for each protocol and outside address |
 | ICMP errors | the quoted packet is translated too, both ways |
 | hairpin | from inside to an outside address, and back to the inside, by pools and `static` |
+| segments | `mss` bounds what TCP agrees on, both ways |
 | checksums | by increment (RFC 1624); UDP without one stays so |
 
 Static translations keep no state. The others are mappings, in two tables, one for each direction;
@@ -46,10 +47,12 @@ Limits, and why:
   identifiers out of the same range.
 - The state of TCP is that of the flags in both directions, of the mapping and not of each
   connection.
+- ICMP errors from inside need a mapping, and not that the far end was sent to: beside nftables'
+  masquerade that is the one difference in what passes, where ports are kept (the tests compare).
 - An inside endpoint can stand in one static translation only.
 - IPv6 passes as it is: no NPTv6 (RFC 6296) and no NAT64 (RFC 6146).
 - No blocks of ports by subscriber that are given as needed, and so no log of them: deterministic
-  ports need none. No MSS clamping. No application gateways (FTP, SIP).
+  ports need none. No application gateways (FTP, SIP).
 - Multicast, broadcast and other ethertypes pass as they are.
 """
 
@@ -279,6 +282,9 @@ class NatConfig(FunctionConfig):
     unsolicited: Literal["drop", "pass"] = Field(
         "drop", description="pass: what no mapping takes goes to who has the masquerade address"
     )
+    mss: Annotated[int, Field(strict=True, ge=536, le=65495)] | None = Field(
+        None, description="bytes: the largest segments that TCP may agree on, in both directions"
+    )
     timeouts: NatTimeouts = Field(NatTimeouts(), description="when mappings end")
     hold_down: Annotated[int, Field(strict=True, ge=0, le=3600)] = Field(
         0, description="seconds before a port is given to another; 120 by RFC 6888, REQ-8"
@@ -301,6 +307,7 @@ class Nat(Function[NatConfig]):
     def defines(self) -> Mapping[str, int]:
         return {
             "HAS_STATICS": int(bool(self.plan.statics)),
+            "HAS_MSS": int(bool(self.plan.mss)),
             "MAPPING": _DEPENDENCE[self.config.mapping],
             "FILTERING": _DEPENDENCE[self.config.filtering],
         }
@@ -348,7 +355,7 @@ class Nat(Function[NatConfig]):
             Flags.PASS: config.unsolicited == "pass",
         }
         flags = Flags(sum(flag for flag, is_set in options.items() if is_set))
-        return Plan(tuple(pools), tuple(statics), flags)
+        return Plan(tuple(pools), tuple(statics), flags, config.mss or 0)
 
     def check(self, report: Report) -> None:
         if not (self.config.masquerade or self.config.pools or self.plan.statics):

@@ -24,6 +24,9 @@ to a port of another switch, joins these.
 Chains that make a loop are refused: there is no spanning tree. A loop beyond the SAPs is not seen;
 `storm` bounds what it does.
 
+`nfvctl inspect TOPOLOGY NAME` lists the stations with their age in seconds; `nfvctl tell TOPOLOGY
+NAME flush` forgets those that are not declared: all, or those of `port=`, `vlan=`, `mac=`.
+
 Limits, and why:
 
 - No spanning tree (STP, RSTP), and its frames are dropped: within a file there are no loops.
@@ -41,7 +44,7 @@ Limits, and why:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -50,9 +53,18 @@ from pydantic import BeforeValidator, Field
 from nfv.chain.fields import Mac, Many, Model, Name
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.ebpf.connections import Occupancy, Table
-from nfv.ebpf.stations import Bond, Lan, Station
+from nfv.ebpf.stations import Bond, Lan, Station, stations
 from nfv.ebpf.tables import Maps
-from nfv.functions.base import MAX_PORTS, Function, FunctionConfig, LanMtu, Port, PortNumber
+from nfv.errors import InputError
+from nfv.functions.base import (
+    MAX_PORTS,
+    Function,
+    FunctionConfig,
+    LanMtu,
+    Port,
+    PortNumber,
+    Row,
+)
 
 _RECENTS = 1024  # SELF_RECENTS of stations.h
 _STORMS = ("broadcast", "multicast", "unknown")  # enum self_storm
@@ -151,6 +163,8 @@ class Switch(Function[SwitchConfig]):
 
     Config = SwitchConfig
     floods = True
+    lists = True
+    requests = ("flush",)
     places_key = "ports"
 
     @cached_property
@@ -242,9 +256,42 @@ class Switch(Function[SwitchConfig]):
     ) -> Generator[None, None, Mapping[str, Occupancy]]:
         if "stations" not in maps:
             return {}  # in no chain
+        return {"stations": (yield from self._open(maps).sweep(self.config.ageing, age))}
+
+    def entries(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> Iterator[Row]:
+        places = list(self.ports)
+        found = stations(maps["stations"]) if "stations" in maps else ()
+        for one in sorted(found, key=lambda one: (one.vlan, one.mac)):
+            yield {
+                "mac": one.mac,
+                "vlan": one.vlan or None,
+                "port": places[one.port],
+                "kind": one.kind,
+                "age": None if one.bond & Bond.STATIC else round(age(one.seen), 1),
+            }
+
+    def tell(self, maps: Mapping[str, Table], request: str, values: Mapping[str, str]) -> list[Row]:
+        if request not in self.requests:
+            raise InputError(f"a switch cannot {request}", f"it can {listed(self.requests)}")
+        unknown = [key for key in values if key not in ("port", "vlan", "mac")]
+        if unknown:
+            raise InputError(f"there is no '{unknown[0]}' here", "keys are port, vlan, mac")
+        if "stations" not in maps:
+            return [{"flushed": 0}]
+        places = list(self.ports)
+        gone = [
+            one
+            for one in stations(maps["stations"])
+            if not one.bond & Bond.STATIC
+            and values.get("port") in (None, places[one.port])
+            and values.get("vlan") in (None, str(one.vlan))
+            and values.get("mac", "").lower() in ("", one.mac)
+        ]
+        return [{"flushed": self._open(maps).remove(gone)}]
+
+    def _open(self, maps: Mapping[str, Table]) -> Lan:
         counts, lans = (memoryview(maps[name].memory()) for name in ("counts", "lans"))
-        lan = Lan(maps["stations"], counts, lans)
-        return {"stations": (yield from lan.sweep(self.config.ageing, age))}
+        return Lan(maps["stations"], counts, lans)
 
     def check(self, report: Report) -> None:
         if not 2 <= len(self.ports) <= MAX_PORTS:

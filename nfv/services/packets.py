@@ -93,9 +93,9 @@ def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071): 0 for data that holds its own."""
     if len(data) % 2:
         data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
+    number = int.from_bytes(data, "big")
+    # 65536 is 1 modulo 65535, so the words' sum is the remainder; that of zeros alone is 0.
+    total = number % 0xFFFF or (0xFFFF if number else 0)
     return ~total & 0xFFFF
 
 

@@ -138,6 +138,11 @@ class CaseConfig(Model):
     topology: Annotated[Any, PlainValidator(_topology)] = Field(
         description="path of a topology file from the directory of the case, or a topology"
     )
+    mode: Literal["live", "offline"] = Field(
+        "live",
+        description="live: applied in namespaces of its own; offline: the programs alone, frame by "
+        "frame, without Linux, services and times",
+    )
     hosts: Literal["silent", "answering"] = Field(
         "silent",
         description="silent: Linux on hosts neither receives nor sends, and the bench answers ARP "
@@ -158,6 +163,16 @@ class CaseConfig(Model):
     settle: Duration = Field(
         0.2, description="how long nothing more must arrive until the case has ended"
     )
+
+    def check(self, report: Report) -> None:
+        if self.mode == "live":
+            return
+        if self.hosts == "answering":
+            report.error(("hosts",), "offline there are no hosts", "`mode: live` has some")
+        for number, entry in enumerate(self.expect):
+            if entry.latency is not None:
+                hint = "`mode: live` has some"
+                report.error(("expect", number, "latency"), "offline there are no times", hint)
 
 
 @dataclass(frozen=True)

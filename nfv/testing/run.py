@@ -15,6 +15,7 @@ from nfv.testing.case import Case, Expected
 from nfv.testing.compare import Kind, compare
 from nfv.testing.fields import FieldName
 from nfv.testing.neighbours import is_background
+from nfv.testing.offline import OfflineStage
 from nfv.testing.stage import Arrived, Sent, Stage
 from nfv.traffic import capture, link
 from nfv.traffic.link import Macs
@@ -23,6 +24,10 @@ from nfv.traffic.pace import NANOSECONDS
 _MOST_SHOWN = 10  # differences of a SAP
 _MACS = (FieldName("Ether", "dst"), FieldName("Ether", "src"))
 _UNKNOWN = Macs(bytes(6), bytes(6))
+
+
+Bench = Stage | OfflineStage
+"""What a case is run on."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def run(case: Case, recording: bool = False) -> Outcome:
     """
     begun = time.monotonic()
     try:
-        with Place(lambda: Stage(case.topology, case.config.hosts == "silent")) as place:
+        with Place(lambda: _staged(case)) as place:
             problems, arrivals = place.call(_run, case, recording)
     except NfvError as error:
         return Outcome(case, time.monotonic() - begun, error=error)
@@ -86,7 +91,13 @@ class _Wanted:
         return [frame for frame in arrived if not is_background(frame.data)]
 
 
-def _run(stage: Stage, case: Case, recording: bool) -> tuple[list[Problem], list[Arrival]]:
+def _staged(case: Case) -> Bench:
+    if case.config.mode == "offline":
+        return OfflineStage(case.topology)
+    return Stage(case.topology, case.config.hosts == "silent")
+
+
+def _run(stage: Bench, case: Case, recording: bool) -> tuple[list[Problem], list[Arrival]]:
     """Send, wait and compare."""
     config, home = case.config, case.path.parent
     stage.replay(config.replay, home)
@@ -100,7 +111,7 @@ def _run(stage: Stage, case: Case, recording: bool) -> tuple[list[Problem], list
 
 
 def expect(
-    stage: Stage, entries: Sequence[Expected], home: Path, settle: float
+    stage: Bench, entries: Sequence[Expected], home: Path, settle: float
 ) -> tuple[list[Problem], list[Arrival]]:
     """Wait for what is expected, and compare it with what has arrived since the last replay.
 
@@ -126,7 +137,7 @@ def expect(
     return problems, arrivals
 
 
-def _wanted(stage: Stage, entry: Expected, home: Path) -> _Wanted:
+def _wanted(stage: Bench, entry: Expected, home: Path) -> _Wanted:
     ignored = tuple(entry.ignore)
     if entry.pcap is not None:
         frames = _captured(home / entry.pcap)

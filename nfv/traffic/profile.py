@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
@@ -11,6 +11,7 @@ from nfv.chain.fields import Mac, Model, Network, OneOrMore, quoted, refusal
 from nfv.chain.match import Ports
 from nfv.chain.pattern import Range
 from nfv.chain.report import Report
+from nfv.chain.schema import DIALECT, tidy
 from nfv.chain.source import read as read_source
 from nfv.chain.validate import read, read_mapping
 from nfv.errors import TopologyError
@@ -96,6 +97,14 @@ class Profile(Model):
         """The first source port, and how many there are."""
         low, high = self.sport
         return low, high - low + 1
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a profile, so that editors complete and check it."""
+    whole = tidy(Profile.model_json_schema())
+    for key in ("sizes", "sport", "dport"):
+        del whole["properties"][key]["default"]  # which is not as it is written in a file
+    return {"$schema": DIALECT, "title": "nfv profile of traffic", **whole}
 
 
 def plain(profile: Profile) -> dict[str, object]:

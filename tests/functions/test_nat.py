@@ -223,6 +223,43 @@ def test_protocols_without_ports_have_the_address(bench: Bench, protocol: int) -
     assert ("reason", "nat", "ports") in send(bench, second).counted
 
 
+def offers(options: list[Any], flags: str) -> Any:
+    """A segment with TCP options."""
+    return IP(src=INSIDE, dst=REMOTE) / TCP(sport=5000, dport=80, flags=flags, options=options)
+
+
+@pytest.mark.parametrize("other", [(pool(), "filtering: independent", "mss: 1400")], indirect=True)
+def test_segments_are_bounded(other: Bench) -> None:
+    """At even and odd places; smaller ones stay, and so does what is no SYN."""
+    nop, scale = ("NOP", None), ("WScale", 7)
+    for before in ([], [nop], [nop, nop], [("SAckOK", b""), scale], [scale, nop, nop]):
+        for flags in ("S", "SA"):
+            went = out(other, offers([*before, ("MSS", 1460), ("Timestamp", (1, 2))], flags))
+            assert dict(went[TCP].options)["MSS"] == 1400
+    back = answer(out(other, offers([("MSS", 1200)], "S")))
+    assert dict(back[TCP].options) == {}
+    back[TCP].options = [("MSS", 9000)]
+    assert dict(out(other, back, "wan")[TCP].options)["MSS"] == 1400
+    assert dict(out(other, offers([("MSS", 1200)], "S"))[TCP].options)["MSS"] == 1200
+    assert dict(out(other, offers([("MSS", 1460)], "A"))[TCP].options)["MSS"] == 1460
+
+
+@pytest.mark.parametrize("other", [(pool(), "mss: 1400")], indirect=True)
+@pytest.mark.parametrize(
+    "options",
+    ["00000000", "02000000", "02020000", "0300000003030303", "01010102", "0204", "ff" * 40],
+)
+def test_options_that_are_none(other: Bench, options: str) -> None:
+    raw = bytes.fromhex(options).ljust((len(options) // 2 + 3) // 4 * 4, b"\0")
+    header = bytearray(bytes(tcp())[20:] + raw)
+    header[12] = len(header) // 4 << 4
+    header[16:18] = b"\0\0"
+    packet = IP(bytes(IP(src=INSIDE, dst=REMOTE, proto=6) / Raw(bytes(header))))
+    outcome = send(other, packet)
+    assert outcome.egress == "wan"
+    assert outcome.frame[54:] == raw
+
+
 SMALL = ("pools: [{outside: 192.0.2.1, ports: 1024-1151}]", "filtering: independent")
 
 

@@ -20,7 +20,7 @@ from nfv.dataplane import bpf, netns
 from nfv.errors import ExitCode, InputError
 from tests.integration.helpers import traffic
 from tests.integration.helpers.benches import TO_WIRE, Site, a_bench, stamped
-from tests.integration.helpers.lab import nfvctl, started
+from tests.integration.helpers.lab import kill, nfvctl, started
 
 pytestmark = pytest.mark.root
 
@@ -120,19 +120,50 @@ def test_a_tap_and_a_nic_are_given_back(site: Site) -> None:
     assert not site.lab.lines()  # `nfvctl plan` finds everything as it should be
 
 
+def test_killed_it_leaves_what_apply_mends(site: Site, tmp_path: Path) -> None:
+    profile = tmp_path / "wire.yaml"
+    profile.write_text("src: 10.9.0.1\ndst: 10.9.0.2\ndst_mac: 02:00:00:00:00:01\nsizes: 64\n")
+    words = ["--profile", str(profile), "--test", "mrr", "--repeat", "100000"]
+    process = started("bench", site.lab.name, "vm", "card", *words, "--seconds", "0.1")
+    wait_for_frames(site, "card")
+    kill(process.pid)
+    process.communicate(timeout=traffic.PATIENCE)
+    assert [line.name for line in site.lab.lines()] == ["card"]
+    site.lab.apply()
+    assert not site.lab.lines()
+    with site.rig("vm", "card", **TO_WIRE, dst_mac="02:00:00:00:00:01") as rig:
+        assert rig.run(Load(0.05, frames=100)).received == 100
+
+
+def test_one_bench_at_a_time(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", site.lab.name, "lan", "wan", "--size", "64", "--test", "mrr"]
+    process = started(*words, "--seconds", "0.1", "--repeat", "100000")
+    wait_for_frames(site, "wan")
+    assert main(words) == ExitCode.BAD_INPUT
+    assert f"is being measured by process {process.pid}" in capsys.readouterr().err
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == ExitCode.INTERRUPTED
+
+
+def wait_for_frames(site: Site, far: str) -> None:
+    """Return when a bench is at work."""
+    before = site.lab.statistics().ports[far].sent.packets
+    deadline = time.monotonic() + 60
+    while site.lab.statistics().ports[far].sent.packets < before + 10_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_interrupted_it_puts_everything_back_and_tells_what_it_knows(site: Site) -> None:
     fabric = devices(site.lab.netns())
     with netns.entered(site.lab.netns("wan")):
         link = subprocess.check_output(["ip", "-d", "link", "show", "dev", "eth0"])
     words = ["--size", "64", "--test", "mrr", "--seconds", "0.1", "--repeat", "100000"]
     process = started("bench", site.lab.name, "lan", "wan", *words, "--format", "json")
-    before = site.lab.statistics().ports["wan"].sent.packets
-    deadline = time.monotonic() + 30
-    while site.lab.statistics().ports["wan"].sent.packets < before + 10_000:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_frames(site, "wan")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED, err
     report = json.loads(out)
     assert (report["complete"], report["outcomes"]) == (False, [])

@@ -8,11 +8,11 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import wrpcap
@@ -58,8 +58,11 @@ chains:
 LAN, WAN, BLACKHOLE = "10.0.1.10", "192.0.2.254", "203.0.113.9"
 PORT = 4711
 PORTS_XOR = 4321
-OWN = "host 192.0.2.254 or host 203.0.113.9 or host 2001:db8:2::254"
-"""A filter for what tests send and what answers it."""
+OWN = (
+    "(host 192.0.2.254 or host 203.0.113.9 or host 2001:db8:2::254) "
+    "and not arp and not (icmp6 and ip6[40] >= 133)"
+)
+"""A filter for what tests send and what answers it, without looking for neighbours."""
 
 ALL = "lan,lan..fw,fw..gw,gw:lan,gw:wan,gw..nat,nat..wan,wan"
 
@@ -450,3 +453,49 @@ def test_one_capture_at_a_time(lab: Lab) -> None:
         done = nfvctl("capture", lab.name, "wan")
         assert done.returncode == ExitCode.BAD_INPUT
         assert f"is being observed by process {running.process.pid}" in done.stderr
+
+
+SWITCHED = """\
+name: switched
+saps:
+  a: {{kind: host, hook: {hook}, ip: 10.0.0.1/24}}
+  b: {{kind: host, hook: {hook}, ip: 10.0.0.2/24}}
+  c: {{kind: host, hook: {hook}, ip: 10.0.0.3/24}}
+vnfs:
+  fw: {{type: firewall, default: accept}}
+  sw: {{type: {type}, ports: {ports}}}
+chains:
+  a: {{path: [a, "sw:1"]}}
+  b: {{path: [b, fw, "sw:2"]}}
+  c: {{path: [c, "sw:3"]}}
+"""
+
+
+@pytest.fixture(params=[("switch", "tc"), ("switch", "xdp"), ("hub", "tc")], ids=" ".join)
+def switched(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    kind, hook = request.param
+    ports = {"switch": "{1: {}, 2: {}, 3: {}}", "hub": "3"}[kind]
+    with applied(SWITCHED.format(hook=hook, type=kind, ports=ports), "switched") as made:
+        yield made
+
+
+def test_behind_a_switch_each_copy_is_captured(switched: Lab, tmp_path: Path) -> None:
+    path, matching, saps = tmp_path / "a.pcapng", Filter("arp or icmp"), ("a", "b", "c")
+    points = "a,b,c,sw:1,sw:2,sw:3,fw..sw"
+    with ExitStack() as stack:
+        stack.enter_context(capturing(switched.name, points, "arp or icmp", "-w", str(path)))
+        seen = {sap: stack.enter_context(device(switched.netns(sap), "eth0")) for sap in saps}
+        switched.run("a", "ping -n -c 3 -i 0.01 -W 2 10.0.0.2")
+        switched.run("c", "ping -n -c 3 -i 0.01 -W 2 10.0.0.1")
+        with netns.entered(switched.netns("c")), traffic.raw("eth0") as sock:
+            to_all = Ether(src="02:00:00:00:00:0c", dst="ff:ff:ff:ff:ff:ff")
+            sock.send(bytes(to_all / IP(src="10.0.0.3", dst="10.0.0.255") / ICMP()))
+        expected = {sap: one.frames(matching) for sap, one in seen.items()}
+    found = rows(path)
+    for number, sap in enumerate(("a", "b", "c"), 1):
+        into, out = (Counter(row.data for row in at(found, sap, way)) for way in ("in", "out"))
+        assert (into, out) == (Counter(expected[sap]["out"]), Counter(expected[sap]["in"])), sap
+        assert Counter(row.data for row in at(found, f"sw:{number}", "in")) == into
+        assert Counter(row.data for row in at(found, f"sw:{number}", "out")) == out
+    between = Counter(row.direction for row in at(found, "fw..sw"))
+    assert between == Counter({"in": len(at(found, "b", "in")), "out": len(at(found, "b", "out"))})

@@ -335,6 +335,31 @@ drops: {fw: {invalid: 2}, lan: {rule: 1}, wan: {}}
     ]
 
 
+def test_offline(write: Write) -> None:
+    """The programs alone say the same; what arrives later differs is found as well."""
+    rewritten = (
+        """{at: wan, from: lan, rewrite: {IP.ttl: -1, Ether.src: "gw:wan", Ether.dst: wan}}"""
+    )
+    first, third = frame(1), frame(dport=5000)
+    right = (
+        ("topology:", "mode: offline\ntopology:"),
+        ("{at: wan, pcap: out.pcap}", rewritten),
+        (f"'{frame(2)}', '{third}'", f"'{frame(2)}'"),
+        ("drops: {fw: {rule: 1}}", "drops: {fw: {}, lan: {}}"),
+    )
+    path = write("right", *right)
+    done = nfvctl("test", str(path))
+    assert done.returncode == ExitCode.OK, done.stdout
+
+    wrong = (("IP.ttl: -1", "IP.ttl: -2"), ("low.packets: 2", "low.packets: 1"))
+    path = write("wrong", *right[:2], *wrong, (f"'{first}', ", ""))
+    (outcome,) = json.loads(nfvctl("test", str(path), "--format", "json").stdout)
+    problems = [(one["message"], one["details"]) for one in outcome["problems"]]
+    assert [message.partition(":")[0] for message, _ in problems] == ["wan", "wan"]
+    assert problems[0][1][0] == "IP.ttl expected 62, got 63"
+    assert "packet 2 of 2 is missing" in problems[1][0]
+
+
 def test_what_is_chosen(write: Write) -> None:
     parent = write("first").parent
     write("second")

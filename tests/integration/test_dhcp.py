@@ -15,6 +15,7 @@ import pytest
 
 from nfv.dataplane import clientctl, netns, resolving, servicectl, state
 from tests.integration.helpers import snapshot
+from tests.integration.helpers.dhcpload import exchanges
 from tests.integration.helpers.lab import Lab, applied, example, kill, nfvctl
 from tests.integration.helpers.lab import lab as unapplied
 
@@ -25,7 +26,7 @@ PATIENCE = 20.0  # seconds
 CLIENTS = """
 name: clients
 saps:
-  one: {kind: host, ip: 192.0.2.1/24}
+  one: {kind: host, ip: 10.0.3.1/24}
   two: {kind: host, dhcp: true}
 vnfs:
   dhcp:
@@ -39,6 +40,7 @@ vnfs:
         pools: [{range: 10.0.1.100-10.0.1.109}]
         options: {routers: 10.0.1.1, static_routes: [{to: 198.51.100.0/24, via: 10.0.1.9}]}
       - {network: 10.0.2.0/24, chains: loose, pools: [{range: 10.0.2.100-10.0.2.109}]}
+      - {network: 10.0.3.0/24, pools: [{range: 10.0.3.10-10.0.3.250}]}
 chains:
   wire: {path: [one, dhcp, far]}
   loose: {path: [two, dhcp, end]}
@@ -157,6 +159,16 @@ def test_dhcpcd(lab: Lab, tmp_path: Path) -> None:
         assert f"{lease['ip']}/24" in addresses(lab, "one")
     finally:
         lab.run("one", "ip -4 address flush dev eth0")
+
+
+def test_perfdhcp_gets_all_that_it_asks_for(lab: Lab) -> None:
+    """It says that it is a relay agent on the third subnet."""
+    lab.run("one", "ip address replace 10.0.3.1/24 dev eth0")  # clients before have removed it
+    done = lab.run("one", "perfdhcp -4 -l eth0 -r 100 -R 200 -n 200 -W 1000000", check=False)
+    given = [row for row in leases(lab).values() if str(row["mac"]).startswith("00:0c:01")]
+
+    assert exchanges(done.stdout) == {"DISCOVER-OFFER": (200, 200), "REQUEST-ACK": (200, 200)}
+    assert [row["state"] for row in given] == ["bound"] * 200
 
 
 def test_leases_survive_the_service_and_another_apply(lab: Lab) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nfv.dataplane import servicectl
+from tests.integration.helpers.dhcpload import exchanges
 from tests.integration.helpers.lab import Lab, applied, kill, nfvctl
 from tests.integration.test_dhcp import leases, until
 
@@ -154,12 +155,7 @@ def test_perfdhcp_gets_all_that_it_asks_for(lab: Lab) -> None:
         "perfdhcp -6 -l eth0 -e address-and-prefix -r 100 -R 200 -f 20 -F 10 -n 200 -W 1000000",
         check=False,
     )
-    counts = {
-        name: tuple(map(int, found))
-        for name, *found in re.findall(
-            r"for: ([A-Z-]+)\*+\nsent packets: (\d+)\nreceived packets: (\d+)", done.stdout
-        )
-    }
+    counts = exchanges(done.stdout)
     assert counts["SOLICIT-ADVERTISE"] == (200, 200)
     assert counts["REQUEST-REPLY"] == (200, 200)
     for exchange in ("RENEW-REPLY", "RELEASE-REPLY"):

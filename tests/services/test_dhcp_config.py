@@ -7,6 +7,8 @@ import pytest
 from nfv.errors import TopologyError
 from nfv.services.dhcp.options import CODES, CustomOption, Options
 from nfv.services.dhcp.values import contents
+from nfv.services.dhcp6.options import CODES as CODES6
+from nfv.services.dhcp6.options import Options6
 from tests.services.dhcpbed import function
 
 SUBNET = "network: 10.0.1.0/24"
@@ -102,6 +104,14 @@ def test_every_named_option_is_sent() -> None:
         ("ipv6_only", 1800, "00000708"),
         ("vendor", "01:02:ff", "0102ff"),
         ("boot_file", "a.efi", "612e656669"),
+        (
+            "vendor_options",
+            [
+                {"enterprise": 4491, "options": [{"code": 2, "type": "ip", "value": "10.0.1.5"}]},
+                {"enterprise": 9, "options": [{"code": 1, "type": "text", "value": "a"}] * 2},
+            ],
+            "0000118b 06 02 04 0a000105 00000009 06 01 01 61 01 01 61",
+        ),
         ("static_routes", [{"to": "10.17.0.0/16", "via": "10.0.1.1"}], "10 0a11 0a000101"),
     ],
 )
@@ -109,6 +119,60 @@ def test_options_are_sent_as_their_standards_say(name: str, value: object, conte
     options = Options.model_validate({name: value})
 
     assert contents(options, CODES, ()) == {CODES[name][0]: bytes.fromhex(content)}
+
+
+def test_every_named_option_of_dhcpv6_is_sent() -> None:
+    assert CODES6.keys() == Options6.model_fields.keys()
+    assert len({code for code, _ in CODES6.values()}) == len(CODES6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "content"),
+    [
+        ("dns", ["2001:db8::1"], "20010db8000000000000000000000001"),
+        ("search", ["lab.example"], "036c6162076578616d706c6500"),
+        ("ntp", "2001:db8::1", "0001 0010 20010db8000000000000000000000001"),
+        ("sol_max_rt", 600, "00000258"),
+        ("boot_file", "a", "61"),
+    ],
+)
+def test_options_of_dhcpv6_are_sent_as_their_standards_say(
+    name: str, value: object, content: str
+) -> None:
+    options = Options6.model_validate({name: value})
+
+    assert contents(options, CODES6, ()) == {CODES6[name][0]: bytes.fromhex(content)}
+
+
+SUBNET6 = "network: 2001:db8:1::/64"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("subnets: [{network: 10.0.1.0/24}]", "is not an IPv6 prefix"),
+        (f"subnets: [{{{SUBNET6}}}, {{{SUBNET6}}}]", "overlaps 2001:db8:1::/64"),
+        (f"subnets: [{{{SUBNET6}, pools: [{{range: '2001:db8:2::1'}}]}}]", "is not within"),
+        (f"subnets: [{{{SUBNET6}, pools: [{{range: '2001:db8:1::'}}]}}]", "is every router's"),
+        (
+            f"subnets: [{{{SUBNET6}, pools: [{{range: '2001:db8:1::9-2001:db8:1::1'}}]}}]",
+            "ends before it begins",
+        ),
+        (
+            f"subnets: [{{{SUBNET6}, delegate: [{{within: '2001:db8::/56', length: 48}}]}}]",
+            "a prefix of 48 bits is larger",
+        ),
+        (f"subnets: [{{{SUBNET6}, reservations: [{{ip: '2001:db8:1::9'}}]}}]", "for nobody"),
+        (f"subnets: [{{{SUBNET6}, reservations: [{{duid: a}}]}}]", "a reservation of nothing"),
+        (f"subnets: [{{{SUBNET6}, chains: insde}}]", "'insde' is no chain"),
+        ("custom: [{code: 3, type: uint8, value: 1}]", "option 3 is the protocol's own"),
+    ],
+)
+def test_what_is_wrong_with_dhcpv6_is_said(keys: str, message: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        function(f"type: dhcp\nip: 2001:db8:1::2/64\nipv6:\n  {keys}")
+
+    assert any(message in problem.message for problem in caught.value.problems)
 
 
 @pytest.mark.parametrize(

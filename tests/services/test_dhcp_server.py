@@ -383,6 +383,28 @@ def test_classes_say_where_to_boot_from(tmp_path: Path) -> None:
     assert (plain.message.file, str(plain.message.yiaddr)[:8]) == (b"", "10.0.1.1")
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"o124": b"\0\0\0\x09\1a\0\0\x11\x8b\2bc"}, True),
+        ({"o125": b"\0\0\x11\x8b\0"}, True),
+        ({"o124": b"\0\0\0\x09\5\0\0\x11\x8b\0"}, False),
+        ({"o124": b"\0\0\x11\x8b"}, False),
+        ({}, False),
+    ],
+    ids=["class", "options", "another", "cut", "none"],
+)
+def test_vendors_are_told_by_their_enterprise(
+    tmp_path: Path, options: dict[str, object], expected: bool
+) -> None:
+    config = CLASSES.replace("  ipxe: {user: iPXE,", "  cable: {enterprise: 4491,")
+    bed = Bed(tmp_path / "leases.sqlite", config)
+    offer = bed.send(Type.DISCOVER, 1, **options)
+
+    assert offer is not None
+    assert (67 in offer.message.options) is expected
+
+
 def test_leases_of_one_access_point_are_limited(bed: Bed) -> None:
     bed.configure(f"{DEFAULT}limit: 2")
     first = bed.bind(1)

@@ -156,6 +156,18 @@ def test_mistakes_in_expectations(tmp_path: Path, entry: str, message: str) -> N
     assert line == 5
 
 
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("hosts: answering", "offline there are no hosts"),
+        ("expect: [{at: b, from: a, latency: {max: 1s}}]", "offline there are no times"),
+    ],
+)
+def test_what_is_not_there_offline(tmp_path: Path, key: str, message: str) -> None:
+    ((line, _, words, _),) = mistakes(tmp_path, f"{MINIMAL}mode: offline\n{key}\n")
+    assert (line, words) == (5, message)
+
+
 def test_mistakes_in_counts(tmp_path: Path) -> None:
     text = f"{MINIMAL}drops:\n  fw: {{rull: 1}}\n  gw: {{rule: 1}}\ncounters: {{a: -1}}\n"
     found = mistakes(tmp_path, text.replace("-1", "3"))

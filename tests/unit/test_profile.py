@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from nfv.chain.report import format_problem
 from nfv.errors import TopologyError
-from nfv.traffic.profile import STANDARD_SIZES, Profile, load
+from nfv.traffic.profile import STANDARD_SIZES, Profile, load, plain, schema
 
 WHOLE = """\
 proto: tcp
@@ -47,6 +48,21 @@ def test_a_profile_is_read(tmp_path: Path) -> None:
     )
     assert found.dst == (ip_network("192.0.2.0/24"), ip_network("198.51.100.7"))
     assert (found.ports, found.dport) == ((2000, 1000), ((80, 80), (8000, 8100)))
+
+
+def test_the_schema_has_every_key_and_what_it_takes() -> None:
+    found = schema()["properties"]
+    assert set(found) == set(Profile.model_fields)
+    assert found["proto"]["enum"] == ["udp", "tcp"]
+    assert (found["flows"]["minimum"], found["flows"]["default"]) == (1, 64)
+    assert all("description" in key for key in found.values())
+
+
+def test_what_is_written_down_can_be_read_again(tmp_path: Path) -> None:
+    found = load(written(tmp_path, WHOLE))
+    values = {key: value for key, value in plain(found).items() if value is not None}
+    text = json.dumps({**values, "sizes": [64, 1518, "imix"]})
+    assert load(written(tmp_path, text)) == found
 
 
 def test_every_key_has_a_default(tmp_path: Path) -> None:

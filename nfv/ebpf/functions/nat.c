@@ -12,6 +12,7 @@
 #include "mapnew.h"
 #include "naterrors.h"
 #include "natarp.h"
+#include "mss.h"
 
 /* A later fragment goes the way of its datagram's first (RFC 4787, section 11); so far as that was seen. */
 static __always_inline int self_later(struct nf_packet *pkt, const struct self_image *plan, u32 way)
@@ -183,18 +184,12 @@ static __always_inline int self_hairpin(nf_ctx *ctx, struct nf_packet *pkt,
 	return nf_answer(pkt, NF_REASON_HAIRPIN);
 }
 
-/* `way` is the direction along the chain (enum nf_direction): forward is out. */
-static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 way)
+/* Translate a packet; `way` is the direction along the chain (enum nf_direction): forward is out. */
+static __always_inline int self_translate(nf_ctx *ctx, struct nf_packet *pkt,
+					  const struct self_image *plan, u32 way)
 {
-	const struct self_image *plan = self_plan();
 	int verdict;
 
-	if (pkt->ethertype == ETH_P_ARP)
-		return self_arp(ctx, pkt, plan, way);
-	if (pkt->family != 4 || !self_is_unicast(pkt))
-		return self_count(pkt, SELF_UNTRANSLATED);
-	if (self_is_cut(pkt))
-		return nf_drop(pkt, NF_REASON_MALFORMED);
 	if (way == NF_DIR_FORWARD) {
 		verdict = self_out(ctx, pkt, plan);
 		if (verdict != NF_NEXT || !self_is_outside(plan, pkt->dst[0]))
@@ -206,5 +201,24 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 	verdict = self_in(ctx, pkt, plan);
 	if (verdict == NF_DROP && self_is_passed(pkt, plan))
 		return self_count(pkt, SELF_UNTRANSLATED);
+	return verdict;
+}
+
+static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 way)
+{
+	const struct self_image *plan = self_plan();
+	int verdict;
+
+	if (pkt->ethertype == ETH_P_ARP)
+		return self_arp(ctx, pkt, plan, way);
+	if (pkt->family != 4 || !self_is_unicast(pkt))
+		return self_count(pkt, SELF_UNTRANSLATED);
+	if (self_is_cut(pkt))
+		return nf_drop(pkt, NF_REASON_MALFORMED);
+	verdict = self_translate(ctx, pkt, plan, way);
+#if SELF_HAS_MSS
+	if (verdict == NF_NEXT)
+		self_clamp(ctx, pkt, plan->mss);
+#endif
 	return verdict;
 }

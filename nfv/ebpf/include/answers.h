@@ -14,7 +14,7 @@
 #include "limits.h"
 
 #define SELF_DATA 128     /* bytes of an answer behind its question */
-#define SELF_PROBES 4     /* places that an answer may be in, one after the other */
+#define SELF_PROBES 4     /* places that an answer may be in: two pairs, one leads to the other */
 #define SELF_KEPT 192     /* bytes of a query's frame up to the end of its question, and more */
 #define SELF_OPT 11       /* bytes of an OPT record without options (RFC 6891, section 6.1.2) */
 #define SELF_PAYLOAD 1232 /* bytes that we take over UDP (RFC 9715) */
@@ -50,11 +50,11 @@ static __always_inline int self_holds(const struct self_query *query,
 static __always_inline struct self_answer *self_find(const struct self_query *query,
 						     const struct self_server *server)
 {
-	u32 index = query->place >> 32;
+	u32 index = query->place >> 32, turn = query->print >> 32;
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < SELF_PROBES; i++) {
-		u32 place = (index + i) & server->mask;
+		u32 place = (((i & 2 ? index ^ turn : index) & ~1u) | (i & 1)) & server->mask;
 		struct self_answer *answer = self_answers.lookup(&place);
 
 		if (!answer)

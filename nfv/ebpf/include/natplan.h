@@ -13,6 +13,7 @@
 /* What the file uses of all that: code that is not needed is not there. */
 #ifndef SELF_HAS_STATICS
 #define SELF_HAS_STATICS 0
+#define SELF_HAS_MSS 0
 #endif
 
 #define SELF_RANDOM 1    /* ports are drawn, even where the inside one is free */
@@ -59,6 +60,8 @@ struct self_image {
 	u32 sources;
 	u32 ranges;
 	u32 statics;
+	u32 mss; /* the most that TCP may agree on; 0: any */
+	u32 reserved;
 	struct self_source source[SELF_SOURCES];
 	struct self_pool pool[SELF_POOLS];
 	struct self_range range[SELF_RANGES];

@@ -69,6 +69,17 @@ class Client:
         return found
 
     @cached_property
+    def enterprises(self) -> set[int]:
+        """Enterprise numbers of its vendor (RFC 3925, sections 3 and 4)."""
+        found = set()
+        for option in (Option.VENDOR_CLASSES, Option.VENDOR_OPTIONS):
+            content, at = self.message.options.get(option, b""), 0
+            while at + 5 <= len(content):  # a number, and the length of what belongs to it
+                found.add(int.from_bytes(content[at : at + 4], "big"))
+                at += 5 + content[at + 4]
+        return found
+
+    @cached_property
     def architectures(self) -> set[int]:
         """Architectures that it boots (RFC 4578, section 2.1)."""
         content = self.message.options.get(Option.ARCHITECTURE, b"")

@@ -18,11 +18,13 @@ from nfv.chain.fields import (
     refusal,
     text_schema,
 )
+from nfv.chain.report import Report
 from nfv.services.dhcp.values import (
     Byte,
     Codes,
     Custom,
     Domain,
+    Enterprise,
     Hex,
     Seconds,
     Text,
@@ -58,6 +60,8 @@ Network4 = Annotated[
 ]
 
 
+_SUBOPTION = 2  # bytes in front of a vendor's option
+_MAX_VENDOR = 255  # bytes of one vendor's options
 _OWN = frozenset({0, 1, 12, 50, 51, 52, 53, 54, 55, 57, 58, 59, 61, 80, 81, 82, 118})
 
 
@@ -76,6 +80,38 @@ class CustomOption(Custom):
 
     def packed(self, value: object) -> bytes:
         return parse_address4(value).packed
+
+
+class VendorOption(Custom):
+    """An option that one vendor has defined."""
+
+    own = frozenset[int]()
+    code: Byte = Field(description="its number")
+
+    def packed(self, value: object) -> bytes:
+        return parse_address4(value).packed
+
+
+class VendorOptions(Model):
+    """What clients of a vendor are told (RFC 3925, section 4)."""
+
+    enterprise: Enterprise = Field(description="its enterprise number")
+    options: Annotated[Many[VendorOption], Field(min_length=1)] = Field(
+        description="options as it has defined them"
+    )
+
+    def check(self, report: Report) -> None:
+        try:
+            lengths = [len(one.content()) + _SUBOPTION for one in self.options]
+        except (ValueError, TypeError, OverflowError):  # each says itself what is wrong with it
+            return
+        if sum(lengths) > _MAX_VENDOR:
+            report.error(("options",), f"are longer than {_MAX_VENDOR} bytes")
+
+    def content(self) -> bytes:
+        """The bytes of the options, each with its number and length."""
+        contents = [(one.code, one.content()) for one in self.options]
+        return b"".join(bytes((code, len(content))) + content for code, content in contents)
 
 
 class Options(Model):
@@ -113,6 +149,9 @@ class Options(Model):
     captive_portal: Text | None = Field(None, description="URI of its API (114, RFC 8910)")
     search: OneOrMore[Domain] = Field((), description="domains to look names up in (119)")
     sip: OneOrMore[Address4] = Field((), description="SIP servers (120, RFC 3361)")
+    vendor_options: Many[VendorOptions] = Field(
+        (), description="options of vendors, by enterprise (125)"
+    )
     tftp_servers: OneOrMore[Address4] = Field((), description="TFTP servers of phones (150)")
     proxy: Text | None = Field(None, description="URL of the proxy configuration (252)")
 
@@ -128,6 +167,15 @@ def _routes(values: Iterable[ClasslessRoute]) -> bytes:
         length = route.to.prefixlen
         destination = route.to.network_address.packed[: (length + 7) // 8]
         parts.append(bytes((length,)) + destination + route.via.packed)
+    return b"".join(parts)
+
+
+def _vendor(values: Iterable[VendorOptions]) -> bytes:
+    """RFC 3925, section 4."""
+    parts = []
+    for one in values:
+        content = one.content()
+        parts.append(one.enterprise.to_bytes(4, "big") + bytes((len(content),)) + content)
     return b"".join(parts)
 
 
@@ -156,6 +204,7 @@ CODES: Codes = {
     "captive_portal": (114, text),
     "search": (119, domains),
     "sip": (120, _sip),
+    "vendor_options": (125, _vendor),
     "tftp_servers": (150, addresses),
     "proxy": (252, text),
 }

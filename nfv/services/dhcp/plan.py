@@ -208,4 +208,6 @@ def _is_of(client: Client, kind: Class) -> bool:
         return False
     if kind.user and kind.user.encode() not in client.users:
         return False
+    if kind.enterprise is not None and kind.enterprise not in client.enterprises:
+        return False
     return not kind.arch or not client.architectures.isdisjoint(kind.arch)

@@ -86,6 +86,7 @@ Value = Annotated[
         }
     ),
 ]
+Enterprise = Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)]
 LeaseSeconds = Annotated[int, Field(strict=True, ge=60, le=0xFFFFFFFE)]
 Seconds = Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)]
 Byte = Annotated[int, Field(strict=True, ge=0, le=255)]

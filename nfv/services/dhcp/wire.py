@@ -68,6 +68,8 @@ class Option(IntEnum):
     AGENT = 82
     ARCHITECTURE = 93
     CLASSLESS_ROUTES = 121
+    VENDOR_CLASSES = 124
+    VENDOR_OPTIONS = 125
 
 
 class Malformed(Exception):

@@ -10,7 +10,7 @@ from pydantic import Field, PlainValidator
 
 from nfv.chain.fields import Mac, Many, Model, Name, OneOrMore, refusal, text_of, text_schema
 from nfv.chain.report import Report, did_you_mean, listed
-from nfv.services.dhcp.values import Domain, Identifier, LeaseSeconds
+from nfv.services.dhcp.values import Domain, Enterprise, Identifier, LeaseSeconds
 from nfv.services.dhcp6.options import (
     Address6,
     CustomOption6,
@@ -141,7 +141,7 @@ class Subnet6(Told6):
 class RemoteId(Model):
     """What a relay agent says of itself (RFC 4649)."""
 
-    enterprise: Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)] = Field(
+    enterprise: Enterprise = Field(
         description="enterprise number of whoever knows what the value means"
     )
     value: Identifier = Field(description="the value")

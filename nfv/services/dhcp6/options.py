@@ -21,7 +21,7 @@ from nfv.services.dhcp.values import Codes, Custom, Domain, Text, addresses, dom
 from nfv.services.dhcp6.wire import build_options
 
 _NTP_ADDRESS = 1  # sub-option (RFC 5908, section 4.1)
-_OWN = frozenset({*range(1, 21), 25, 26, 37, 39, 79})
+_OWN = frozenset({*range(1, 17), 18, 19, 20, 25, 26, 37, 39, 79})
 
 
 def parse_address6(value: object) -> IPv6Address:

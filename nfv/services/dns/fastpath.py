@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from mmap import mmap
@@ -23,7 +24,6 @@ from nfv.services.dns.zone import Node, Zone
 MAX_NAME = sources.constant("questions.h", "SELF_NAME")
 MAX_LABELS = sources.constant("questions.h", "SELF_LABELS")
 MAX_DATA = sources.constant("answers.h", "SELF_DATA")
-PROBES = sources.constant("answers.h", "SELF_PROBES")
 
 _WORD = 8
 _KIND_SIZE = 4  # type and class
@@ -33,6 +33,8 @@ _MIX_PLACE = 0x9E3779B97F4A7C15
 _MIX_PRINT = 0xC2B2AE3D27D4EB4F
 _MASK64 = (1 << 64) - 1
 _MASK32 = (1 << 32) - 1
+
+_MAX_MOVES = 200  # places that are looked at for a free one
 
 _KEPT_FLAGS = 0xFFFF & ~0x0110  # all but RD and CD, which are the query's
 _TRUNCATED = 0x0200
@@ -131,8 +133,8 @@ class Answers:
 
         Answers to names that do not exist are without number: what is to last keeps its place.
         """
-        place, fingerprint = self._hashes(query.wire_name.lower(), query.type, query.rdclass)
-        chosen = self._choose(place, fingerprint, lasting)
+        index, fingerprint = self._hashes(query.wire_name.lower(), query.type, query.rdclass)
+        chosen = self._choose(index, fingerprint, lasting)
         if chosen is None:
             return
         at = chosen * _ANSWER.size
@@ -152,23 +154,64 @@ class Answers:
         )
         _PRINT.pack_into(self._memory, at, fingerprint)
 
-    def _choose(self, place: int, fingerprint: int, lasting: bool) -> int | None:
+    def _choose(self, index: int, fingerprint: int, lasting: bool) -> int | None:
         """The place for an answer: its own, a void one, or in turn one that does not last."""
         void, others = [], []
-        for probe in range(PROBES):
-            candidate = (place + probe) & self._mask
-            there, epoch, lasts = _OWNER.unpack_from(self._memory, candidate * _ANSWER.size)
-            is_void = not there or epoch != self._epoch
+        places = self._places(index, fingerprint)
+        for candidate in places:
+            there, lasts = self._owner(candidate)
             if there == fingerprint:
-                return None if lasts and not is_void and not lasting else candidate
-            if is_void:
+                return None if lasts and not lasting else candidate
+            if not there:
                 void.append(candidate)
             elif not lasts:
                 others.append(candidate)
         if void:
             return void[0]
         self._victim += 1
-        return others[self._victim % len(others)] if others else None
+        if others:
+            return others[self._victim % len(others)]
+        return self._make_room(places) if lasting else None
+
+    def _places(self, index: int, fingerprint: int) -> list[int]:
+        """Where an answer may be: two pairs of places (as self_find looks for it)."""
+        first = index & self._mask & ~1
+        second = (index ^ fingerprint >> 32) & self._mask & ~1
+        return [first, first + 1, second, second + 1]
+
+    def _owner(self, place: int) -> tuple[int, int]:
+        """The fingerprint at a place, 0 if it is void, and whether the answer lasts."""
+        there, epoch, lasts = _OWNER.unpack_from(self._memory, place * _ANSWER.size)
+        return (there, lasts) if epoch == self._epoch else (0, 0)
+
+    def _make_room(self, places: Sequence[int]) -> int | None:
+        """Move answers to their other places until one of these is free (cuckoo hashing)."""
+        moves: dict[int, int | None] = dict.fromkeys(places)  # place -> who is to move there
+        queue = list(places)
+        for place in queue:
+            there, lasts = self._owner(place)
+            if not lasts:
+                return self._move(place, moves)
+            for other in self._places(place, there):
+                if other not in moves and len(queue) < _MAX_MOVES:
+                    moves[other] = place
+                    queue.append(other)
+        return None
+
+    def _move(self, free: int, moves: Mapping[int, int | None]) -> int:
+        """Do what leads to a free place; the place that is free then.
+
+        Every answer is at its new place before the former one is given up.
+        """
+        size = _ANSWER.size
+        while (source := moves[free]) is not None:
+            at, start = free * size, source * size
+            _PRINT.pack_into(self._memory, at, 0)
+            whole = bytes(self._memory[start : start + size])
+            self._memory[at + _PRINT.size : at + size] = whole[_PRINT.size :]
+            self._memory[at : at + _PRINT.size] = whole[: _PRINT.size]
+            free = source
+        return free
 
     def _hashes(self, name: bytes, rdtype: int, rdclass: int) -> tuple[int, int]:
         """Place and fingerprint of a question, as self_read_question finds them."""

@@ -33,6 +33,7 @@
 #line 15 "action.h"
 #line 15 "flow.h"
 #define F0_HAS_STATICS 1
+#define F0_HAS_MSS 0
 #define F0_MAPPING 0
 #define F0_FILTERING 1
 #define F0_HINTS NF_LINK(10)
@@ -57,7 +58,9 @@
 #line 9 "naterrors.h"
 #line 1 "natarp.h"
 #line 8 "natarp.h"
-#line 15 "functions/nat.c"
+#line 1 "mss.h"
+#line 4 "mss.h"
+#line 16 "functions/nat.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"

@@ -41,6 +41,7 @@
 #line 15 "action.h"
 #line 15 "flow.h"
 #define F0_HAS_STATICS 1
+#define F0_HAS_MSS 0
 #define F0_MAPPING 0
 #define F0_FILTERING 1
 #define F0_HINTS NF_LINK(12)
@@ -65,7 +66,9 @@
 #line 9 "naterrors.h"
 #line 1 "natarp.h"
 #line 8 "natarp.h"
-#line 15 "functions/nat.c"
+#line 1 "mss.h"
+#line 4 "mss.h"
+#line 16 "functions/nat.c"
 #define F1_SHIFT4 NF_LINK(13)
 #define F1_MASK4 NF_LINK(14)
 #define F1_BANK4 NF_LINK(15)

@@ -56,6 +56,7 @@
 #line 10 "prefixes.h"
 #line 13 "functions/router.c"
 #define F1_HAS_STATICS 1
+#define F1_HAS_MSS 0
 #define F1_MAPPING 0
 #define F1_FILTERING 1
 #define F1_HINTS NF_LINK(19)
@@ -80,7 +81,9 @@
 #line 9 "naterrors.h"
 #line 1 "natarp.h"
 #line 8 "natarp.h"
-#line 15 "functions/nat.c"
+#line 1 "mss.h"
+#line 4 "mss.h"
+#line 16 "functions/nat.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"

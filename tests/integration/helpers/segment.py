@@ -119,6 +119,12 @@ class Segment:
                     waiting.discard(wire.name)
         return found
 
+    def drain(self) -> None:
+        """Forget what has come."""
+        while ready := self._selector.select(0):
+            for key, _events in ready:
+                key.data.receive()
+
 
 @contextmanager
 def segment(places: Mapping[str, tuple[str, str]]) -> Iterator[Segment]:
