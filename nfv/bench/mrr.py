@@ -14,6 +14,7 @@ def mrr(measure: Measure, size: str, seconds: float, repeat: int, maximum: float
     rates = [trial.forwarded for trial in trials]
     found = mean(rates)
     figures = {"pps": found, "bps": found * trials[0].frame_bits, "stddev_pps": pstdev(rates)}
+    whole = maximum is not None and all(trial.valid for trial in trials)
     lost = any(trial.lost for trial in trials)
-    limit = Limit.LOSS if lost else Limit.ASKED if maximum else Limit.GENERATOR
+    limit = Limit.LOSS if lost else Limit.ASKED if whole else Limit.GENERATOR
     return Outcome("mrr", size, figures, trials, limit)

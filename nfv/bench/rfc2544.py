@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import mean
 
 from nfv.bench.outcome import Limit, Measure, Outcome
@@ -64,22 +65,29 @@ def _latency(measure: Measure, size: str, load: Load, repeat: int, share: float)
     figures = {"load_pps": load.rate or 0.0}
     figures |= {name: mean(getattr(one, name) for one in found) for name in names}
     figures["loss"] = mean(trial.loss for trial in trials)
-    return Outcome("latency", size, figures, trials, load=share)
+    return Outcome("latency", size, figures, trials, held_back(trials), share)
 
 
 def frame_loss(measure: Measure, size: str, seconds: float, maximum: float | None) -> Outcome:
     """How many frames are lost at 100 %, 90 % and so on of the maximum (section 26.3).
 
-    It ends where two trials in succession lose nothing.
+    It ends where two trials in succession lose nothing. Figures are those of the highest load that
+    could be offered.
     """
     trials = [measure(Load(seconds, maximum))]
     top = maximum if maximum else trials[0].offered
     for step in range(1, round(1 / _STEP)):
-        if len(trials) > 1 and not any(trial.lost for trial in trials[-2:]):
+        if len(trials) > 1 and all(trial.passed for trial in trials[-2:]):
             break
         trials.append(measure(Load(seconds, top * (1 - step * _STEP))))
-    figures = {"load_pps": top, "loss": trials[0].loss}
-    return Outcome("frame-loss", size, figures, trials)
+    highest = next((trial for trial in trials if trial.valid), trials[-1])
+    figures = {"load_pps": highest.offered, "loss": highest.loss}
+    return Outcome("frame-loss", size, figures, trials, held_back(trials[:1]))
+
+
+def held_back(trials: Sequence[Trial]) -> Limit | None:
+    """Whether the generator could not send what was asked for in any of them."""
+    return None if all(trial.valid for trial in trials) else Limit.GENERATOR
 
 
 def back_to_back(measure: Measure, size: str, seconds: float, repeat: int) -> Outcome:

@@ -150,7 +150,7 @@ class Capture:
             return True
         if time.monotonic() - self._looked > _LOOK:
             self._looked = time.monotonic()
-            self._ended = not self._session.observed.running
+            self._ended = not self._session.is_current()
         return False
 
     def _change(self) -> None:
@@ -220,6 +220,18 @@ class _Session:
             for asked, _ in meanings:
                 found[asked] += lost
         return found
+
+    def is_current(self) -> bool:
+        """Whether packets still go this way; learns what else a change of the topology has done."""
+        if not self.observed.running:
+            return False
+        found = state.load(self.applied.name)
+        if found is None or found.changing or found == self.applied:
+            return True
+        if found.ports != self.applied.ports or entries(found.topology()) != self._graph:
+            return False
+        self.applied, self._outcomes = found, Outcomes(found)
+        return True
 
     def begin(self) -> None:
         self.observed.__enter__()

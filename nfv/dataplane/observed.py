@@ -13,15 +13,13 @@ from nfv.dataplane.bpf import Map
 from nfv.dataplane.fastpath import FastPath
 from nfv.dataplane.mapstore import MAX_NOTES
 from nfv.dataplane.notes import NoteRing, Record
+from nfv.dataplane.observers import PREFIX
 from nfv.dataplane.programs import JUMPS, Programs
 from nfv.dataplane.wiring import jump
 from nfv.ebpf.compose import Unit
 from nfv.ebpf.observed import NOTES, Note, ObservedUnit
 from nfv.ebpf.walks import MAIN, Link
 from nfv.errors import InputError
-
-PREFIX = "nfvo"
-"""What the names of observed programs begin with, where those of others have "nfv_"."""
 
 _PRIVATE = ("observe_", *JUMPS.values())
 

@@ -23,12 +23,13 @@ from types import TracebackType
 from nfv.chain.hook import Slot
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook
-from nfv.dataplane import bpf, headers, proglink, state
+from nfv.dataplane import bpf, headers, observers, proglink, state
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.exclusive import exclusive
 from nfv.dataplane.fastpath import FastPath
 from nfv.dataplane.mapstore import LINK
-from nfv.dataplane.observed import PREFIX, Observed, is_private
+from nfv.dataplane.observed import Observed, is_private
+from nfv.dataplane.observers import PREFIX
 from nfv.dataplane.programs import JUMPS, jump_target, program_name
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import jump, wire
@@ -36,8 +37,6 @@ from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.observed import compose_observed
 from nfv.errors import InputError
 
-_PINS = "observe"
-_LOCK = "observe.lock"
 _MEMBARRIER = {"x86_64": 324}.get(platform.machine(), 283)
 _MEMBARRIER_GLOBAL = 1
 
@@ -109,7 +108,7 @@ class Observer(Observed):
 
     def _pin(self) -> None:
         """Tables of tail calls keep what they hold for as long as they are pinned."""
-        directory = _directory(self.applied.name)
+        directory = observers.directory(self.applied.name)
         directory.mkdir(mode=0o700)
         for name in JUMPS.values():
             if (found := self.path.maps.get(self.path.names.root / name)) is not None:
@@ -129,7 +128,7 @@ class Observer(Observed):
                     )
                 plain = bpf.prog_open(ident)
                 try:
-                    bpf.obj_pin(plain, _pin_of(self.applied.name, hook, port.number))
+                    bpf.obj_pin(plain, observers.replaced(self.applied.name, hook, port.number))
                 finally:
                     os.close(plain)
                 _put(jumps, port.number, self.program(slot))
@@ -139,7 +138,7 @@ class Observer(Observed):
 
 def is_observed(name: str) -> bool:
     """Whether observed programs run in a topology, or a killed process has left some."""
-    return _directory(name).exists()
+    return observers.directory(name).exists()
 
 
 def restore(applied: State) -> None:
@@ -147,12 +146,12 @@ def restore(applied: State) -> None:
 
     Where an apply has put others there meanwhile, they stay.
     """
-    directory = _directory(applied.name)
+    directory = observers.directory(applied.name)
     if not directory.exists():
         return
     for place, number in applied.ports.items():
         for hook in Hook:
-            if (pin := _pin_of(applied.name, hook, number)).exists():
+            if (pin := observers.replaced(applied.name, hook, number)).exists():
                 _put_back(applied.name, Attachment.parse(place), hook, number, pin)
     _settle()
     shutil.rmtree(directory)
@@ -173,15 +172,6 @@ def _put_back(name: str, place: Attachment, hook: Hook, number: int, pin: Path) 
 
 def _put(jumps: Map, number: int, program: int) -> None:
     jumps[jump(number)] = struct.pack("=I", program)
-
-
-def _directory(name: str) -> Path:
-    return state.pins(name) / _PINS
-
-
-def _pin_of(name: str, hook: Hook, number: int) -> Path:
-    """Where the program is kept whose place an observed one has."""
-    return _directory(name) / f"{hook.value}_{number}"
 
 
 def _link(name: str, place: Attachment) -> Path:
@@ -222,7 +212,7 @@ def _open_maps(path: FastPath) -> None:
 def _alone(name: str) -> AbstractContextManager[None]:
     """One process at a time observes a topology. Raises `InputError` if another does."""
     return exclusive(
-        state.directory(name) / _LOCK,
+        observers.lock(name),
         lambda process: InputError(
             f"topology {name} is being observed by process {process}",
             "end that trace or capture, or let it do both: capture takes several places",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from nfv.chain.hook import Slot
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook
-from nfv.dataplane import bpf, netns, proglink
+from nfv.dataplane import bpf, netns, observers, proglink
 from nfv.dataplane.bpf import Map
 from nfv.dataplane.mapstore import aside, unpin
 from nfv.dataplane.plan import Change, Element, Phase, Symbol
@@ -138,9 +138,18 @@ class Programs:
             return jump_target(jumps, jump(number)) is None
         for ordinal, program in enumerate(self.path.units[slot].programs):
             found = jump_target(jumps, jump(number, ordinal))
-            if found is None or program_name(found) != self._fingerprint(slot, program):
+            if found is None or self._name(slot.hook, number, found) != self._fingerprint(
+                slot, program
+            ):
                 return False
         return True
+
+    def _name(self, hook: Hook, number: int, ident: int) -> str | None:
+        """The name of a program of a port; of an observed one, that of the one it stands for."""
+        found = program_name(ident)
+        if not found.startswith(observers.PREFIX):
+            return found
+        return observers.stands_for(self.path.topology.name, hook, number)
 
     def _jumps(self, hook: Hook) -> Map | None:
         """The table of tail calls for a hook, if any program is for it."""

@@ -32,6 +32,10 @@ and mappings to the former are forgotten.
 `nfvctl stats` counts. Mappings outlive changes of the file, restarts of the agent and tables that
 grow.
 
+A million mappings take 192 MiB, and 96 more where filtering depends on the far end. A pass of the
+agent over them takes 3.8 s of CPU (2 vCPU, Linux 6.18), in steps of some milliseconds; it makes one
+every 5 seconds.
+
 Limits, and why:
 
 - Where one end of a flow is translated, it is remembered by the flow cache. Two NATs in a row, and

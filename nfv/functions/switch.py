@@ -30,6 +30,10 @@ NAME flush` forgets those that are not declared: all, or those of `port=`, `vlan
 Limits, and why:
 
 - No spanning tree (STP, RSTP), and its frames are dropped: within a file there are no loops.
+- No snooping of IGMP and MLD (RFC 4541): groups are flooded in their VLAN, as RFC 4541 has it where
+  nothing is known of them. `storm` bounds them.
+- A copy of a flooded frame that passes a program counts as received at that port; a port that is a
+  cable has no counters of its own, its SAP has them.
 - Flows on the way to a switch are not kept in the flow cache: where a frame leaves depends on its
   address and on who was heard last, not on the flow.
 - Packets have 3,400 bytes at most: the kernel copies broadcasts within a page.

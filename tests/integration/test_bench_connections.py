@@ -38,12 +38,11 @@ chains:
   inside: {{path: [lan, fw, "gw:lan"]}}
   outside: {{path: ["gw:wan", wan]}}
 """
-HOOKED = TEXT.replace("kind: host", "kind: host, hook: xdp")
 
 
-@pytest.fixture(scope="module", params=[TEXT, HOOKED], ids=["tc", "xdp"])
-def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with applied(request.param, "connections") as made:
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with applied(TEXT, "connections") as made:
         yield made
 
 

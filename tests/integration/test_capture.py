@@ -372,6 +372,24 @@ def test_a_capture_follows_changes(functions: None, tmp_path: Path) -> None:
         assert lab.plan().empty
 
 
+def test_other_changes_leave_a_capture_alone(lab: Lab) -> None:
+    rule = "      - {name: smtp, action: drop, proto: tcp, dport: 25}\n"
+    text = lab.text
+    with capturing(lab.name, "lan", "tcp port 26") as running:
+        programs = lab.programs()
+        assert lab.plan().empty
+        lab.edit(rule, rule + rule.replace("smtp", "more").replace("25", "26"))
+        lab.apply()
+        assert lab.programs() == programs
+        with traffic.listener(lab.netns("wan"), WAN, 26):
+            assert traffic.outcome(lab.netns("lan"), WAN, 26) == "silence"
+    assert "[dropped by fw: " in running.printed
+    assert lab.programs().keys() == programs.keys()
+    lab.text = text
+    lab.apply()
+    assert lab.plan().empty
+
+
 def test_a_capture_ends_with_its_topology(functions: None) -> None:
     with made("tc") as lab, capturing(lab.name, "lan") as running:
         lab.destroy()

@@ -148,3 +148,18 @@ def test_other_pools_leave_leases_alone(tmp_path: Path) -> None:
     assert bed.bind(1) == kept
     assert bed.lease(kept).starts == START
     assert len({bed.bind(number) for number in range(20)}) == 20
+
+
+def test_many_leases_do_not_run_out_in_one_go(tmp_path: Path) -> None:
+    """So that messages are answered meanwhile."""
+    leases = Leases4(tmp_path / "leases.sqlite", KIND4)
+    for number in range(1300):
+        leases.put(replace(LEASE, address=IPv4Address(number), client=str(number).encode()))
+    ended = []
+    while leases.is_behind(LEASE.ends):
+        ended.append(len(leases.expire(LEASE.ends, lambda lease: lease.ends)))
+        leases.commit()
+    leases.close()
+
+    assert ended == [512, 512, 276]
+    assert {lease.state for lease in read(tmp_path / "leases.sqlite")} == {State.RELEASED}

@@ -106,6 +106,32 @@ def test_frame_loss_goes_down_by_tenths_until_two_trials_lose_nothing() -> None:
     assert found.figures["loss"] == pytest.approx(0.35)
 
 
+def test_loss_is_told_of_the_highest_load_that_could_be_sent() -> None:
+    found = frame_loss(Device(capacity=50e6, most=6.5e6), "64", 1.0, 10e6)
+    rates = [trial.load.rate for trial in found.trials]
+    assert rates == pytest.approx([10e6, 9e6, 8e6, 7e6, 6e6, 5e6])
+    assert [trial.valid for trial in found.trials] == [False] * 4 + [True] * 2
+    assert found.figures == {"load_pps": pytest.approx(6e6, rel=1e-5), "loss": 0.0}
+    assert found.limit is Limit.GENERATOR
+
+
+@pytest.mark.parametrize(
+    ("capacity", "most", "maximum", "limit"),
+    [
+        (50e6, 2e6, None, Limit.GENERATOR),
+        (50e6, 2e6, 3e6, Limit.GENERATOR),
+        (50e6, 2e6, 1e6, Limit.ASKED),
+        (1e6, 2e6, 2e6, Limit.LOSS),
+    ],
+)
+def test_what_limits_the_receive_rate(
+    capacity: float, most: float, maximum: float | None, limit: Limit
+) -> None:
+    found = mrr(Device(capacity, most), "64", 1.0, 2, maximum)
+    assert found.limit is limit
+    assert found.figures["pps"] == pytest.approx(min(capacity, most, maximum or most), rel=1e-5)
+
+
 @given(st.integers(1, 100_000))
 def test_a_burst_is_as_long_as_the_buffer_allows(buffer: int) -> None:
     found = back_to_back(Device(capacity=5e6, buffer=buffer), "64", 1.0, 2)

@@ -23,6 +23,8 @@ Key = TypeVar("Key", IPv4Address, IPv6Network)
 
 _Index = TypeVar("_Index", bytes, str)
 
+_EXPIRED = 512  # leases at most that run out in one go
+
 _VERSION = 1
 _COLUMNS = "address, state, client, hardware, hostname, agent, port, starts, ends, held"
 _SCHEMA = f"""
@@ -145,11 +147,13 @@ class Leases(Generic[Key]):
     def expire(self, now: float, promised: Callable[[Lease[Key]], float]) -> list[Lease[Key]]:
         """Turn leases that have run out into released ones, and forget offers that nobody took.
 
-        Returns them as they were. `promised` makes sure that the fast path promises a lease no
-        more, and says until when it did.
+        Not all at once if they are many: then `is_behind`. Returns them as they were. `promised`
+        makes sure that the fast path promises a lease no more, and says until when it did.
         """
         found = []
-        while self._ends and self._ends[0][0] <= now:
+        for _ in range(_EXPIRED):
+            if not self.is_behind(now):
+                break
             _, address = heapq.heappop(self._ends)
             lease = self._by_address.get(address)
             if lease and lease.state is not State.RELEASED and lease.ends <= now:
@@ -163,6 +167,10 @@ class Leases(Generic[Key]):
                     self.put(replace(lease, state=State.RELEASED))
                 found.append(lease)
         return found
+
+    def is_behind(self, now: float) -> bool:
+        """Whether there may be leases that have run out."""
+        return bool(self._ends) and self._ends[0][0] <= now
 
     def changes(self) -> list[tuple[Lease[Key] | None, Lease[Key]]]:
         """What `commit` will write: each lease as it was, and is."""

@@ -45,6 +45,7 @@ EVENTS = "events.jsonl"
 _IPV6 = ETH_P_IPV6.to_bytes(2, "big")
 
 _INTERVAL = 1.0  # seconds between looks at what has run out, and what was renewed
+_SOON = 0.02  # if much has run out
 
 
 def start(place: Place) -> DhcpService:
@@ -273,10 +274,19 @@ class DhcpService(Service):
     def _attend(self) -> None:
         if self._server:
             self._note_renewed()
+        self._expire()
+
+    def _expire(self) -> None:
+        """Free what has run out; messages come first if that is much."""
+        is_behind = False
+        if self._server:
             self._server.expire(self._revoke)
             self._six.expire()
-            self._commit()
-        self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._attend)
+            now = self._clock()
+            parts = self._leases.is_behind(now), self._six.leases.is_behind(now)
+            is_behind = self._commit() and any(parts)
+        again, seconds = (self._expire, _SOON) if is_behind else (self._attend, _INTERVAL)
+        self._timer = asyncio.get_running_loop().call_later(seconds, again)
 
     # The fast path
 
