@@ -29,6 +29,7 @@ _KINDS = {
     "service": "handed to the service of {node}",
     "rejected": "rejected by {node}: {words}",
     "answered": "answered by {node}",
+    "flooded": "flooded by {node}",
     "lost": "not known: notes were lost",
 }
 _TO_KERNEL = "to the kernel: "
@@ -179,7 +180,7 @@ def _reason(name: str | None) -> str:
     from nfv.ebpf.sources import reasons
 
     words = dict(reasons().values())
-    return words[name].removeprefix(_TO_KERNEL) if name else ""
+    return words[name].removeprefix(_TO_KERNEL) if name not in (None, "forwarded") else ""
 
 
 def _words(outcome: Outcome) -> str:

@@ -29,6 +29,7 @@ _SAID = {
     "REJECT": "rejects",
     "SERVE": "hands to its service",
     "ANSWER": "answers",
+    "FLOOD": "floods",
 }
 _BY_ROUTE = frozenset({"forwarded", "blackhole"})
 
@@ -51,7 +52,7 @@ class Step:
 class Outcome:
     """How a packet's way ended."""
 
-    kind: str  # "forwarded", "dropped", "kernel", "service", "rejected" or "answered"
+    kind: str  # "forwarded", "dropped", "kernel", "service", "rejected", "answered", "flooded"
     node: str  # where that was decided
     reason: str
     egress: str | None = None  # the SAP or interface that it, or its answer, left by
@@ -88,10 +89,16 @@ class Explainer:
         self._route = route
         self._flows = flows
         self._places = {number: Attachment.parse(name) for name, number in known.ports.items()}
-        self._rules: dict[str, Mapping[int, statistics.Rule]] = {}
+        self._rules: dict[str, Mapping[int, tuple[str, Position]]] = {}
         for name, places in known.counters.items():
             rules = statistics.rules(topology, name)
-            self._rules[name] = {place: rules[key] for key, place in places.items()}
+            whole = topology.source.position(("vnfs", name))
+            self._rules[name] = {
+                place: (f"rule {rules[key].text}", rules[key].position)
+                if key in rules
+                else (f"counted as {key}", whole)
+                for key, place in places.items()
+            }
 
     def explain(self, records: Sequence[Record]) -> Explanation:
         """The way of a packet, from all notes of it."""
@@ -123,16 +130,18 @@ class Explainer:
             direction=None if note.direction is None else note.direction.name.lower(),
             changes=tuple(changes(before, record.frame)) if verdict != "ANSWER" else (),
         )
-        if verdict == "FORWARD":
+        function = self._topology.vnfs[note.function]
+        if verdict == "FORWARD" and function.next_hops:
             step = replace(step, verdict=f"forwards out of {self._places[record.egress]}")
-        if self._topology.vnfs[note.function].next_hops:
+        if function.next_hops:
             return self._routed(step, before)
         rule = self._rules.get(note.function, {}).get(record.counter)
         if record.counter == UNCOUNTED or rule is None:
             return step
         known = verdict == "NEXT" and self._flows.meet(note.function, record.frame)
-        because = f"{'known connection, ' if known else ''}rule {rule.text}"
-        return replace(step, because=because, position=rule.position)
+        words, position = rule
+        because = f"known connection, {words}" if known else words
+        return replace(step, because=because, position=position)
 
     def _routed(self, step: Step, before: bytes) -> Step:
         """The route that a router has found, where it is that which decided."""
@@ -153,11 +162,19 @@ class Explainer:
             if not steps or not steps[-1].reason:
                 steps.append(Step(node, "dropped", reason))
             return Outcome("dropped", node, reason)
+        if verdict == "FLOOD":
+            return self._flooded(node, reason, steps)
         place = self._places[record.egress]
-        if verdict in ("PUNT", "SERVE"):
+        if place.interface is not None:
             return self._handed_over(place, reason, steps)
         steps.append(Step(str(place), "leaves"))
         return Outcome("forwarded", node, reason, str(place))
+
+    def _flooded(self, node: str, reason: str, steps: list[Step]) -> Outcome:
+        """The end of a trace: each copy has a way of its own."""
+        ports = ", ".join(self._topology.vnfs[node].interfaces)
+        steps[-1] = replace(steps[-1], because=f"a copy to each other port of {ports}")
+        return Outcome("flooded", node, reason)
 
     def _sent_back(
         self, former: Outcome, verdict: str, record: Record, steps: list[Step]
@@ -167,9 +184,12 @@ class Explainer:
             reason = reasons()[record.reason][0]
             steps.append(Step(former.node, "no answer", reason))
             return replace(former, reason=reason)
-        place = str(self._places[record.egress])
-        steps.append(Step(place, "leaves"))
-        return replace(former, egress=place)
+        place = self._places[record.egress]
+        if place.interface is not None:
+            self._handed_over(place, former.reason, steps)
+        else:
+            steps.append(Step(str(place), "leaves"))
+        return replace(former, egress=str(place))
 
     def _handed_over(self, place: Attachment, reason: str, steps: list[Step]) -> Outcome:
         """The slow path: on to Linux, or to the process of a service."""

@@ -8,9 +8,13 @@ from nfv.dataplane.wiring import Port, Wiring
 
 
 def next_hop(topology: Topology, wiring: Wiring, port: Port) -> bytes | None:
-    """The MAC address at the other end of a port's chains, if they lead to one place."""
+    """The MAC address at the other end of a port's chains, if they lead to one place.
+
+    A port of a switch has none.
+    """
     walks = entries(topology)[port.attachment].walks
-    macs = {wiring.ports[walk.end].mac for walk in walks}
+    ends = [wiring.ports.get(walk.end) for walk in walks]
+    macs = {end.mac if end else None for end in ends}
     (mac,) = macs if len(macs) == 1 else (None,)
     return mac_bytes(mac) if mac else None
 

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeAlias
 
+from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane.fastpath import FastPath
 from nfv.dataplane.mapstore import FunctionMaps
 from nfv.dataplane.routertables import RouterTables
 from nfv.dataplane.wiring import Wiring
-from nfv.ebpf import tables
+from nfv.ebpf import natplan, tables
 from nfv.ebpf.compose import classifier_patterns
 
 ASSUMED_MAC = "02:00:00:00:00:01"
@@ -33,6 +34,8 @@ def fill(path: FastPath) -> None:
             continue  # in no chain
         maps = FunctionMaps(directory, path.maps, path.plans, 0)
         function.fill(maps, path.counters[name], {})
+        if function.masquerade:
+            _masquerade(path.topology, Attachment.parse(function.masquerade), maps)
         if function.next_hops:
             _route(RouterTables(path.topology, path.wiring, name, maps))
     for (place, _hook), unit in path.units.items():
@@ -48,6 +51,14 @@ def addresses(topology: Topology, wiring: Wiring) -> Iterator[tuple[Address, str
         interface = function.interfaces.get(str(place.interface)) if function else None
         owned = sap.addresses if sap else interface.ip if interface else ()
         yield from ((address.ip, str(port.mac)) for address in owned)
+
+
+def _masquerade(topology: Topology, place: Attachment, maps: FunctionMaps) -> None:
+    """The outside address of a NAT, which is an interface's."""
+    owned = topology.vnfs[place.node].interfaces[str(place.interface)].ip
+    address = next((own.ip for own in owned if isinstance(own.ip, IPv4Address)), None)
+    if address is not None:
+        natplan.set_masquerade(maps.memory("site"), address)
 
 
 def _route(router: RouterTables) -> None:

@@ -64,6 +64,7 @@ def _group(address: Address) -> str | None:
 
 def _far(topology: Topology, wiring: Wiring, place: Attachment) -> str:
     """The other end of the chains that begin there, if it is one."""
-    macs = {wiring.ports[walk.end].mac for walk in entries(topology)[place].walks}
+    ends = {walk.end for walk in entries(topology)[place].walks}
+    macs = {wiring.ports[end].mac if end in wiring.ports else None for end in ends}
     (mac,) = macs if len(macs) == 1 else (None,)
     return mac or ASSUMED_MAC

@@ -18,7 +18,7 @@ from nfv.chain.hook import Slot
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook
 from nfv.chain.topology import Topology
-from nfv.dataplane import bpf, headers, offline, routing, stations
+from nfv.dataplane import bpf, headers, offline, portleads, routing, stations
 from nfv.dataplane.bpf import PER_CPU, Map, MapType
 from nfv.dataplane.explanation import Explainer, Explanation
 from nfv.dataplane.fastpath import FastPath
@@ -40,6 +40,8 @@ _READ = frozenset(
 """Maps of functions that their programs only read: some are too large to be copied."""
 
 _DEVICES = frozenset({"ports", "devices"})
+"""Shared maps that programs only read."""
+
 _LOOPBACK = 1  # ifindex: a port must lead to some device, but test runs send nothing
 _ROOM = 1 << 16
 _COPIED = frozenset({MapType.HASH, MapType.LRU_HASH})
@@ -65,10 +67,12 @@ class Tracer:
         self.path = path
         try:
             for pin, plan in path.plans.items():
-                path.maps[pin] = _bound(pin, plan, live)
+                is_read = pin.name in (_DEVICES if pin.parent == path.names.root else _READ)
+                path.maps[pin] = _bound(pin, plan, live, is_read)
             if live is None:
                 _connect(path)
                 offline.fill(path)
+            _lead_nowhere(path)
             self._observed = Observed(path)
         except BaseException:
             path.close()
@@ -178,12 +182,12 @@ def _path(topology: Topology, wiring: Wiring, known: State) -> FastPath:
     return FastPath(topology, wiring, compiler, None, known, composer=compose_observed)
 
 
-def _bound(pin: Path, plan: MapPlan, live: Live | None) -> Map:
+def _bound(pin: Path, plan: MapPlan, live: Live | None, is_read: bool) -> Map:
     """The map itself where programs only read it, or one of our own with what it holds."""
     found = None if live is None or is_private(pin) else live(pin)
     if found is None:
         return plan.create()
-    if pin.name in _READ | _DEVICES:
+    if is_read:
         return found
     with_content = plan.create()
     try:
@@ -205,6 +209,16 @@ def _copy(old: Map, new: Map) -> None:
         target[:size] = source[:size]
         source.close()
         target.close()
+
+
+def _lead_nowhere(path: FastPath) -> None:
+    """Of a frame that is flooded no copies are made: those would leave also in a test run."""
+    for name, function in path.topology.vnfs.items():
+        found = path.maps.get(path.names.vnf(name) / "leads")
+        if function.floods and found is not None:
+            wanted = portleads.leads(path.topology, path.wiring, name)
+            whole = portleads.packed(wanted, [0] * len(wanted))
+            found.memory()[: len(whole)] = whole
 
 
 def _connect(path: FastPath) -> None:

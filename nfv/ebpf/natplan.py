@@ -180,6 +180,11 @@ def masquerade(site: bytes) -> int:
     return int(_SITE.unpack_from(site)[1])
 
 
+def set_masquerade(site: memoryview, address: IPv4Address) -> None:
+    """Write the masquerade address into a struct self_site."""
+    _SITE.pack_into(site, 0, _SITE.unpack_from(site)[0], int(address))
+
+
 def ranges_of(networks: Iterable[IPv4Network | IPv4Address]) -> tuple[Range, ...]:
     """Addresses of prefixes and single addresses."""
     nets = [IPv4Network(each) for each in networks]

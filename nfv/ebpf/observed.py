@@ -105,7 +105,8 @@ class ObservedWalks(Walks):
         lines = super()._begin()
         parsed = next(number for number, text in enumerate(lines, 1) if "parse_" in text)
         enter = self._take(self._lone(Moment.ENTER))
-        return ["observe_enter();", *lines[:parsed], enter, *lines[parsed:]]
+        begun = ["verdict = NF_NEXT;"] if self._leave else []
+        return [*begun, "observe_enter();", *lines[:parsed], enter, *lines[parsed:]]
 
     def _call(self, name: str, way: Walk | Attachment) -> list[str]:
         if isinstance(way, Walk):
@@ -118,9 +119,23 @@ class ObservedWalks(Walks):
             self._take(self._number(note)),
         ]
 
+    @property
+    def _leave(self) -> list[str]:
+        leave = super()._leave
+        end = self._lone(Moment.END) if leave else ""
+        return [line for call in leave for line in ("observe_quiet(ctx, pkt)", _told(call, end))]
+
+    def _flood(self, end: Attachment) -> str:
+        return f"{{ {self._take(self._lone(Moment.END))} {super()._flood(end)} }}"
+
     def _onward(self) -> str:
         numbers = f"{self._lone(Moment.ONWARD)}, {self._lone(Moment.END)}"
         return f"return observe_jump(ctx, pkt, {numbers});"
 
     def _answer(self) -> list[str]:
         return [*super()._answer(), self._take(self._lone(Moment.ANSWER), "NF_NEXT")]
+
+
+def _told(call: str, end: str) -> str:
+    """A call that may end the packet before its walk, and a note of that."""
+    return f"observe_leave(ctx, pkt, {call}, {end})"

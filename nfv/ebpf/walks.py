@@ -380,7 +380,7 @@ class Walks:
             *self._call(end.node, end),
             f"{prefix}_report(pkt);",
             "if (verdict == NF_FLOOD)",
-            f"\treturn {prefix}_flood(ctx, pkt, {self.link('interface', end)});",
+            f"\t{self._flood(end)}",
             "if (verdict != NF_FORWARD)",
             "\tgoto out;",
             "if (pkt->tx & ENTRY_JUMP) {",
@@ -392,6 +392,11 @@ class Walks:
             "pkt->egress = pkt->tx;",
             "goto out;",
         ]
+
+    def _flood(self, end: Attachment) -> str:
+        """Send a copy out of every other port of a switch."""
+        interface = self.link("interface", end)
+        return f"return {self._prefix(end.node)}_flood(ctx, pkt, {interface});"
 
     def _onward(self) -> str:
         """Go on with the walk of the interface that a function has chosen."""

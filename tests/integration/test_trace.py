@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet
 from scapy.utils import wrpcap
 
+from nfv.dataplane import netns
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import EXAMPLES, Lab, applied, example, nfvctl
 
@@ -144,6 +148,38 @@ def test_packets_of_a_capture_are_shown_by_their_way(lab: Lab, tmp_path: Path) -
     bare = tmp_path / "raw.pcap"
     wrpcap(str(bare), [packet[IP] for packet in packets[1:4]], linktype=101)
     assert trace(lab.name, "--in", "lan", "--pcap", str(bare))["packets"] == 3
+
+
+def test_a_nat_and_its_assumed_address_offline() -> None:
+    nat = str(EXAMPLES / "nat.yaml")
+    (path,) = trace(nat, "--in", "office", "tcp,dst=198.51.100.7,dport=443")["paths"]
+    changes = {one["field"]: one["after"] for one in path["steps"][2]["changes"]}
+    assert changes["IP.src"] == "192.0.2.1"
+    assert path["outcome"]["egress"] == "internet"
+
+
+def test_a_flood_is_traced_without_sending_copies() -> None:
+    with applied(example("switch"), "flood") as lab:
+        lab.run("alice", "ping -n -c 1 -W 2 10.0.10.12")
+        ask = "arp,dst=10.0.10.99", "icmp,dst=10.0.10.12"
+        with netns.entered(lab.netns("bob")), traffic.raw("eth0") as arrives:
+            first, second = trace(lab.name, "--in", "alice", *ask)["paths"]
+            lab.run("alice", "ping -n -c 1 -W 2 10.0.10.12")
+            frames = seen(arrives)
+        assert first["outcome"]["verdict"] == "flooded"
+        assert second["outcome"]["egress"] == "bob"
+        assert any(IP in frame for frame in frames)
+        assert not any(ARP in frame and frame[ARP].pdst == "10.0.10.99" for frame in frames)
+
+
+def seen(arrives: socket.socket) -> list[Packet]:
+    """The frames that have arrived."""
+    arrives.setblocking(False)
+    frames: list[Packet] = []
+    with suppress(BlockingIOError):
+        while True:
+            frames.append(Ether(arrives.recv(2048)))
+    return frames
 
 
 def test_a_scapy_expression_is_read_and_not_executed(lab: Lab) -> None:

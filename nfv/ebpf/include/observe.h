@@ -228,6 +228,39 @@ static __always_inline void observe_note(nf_ctx *ctx, const struct nf_packet *pk
 		cpu->noted = cpu->packets;
 }
 
+/* What ends before its walk has a reason, too, where observed; entry_discard alone tells nobody. */
+static __always_inline int observe_discard(nf_ctx *ctx, u32 reason)
+{
+	u32 index = 0;
+	struct nf_packet *pkt = nf_packets.lookup(&index);
+
+	if (pkt)
+		pkt->reason = reason;
+	return entry_discard(ctx, reason);
+}
+
+#define entry_discard observe_discard
+
+/* Before something that may discard the frame, or end a copy of it in silence. */
+static __always_inline int observe_quiet(nf_ctx *ctx, struct nf_packet *pkt)
+{
+	pkt->reason = NF_REASON_COUNT;
+	pkt->edits = 0;
+	if (!HOOK_WHOLE)
+		hook_measure(ctx, &pkt->wire);
+	return -1;
+}
+
+/* After it: `verdict` is what the program returns, or -1 if the walk begins. */
+static __always_inline int observe_leave(nf_ctx *ctx, struct nf_packet *pkt, int verdict, u32 end)
+{
+	if (verdict >= 0 && pkt->reason != NF_REASON_COUNT) {
+		observe_enter();
+		observe_note(ctx, pkt, end, NF_DROP);
+	}
+	return verdict;
+}
+
 /* The end of a walk, as entry_finish has it; the note of it has the frame as it is sent. */
 static __always_inline int observe_finish(nf_ctx *ctx, struct nf_packet *pkt, int verdict, u32 end)
 {
