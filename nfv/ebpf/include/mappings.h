@@ -21,7 +21,6 @@
 #define SELF_TCP_FIN 0x01
 #define SELF_TCP_SYN 0x02
 #define SELF_TCP_RST 0x04
-#define SELF_TCP_ACK 0x10
 
 /* The flags of one direction. */
 #define SELF_FIN 1

@@ -34,9 +34,9 @@ struct self_pool {
 	u16 ranges;
 	u16 first_word; /* of ports, 64 a word */
 	u16 words;
-	u16 block_words; /* of a subscriber's block of ports; 0: all ports are everybody's */
-	u16 most_blocks; /* of a subscriber; 0: the block is reckoned from the address (RFC 7422) */
-	u32 subscriber;  /* the first, where blocks are reckoned */
+	u16 block_words; /* of an inside address's own (RFC 7422); 0: all ports are everybody's */
+	u16 reserved;
+	u32 subscriber; /* the first, where blocks are reckoned */
 };
 
 struct self_range {
