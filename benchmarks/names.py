@@ -113,6 +113,7 @@ server:
     verbosity: 1
     minimal-responses: yes
     so-rcvbuf: 4m
+    local-zone: "test." nodefault
 auth-zone:
     name: {zone}
     zonefile: {at}/zone

@@ -8,6 +8,7 @@
 #include "nf.h"
 #include "discovery.h"
 #include "matcher.h"
+#include "quoted.h"
 
 /* Stateless: every packet is matched against the rules, none is remembered. */
 #ifndef SELF_STATELESS

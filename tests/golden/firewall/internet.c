@@ -51,14 +51,14 @@
 #line 1 "match.h"
 #line 7 "match.h"
 #line 10 "matcher.h"
-#line 11 "functions/firewall.c"
-#line 1 "connections.h"
 #line 1 "quoted.h"
 #line 7 "quoted.h"
+#line 12 "functions/firewall.c"
+#line 1 "connections.h"
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 10 "connections.h"
-#line 76 "functions/firewall.c"
+#line 77 "functions/firewall.c"
 #define F1_SHIFT4 NF_LINK(12)
 #define F1_MASK4 NF_LINK(13)
 #define F1_BANK4 NF_LINK(14)
