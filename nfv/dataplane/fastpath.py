@@ -14,7 +14,6 @@ from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane import epoch
 from nfv.dataplane.bpf import Map
-from nfv.dataplane.jiffies import hz
 from nfv.dataplane.mapchanges import MapChanges
 from nfv.dataplane.mapstore import (
     ACTIONS,
@@ -40,6 +39,7 @@ from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.compose import Composer, Unit, compose
 from nfv.ebpf.connections import FLOW_LIFE
 from nfv.ebpf.object import Object
+from nfv.ebpf.ticks import hz
 from nfv.errors import InputError
 
 

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
-import time
 
 from nfv.dataplane import bpf
+from nfv.ebpf.ticks import hz
 
-_CLOCK_MONOTONIC_COARSE = 6
 _CALL, _EXIT = 0x85, 0x95
 _JIFFIES64 = 118  # BPF_FUNC_jiffies64
 _FRAME = bytes(64)
-
-
-def hz() -> int:
-    """Jiffies a second: the coarse clock ticks with them."""
-    return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
 
 
 class Jiffies:

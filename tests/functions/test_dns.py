@@ -20,7 +20,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
 from nfv.dataplane.bpf import Map
-from nfv.dataplane.jiffies import hz
+from nfv.ebpf.ticks import hz
 from nfv.services.dns import cookies, message
 from nfv.services.dns.authority import Authority
 from nfv.services.dns.fastpath import Answers, Server, prepare

@@ -21,8 +21,9 @@ import pytest
 
 from nfv.dataplane import agentctl, control, netns, state, supervisor
 from nfv.dataplane.bpf import Map
-from nfv.dataplane.jiffies import Jiffies, hz
+from nfv.dataplane.jiffies import Jiffies
 from nfv.ebpf.tableshape import Shape
+from nfv.ebpf.ticks import hz
 from nfv.errors import KernelError
 from tests.integration.agentbed import PUNT, Bed, running_bed, scratch_name
 

@@ -12,8 +12,8 @@ import pytest
 from nfv.chain.sap import Hook
 from nfv.dataplane import inspection, state
 from nfv.dataplane.bpf import Map
-from nfv.dataplane.jiffies import hz
 from nfv.ebpf.stations import Bond, Lan, Station, stations
+from nfv.ebpf.ticks import hz
 from tests.integration.helpers import segment, traffic
 from tests.integration.helpers.lab import Lab, applied, nfvctl
 from tests.integration.helpers.segment import BROADCAST, Segment, Way, frame, mac

@@ -4,6 +4,7 @@
  * who is inside, which takes what is sent there as its own; who asks from inside, an address that stands
  * for this NAT, which turns such packets back. Who has the masquerade address answers for itself.
  */
+#include "natedit.h"
 #include "natplan.h"
 
 #define SELF_ARP_REQUEST 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nfv.dataplane.jiffies import hz
 from nfv.ebpf import sources
+from nfv.ebpf.ticks import hz
 
 BUCKETS = 1 << 16
 """Networks whose answers are counted apart."""
