@@ -14,8 +14,8 @@ from benchmarks.runs import Progress
 from benchmarks.ways import Builder
 from benchmarks.wired import Path
 from nfv.chain.sap import Hook
-from nfv.dataplane import ethtool, netns
-from nfv.dataplane.devices import FAR_FEATURES
+from nfv.dataplane.change.devices import FAR_FEATURES
+from nfv.dataplane.kernel import ethtool, netns
 from nfv.errors import KernelError, NfvError
 
 TABLE = "tcp"

@@ -23,7 +23,8 @@ from benchmarks.wired import (
 )
 from nfv.chain import names
 from nfv.chain.topology import Topology, loads
-from nfv.dataplane import agentctl, engine
+from nfv.dataplane.change import engine
+from nfv.dataplane.resident import agentctl
 from nfv.ebpf.compose import Composer, compose
 from nfv.errors import InputError, KernelError
 

@@ -15,9 +15,11 @@ from benchmarks import chains
 from benchmarks.figures import Figure
 from benchmarks.runs import Progress
 from nfv.chain.topology import Topology, loads
-from nfv.dataplane import bpf, engine, state
-from nfv.dataplane.bpf import Map
-from nfv.dataplane.mapstore import LINK
+from nfv.dataplane import state
+from nfv.dataplane.change import engine
+from nfv.dataplane.change.mapstore import LINK
+from nfv.dataplane.kernel import bpf
+from nfv.dataplane.kernel.bpf import Map
 from nfv.errors import KernelError
 
 PROGRAMS, APPLY = "programs", "apply"

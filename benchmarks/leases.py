@@ -18,7 +18,9 @@ from pathlib import Path
 
 from nfv.chain import names
 from nfv.chain.topology import loads
-from nfv.dataplane import engine, netns, servicectl
+from nfv.dataplane.change import engine
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.resident import servicectl
 from tests.integration.helpers.dhcpload import exchanges
 
 _NAME = "leases"

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 
 from benchmarks.frames import Kind, Leg, stamp_at
-from nfv.dataplane import bpf, headers, netns
-from nfv.dataplane.bpf import Map, MapType
+from nfv.dataplane.kernel import bpf, headers, netns
+from nfv.dataplane.kernel.bpf import Map, MapType
 from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.object import Object
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import routes
-from nfv.dataplane import bpf, headers
-from nfv.dataplane.bpf import Map
+from nfv.dataplane.kernel import bpf, headers
+from nfv.dataplane.kernel.bpf import Map
 from nfv.ebpf import sources
 from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.object import MapSpec

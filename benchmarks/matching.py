@@ -22,8 +22,8 @@ from pathlib import Path
 from benchmarks import rulesets
 from benchmarks.rulesets import Header
 from nfv.chain.pattern import Pattern
-from nfv.dataplane import bpf, headers
-from nfv.dataplane.bpf import Map
+from nfv.dataplane.kernel import bpf, headers
+from nfv.dataplane.kernel.bpf import Map
 from nfv.ebpf import matcher, sources, tables
 from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.object import Layout, MapSpec

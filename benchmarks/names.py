@@ -30,7 +30,9 @@ import dns.message
 
 from nfv.chain.names import node_netns
 from nfv.chain.topology import load
-from nfv.dataplane import engine, netns, servicectl
+from nfv.dataplane.change import engine
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.resident import servicectl
 
 ZONE = "bench.test"
 RATES = (50_000, 100_000, 150_000, 200_000, 250_000, 300_000, 400_000, 500_000, 600_000, 700_000)

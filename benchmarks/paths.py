@@ -20,8 +20,8 @@ from benchmarks.wired import (
     settle,
     wired,
 )
-from nfv.dataplane import netns
-from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.kernel.netlink import Netlink
 
 _DEVICES = 4096  # ifindexes of a namespace that a redirect may lead to
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from benchmarks.frames import Kind, conversation
 from benchmarks.live import Loader, Sender, Sink, Tally, attach
 from benchmarks.wired import Path
-from nfv.dataplane.bpf import Map
-from nfv.dataplane.refusal import refused
+from nfv.dataplane.kernel.bpf import Map
+from nfv.dataplane.kernel.refusal import refused
 from nfv.errors import KernelError
 
 _PROBE = 4096  # frames that tell how quick a path is

@@ -11,7 +11,7 @@ from benchmarks.chains import chain
 from benchmarks.live import Loader
 from benchmarks.wired import Path
 from nfv.chain.topology import Topology
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from nfv.ebpf.compose import Composer, compose
 from nfv.errors import InputError
 

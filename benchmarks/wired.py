@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from benchmarks.frames import Endpoint, Translation
 from benchmarks.live import Device
 from nfv.chain import names
-from nfv.dataplane import netns
-from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.kernel.netlink import Netlink
 from nfv.errors import KernelError
 
 HOSTS = ("lan", "wan")

@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from nfv.errors import NfvError
 
 HTTP_PORT = 8080

@@ -27,7 +27,7 @@ def command(topology: str, quiet: bool, format_: Format) -> None:
       sudo nfvctl apply branch         # mend what runs, as it was applied last
     """
     arguments.require_root("building chains takes root")
-    from nfv.dataplane import engine
+    from nfv.dataplane.change import engine
 
     declared = arguments.read(topology)
     with Progress(quiet) as progress:

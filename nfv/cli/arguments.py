@@ -99,7 +99,7 @@ def attended(text: str) -> State:
 
     If it does not start, a warning says so: the fast path goes on without.
     """
-    from nfv.dataplane import agentctl
+    from nfv.dataplane.resident import agentctl
 
     found = stored(text)
     try:

@@ -154,7 +154,7 @@ def command(
     from nfv.bench.plan import Plan
     from nfv.bench.result import plain
     from nfv.cli import benchrun
-    from nfv.dataplane.fitting import Setup
+    from nfv.dataplane.load.fitting import Setup
 
     applied = arguments.attended(topology)
     for name in (near, far):

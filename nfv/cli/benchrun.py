@@ -21,10 +21,10 @@ from nfv.bench.result import Result
 from nfv.bench.trial import Load, Trial
 from nfv.cli.progress import Progress
 from nfv.dataplane import state
-from nfv.dataplane.exclusive import exclusive
-from nfv.dataplane.fitting import Setup
-from nfv.dataplane.handshake import Handshakes
-from nfv.dataplane.rig import Rig
+from nfv.dataplane.load.exclusive import exclusive
+from nfv.dataplane.load.fitting import Setup
+from nfv.dataplane.load.handshake import Handshakes
+from nfv.dataplane.load.rig import Rig
 from nfv.dataplane.state import State
 from nfv.errors import InputError
 from nfv.traffic.profile import Profile, parse_size

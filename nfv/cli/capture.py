@@ -19,7 +19,7 @@ from nfv.errors import KernelError
 
 if TYPE_CHECKING:
     from nfv.cli.sinks import Sink
-    from nfv.dataplane.capture import Capture, Count, Wanted
+    from nfv.dataplane.observe.capture import Capture, Count, Wanted
     from nfv.dataplane.state import State
 
 _LONGEST = 262144  # bytes kept of a frame, as tcpdump has it
@@ -108,7 +108,7 @@ def command(
       sudo nfvctl capture branch lan --direction in --format json
       sudo nfvctl capture branch gw:wan -w - | wireshark -k -i -
     """
-    from nfv.dataplane.capture import Wanted
+    from nfv.dataplane.observe.capture import Wanted
     from nfv.traffic.filter import Filter
     from nfv.traffic.pcapngwriter import Flow
 
@@ -157,7 +157,7 @@ def _stopping() -> Iterator[_Stop]:
 
 
 def _run(applied: State, wanted: Wanted, sink: Sink, stop: _Stop) -> list[Count]:
-    from nfv.dataplane.capture import Capture
+    from nfv.dataplane.observe.capture import Capture
 
     try:
         with Capture(applied, wanted, Progress(False).waiting) as capture:

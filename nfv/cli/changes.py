@@ -10,7 +10,7 @@ from nfv.cli import output
 from nfv.cli.output import Format
 
 if TYPE_CHECKING:
-    from nfv.dataplane.plan import Line, Plan
+    from nfv.dataplane.change.plan import Line, Plan
 
 _VERBS = {"+": "add", "~": "change", "-/+": "replace", "-": "remove"}
 _DONE = {"add": "added", "change": "changed", "replace": "replaced", "remove": "removed"}

@@ -68,7 +68,7 @@ def _attempt(name: str, quiet: bool) -> int:
 
 
 def _destroy(name: str, quiet: bool) -> None:
-    from nfv.dataplane import engine
+    from nfv.dataplane.change import engine
 
     with Progress(quiet) as progress:
         engine.destroy(name, progress, progress.waiting)

@@ -53,7 +53,7 @@ def command(topology: str, name: str, words: tuple[str, ...]) -> None:
 
 def _entered(applied: State, name: str) -> list[str]:
     """The words before a command that runs in a namespace with a name."""
-    from nfv.dataplane import netns
+    from nfv.dataplane.kernel import netns
 
     places = _places(applied)
     arguments.check_part(name, places, applied.name)
@@ -67,7 +67,7 @@ def _entered(applied: State, name: str) -> list[str]:
 
 def _entered_service(applied: State, name: str) -> list[str]:
     """The same for the namespace of a service, which has none; empty if there is no such."""
-    from nfv.dataplane import servicectl
+    from nfv.dataplane.resident import servicectl
 
     function = applied.topology().vnfs.get(name)
     place = servicectl.namespace(applied.name, name) if function and function.service else None

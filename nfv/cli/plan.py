@@ -31,7 +31,7 @@ def command(
       sudo nfvctl plan branch                             # what does not run as it was applied
     """
     arguments.require_root("comparing with what runs takes root")
-    from nfv.dataplane import engine
+    from nfv.dataplane.change import engine
 
     found = engine.plan(arguments.read(topology))
     changes.show(found, changes.pending(found), format_)

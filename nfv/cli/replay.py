@@ -17,7 +17,7 @@ from nfv.cli.quantity import Quantity
 from nfv.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
-    from nfv.dataplane.replay import Report
+    from nfv.dataplane.load.replay import Report
     from nfv.dataplane.state import State
     from nfv.traffic.feed import Feed
     from nfv.traffic.pace import Pace
@@ -137,7 +137,7 @@ def command(
       sudo nfvctl replay branch lan=mix.pcap --bps 1.5G --src-mac auto --dst-mac auto
       sudo nfvctl replay branch lan=site.pcap --map 10.9.0.0/16=10.0.0.0/16 --format json
     """
-    from nfv.dataplane import replay
+    from nfv.dataplane.load import replay
 
     pace = _pace(topspeed, pps, bps, speed)
     applied = arguments.attended(topology)

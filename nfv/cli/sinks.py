@@ -17,7 +17,7 @@ from nfv.errors import InputError
 
 if TYPE_CHECKING:
     from nfv.chain.point import Point
-    from nfv.dataplane.capture import Captured, Count, Wanted
+    from nfv.dataplane.observe.capture import Captured, Count, Wanted
     from nfv.traffic.describe import Describer
     from nfv.traffic.pcapngwriter import Writer
 

@@ -27,7 +27,7 @@ def command(
       sudo nfvctl tell branch dhcp release ip=10.0.1.100
       sudo nfvctl tell branch floor flush port=3
     """
-    from nfv.dataplane import agentctl, servicectl
+    from nfv.dataplane.resident import agentctl, servicectl
 
     applied = arguments.stored(topology)
     arguments.check_part(name, arguments.told(applied), applied.name)

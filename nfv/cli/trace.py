@@ -18,8 +18,8 @@ from nfv.errors import InputError
 
 if TYPE_CHECKING:
     from nfv.chain.topology import Topology
-    from nfv.dataplane.explanation import Explanation, Outcome, Step
-    from nfv.dataplane.tracing import Trace
+    from nfv.dataplane.observe.explanation import Explanation, Outcome, Step
+    from nfv.dataplane.observe.tracing import Trace
 
 _PROGRESS = 256  # packets between two steps of the progress bar
 _KINDS = {
@@ -91,7 +91,7 @@ def command(
         raise click.UsageError("give packets, or --pcap, or --scapy", click.get_current_context())
     arguments.require_root("loading programs takes root")
     logging.getLogger("scapy.runtime").setLevel(logging.ERROR)  # on this machine's own routes
-    from nfv.dataplane import tracing
+    from nfv.dataplane.observe import tracing
 
     is_running = not arguments.is_file(topology)
     declared = arguments.read(topology)

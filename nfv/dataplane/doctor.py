@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nfv.dataplane import bpf, headers, leftovers
-from nfv.dataplane.bpf import AttachType, ProgramType
-from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.change import leftovers
+from nfv.dataplane.kernel import bpf, headers
+from nfv.dataplane.kernel.bpf import AttachType, ProgramType
+from nfv.dataplane.kernel.netlink import Netlink
 from nfv.ebpf.compiler import Compiler
 from nfv.errors import NfvError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from nfv.dataplane.bpf import Map
+from nfv.dataplane.kernel.bpf import Map
 
 _EPOCH = struct.Struct("=I")
 _STEP = 1 << 13  # the lower bits of a flow's name are not the epoch's (PLAIN_NAME in plain.h)

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 
 from nfv.chain.graph import SERVICE
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, aging, bpf, proglink, routelist, servicectl, state
-from nfv.dataplane.observation import Observation, observe
+from nfv.dataplane import state
+from nfv.dataplane.change import proglink
+from nfv.dataplane.change.observation import Observation, observe
+from nfv.dataplane.kernel import bpf
+from nfv.dataplane.resident import agentctl, aging, servicectl
+from nfv.dataplane.routing import routelist
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import PORT, Device, Port, wire
 from nfv.errors import KernelError

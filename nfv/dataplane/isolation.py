@@ -18,9 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar
 
-from nfv.dataplane import netns, state
-from nfv.dataplane.netlink import Netlink
-from nfv.dataplane.refusal import refused
+from nfv.dataplane import state
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.kernel.netlink import Netlink
+from nfv.dataplane.kernel.refusal import refused
 from nfv.errors import KernelError
 
 _CLONE_NEWNS, _CLONE_NEWPID, _CLONE_NEWNET = 0x20000, 0x20000000, 0x40000000

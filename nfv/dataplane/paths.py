@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from nfv.dataplane.bpf import Map, possible_cpus
+from nfv.dataplane.kernel.bpf import Map, possible_cpus
 from nfv.ebpf.sources import constant
 
 _LENGTH = constant("nf.h", "NF_PATH_LENGTH")

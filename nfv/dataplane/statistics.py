@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 from nfv.chain.source import Source
 from nfv.chain.topology import Topology
 from nfv.dataplane import paths, state
-from nfv.dataplane.bpf import Map
+from nfv.dataplane.kernel.bpf import Map
 from nfv.dataplane.paths import Paths
 from nfv.dataplane.state import State
 from nfv.ebpf import sources

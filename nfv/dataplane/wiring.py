@@ -11,7 +11,7 @@ from nfv.chain.hook import Hooks, hooks
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook, HostSap, NicSap, TapSap, VethSap
 from nfv.chain.topology import Topology
-from nfv.dataplane.bpf import has_tcx
+from nfv.dataplane.kernel.bpf import has_tcx
 from nfv.errors import InputError
 
 HEADER_SIZE = 16

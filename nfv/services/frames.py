@@ -13,8 +13,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nfv.dataplane import netns, tap
-from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.kernel import netns, tap
+from nfv.dataplane.kernel.netlink import Netlink
 from nfv.dataplane.wiring import HEADER_SIZE, Device
 
 _HEADER = struct.Struct("=IIII")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 
-from nfv.dataplane import control, servicectl
+from nfv.dataplane.resident import control, servicectl
 
 REQUEST = "hosts"
 """What the name server is asked, with `source`, whose hosts these are; `all`, whether there are no

@@ -17,8 +17,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from nfv.chain.fields import Address, InterfaceAddress
-from nfv.dataplane import netns, tap
-from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.kernel import netns, tap
+from nfv.dataplane.kernel.netlink import Netlink
 
 DEVICE = "eth0"
 

@@ -23,7 +23,8 @@ from typing import Any
 
 from nfv.chain.graph import SERVICE
 from nfv.chain.path import Attachment
-from nfv.dataplane import control, servicectl, state
+from nfv.dataplane import state
+from nfv.dataplane.resident import control, servicectl
 from nfv.dataplane.wiring import wire
 from nfv.errors import InputError, NfvError
 from nfv.services.base import Answer, Place, Request, Service

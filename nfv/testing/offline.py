@@ -12,10 +12,11 @@ from pathlib import Path
 
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
-from nfv.dataplane import statistics, tracing
-from nfv.dataplane.farend import Frame
+from nfv.dataplane import statistics
+from nfv.dataplane.load.farend import Frame
+from nfv.dataplane.observe import tracing
+from nfv.dataplane.observe.tracing import Run
 from nfv.dataplane.statistics import Statistics
-from nfv.dataplane.tracing import Run
 from nfv.dataplane.wiring import Wiring
 from nfv.ebpf.observed import Moment
 from nfv.ebpf.sources import verdicts

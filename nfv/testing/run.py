@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfv.dataplane.farend import Frame
 from nfv.dataplane.isolation import Place
+from nfv.dataplane.load.farend import Frame
 from nfv.errors import InputError, NfvError
 from nfv.testing import counting, fields, latency, sending
 from nfv.testing.case import Case, Expected

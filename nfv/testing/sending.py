@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from nfv.dataplane import replay
-from nfv.dataplane.injector import record_size
+from nfv.dataplane.load import replay
+from nfv.dataplane.load.injector import record_size
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import Wiring
 from nfv.errors import InputError

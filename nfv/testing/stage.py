@@ -17,10 +17,13 @@ from nfv.chain.path import Attachment
 from nfv.chain.report import listed
 from nfv.chain.sap import HostSap, NicSap
 from nfv.chain.topology import Topology
-from nfv.dataplane import agentctl, engine, inspection, netns, state, statistics
-from nfv.dataplane.farend import FarEnd, Frame
-from nfv.dataplane.netlink import Netlink
-from nfv.dataplane.resolution import resolve
+from nfv.dataplane import inspection, state, statistics
+from nfv.dataplane.change import engine
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.kernel.netlink import Netlink
+from nfv.dataplane.load.farend import FarEnd, Frame
+from nfv.dataplane.resident import agentctl
+from nfv.dataplane.resident.resolution import resolve
 from nfv.dataplane.statistics import Statistics
 from nfv.dataplane.wiring import Device, Port, wire
 from nfv.errors import InputError, KernelError

@@ -17,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nfv.chain import names, topology
-from nfv.dataplane import ethtool, netns
 from nfv.dataplane.isolation import Place
+from nfv.dataplane.kernel import ethtool, netns
 from nfv.testing.neighbours import is_background
 from nfv.testing.stage import Stage
 from nfv.traffic import capture, pcap

@@ -20,13 +20,14 @@ from nfv.chain.hook import Hooks, Slot
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook
 from nfv.chain.topology import Topology, loads
-from nfv.dataplane import bpf, epoch, headers, paths
-from nfv.dataplane.bpf import Map, MapType
-from nfv.dataplane.fastpath import FastPath
-from nfv.dataplane.mapstore import FunctionMaps
+from nfv.dataplane import epoch, paths
+from nfv.dataplane.change.fastpath import FastPath
+from nfv.dataplane.change.mapstore import FunctionMaps
+from nfv.dataplane.change.proglink import PROGRAM_TYPES
+from nfv.dataplane.change.programs import Programs
+from nfv.dataplane.kernel import bpf, headers
+from nfv.dataplane.kernel.bpf import Map, MapType
 from nfv.dataplane.paths import Paths
-from nfv.dataplane.proglink import PROGRAM_TYPES
-from nfv.dataplane.programs import Programs
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import give_numbers, jump, number_ports, wire
 from nfv.ebpf import sources, tables

@@ -10,7 +10,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from nfv.dataplane.jiffies import Jiffies
+from nfv.dataplane.kernel.jiffies import Jiffies
 from tests.functions.bench import Bench, Outcome
 from tests.functions.frames import ether
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nfv.dataplane.offline import addresses
-from nfv.dataplane.routertables import RouterTables
+from nfv.dataplane.observe.offline import addresses
+from nfv.dataplane.routing.routertables import RouterTables
 
 __all__ = ["RouterTables", "fill_from_topology"]
 

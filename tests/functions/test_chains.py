@@ -11,7 +11,7 @@ from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
-from nfv.dataplane import bpf
+from nfv.dataplane.kernel import bpf
 from tests.functions.bench import Bench
 from tests.functions.firewalling import firewall
 from tests.functions.frames import back, ether, ip, routed

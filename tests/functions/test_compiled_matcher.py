@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nfv.chain.pattern import Direction, Pattern
-from nfv.dataplane import bpf
+from nfv.dataplane.kernel import bpf
 from nfv.ebpf import tables
 from nfv.ebpf.vectors import PORT_PROTOCOLS, TCP
 from tests.functions.bench import Bench

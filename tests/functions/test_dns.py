@@ -19,7 +19,7 @@ from scapy.layers.inet6 import ICMPv6ND_NS, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
-from nfv.dataplane.bpf import Map
+from nfv.dataplane.kernel.bpf import Map
 from nfv.ebpf.ticks import hz
 from nfv.services.dns import cookies, message
 from nfv.services.dns.authority import Authority

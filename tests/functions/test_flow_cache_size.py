@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 from scapy.layers.inet import UDP
 
-from nfv.dataplane.mapstore import flow_limit
+from nfv.dataplane.change.mapstore import flow_limit
 from nfv.errors import NfvError
 from tests.functions.bench import Bench
 from tests.functions.frames import ether, ip

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import UDP
 
-from nfv.dataplane import bpf
+from nfv.dataplane.kernel import bpf
 from tests.functions.bench import Bench
 from tests.functions.frames import ether, ip
 from tests.functions.test_router import TOPOLOGY as TOPOLOGY

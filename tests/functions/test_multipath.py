@@ -9,7 +9,7 @@ import pytest
 from scapy.layers.inet import TCP, UDP
 from scapy.packet import Raw
 
-from nfv.dataplane.targets import PLACES, shares
+from nfv.dataplane.routing.targets import PLACES, shares
 from tests.functions.bench import Bench
 from tests.functions.frames import ether, ip, routed
 

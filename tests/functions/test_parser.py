@@ -22,7 +22,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 
-from nfv.dataplane import bpf, headers
+from nfv.dataplane.kernel import bpf, headers
 from nfv.ebpf import sources
 from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.object import Layout

@@ -20,7 +20,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from nfv.dataplane import bpf
+from nfv.dataplane.kernel import bpf
 from nfv.ebpf.connections import State
 from tests.functions.bench import Bench, Outcome, number
 from tests.functions.firewalling import firewall

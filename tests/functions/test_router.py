@@ -17,7 +17,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from nfv.dataplane import bpf
+from nfv.dataplane.kernel import bpf
 from tests.functions.bench import Bench
 from tests.functions.frames import MINIMUM, back, ether, ip, padded, routed
 

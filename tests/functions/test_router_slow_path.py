@@ -14,7 +14,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from nfv.dataplane import bpf
+from nfv.dataplane.kernel import bpf
 from tests.functions.bench import Bench
 from tests.functions.frames import ether, ip, padded
 from tests.functions.routing import fill_from_topology

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from nfv.dataplane import headers
+from nfv.dataplane.kernel import headers
 from nfv.ebpf import sources
 from nfv.ebpf.compiler import Compiler
 

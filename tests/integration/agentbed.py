@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfv.chain.topology import loads
-from nfv.dataplane import agentctl, netns, state, wiring
-from nfv.dataplane.bpf import F_MMAPABLE, Map, MapType
-from nfv.dataplane.egress import JUMP
-from nfv.dataplane.netlink import Netlink
-from nfv.dataplane.targets import GROUP, PLACES
+from nfv.dataplane import state, wiring
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.kernel.bpf import F_MMAPABLE, Map, MapType
+from nfv.dataplane.kernel.netlink import Netlink
+from nfv.dataplane.resident import agentctl
+from nfv.dataplane.routing.egress import JUMP
+from nfv.dataplane.routing.targets import GROUP, PLACES
 from nfv.dataplane.wiring import Wiring
 from nfv.ebpf.tableshape import Shape
 

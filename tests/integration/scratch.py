@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 
 MARK = "nfv:scratch"
 

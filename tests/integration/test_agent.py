@@ -19,9 +19,11 @@ from typing import Any
 
 import pytest
 
-from nfv.dataplane import agentctl, control, netns, state, supervisor
-from nfv.dataplane.bpf import Map
-from nfv.dataplane.jiffies import Jiffies
+from nfv.dataplane import state
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.kernel.bpf import Map
+from nfv.dataplane.kernel.jiffies import Jiffies
+from nfv.dataplane.resident import agentctl, control, supervisor
 from nfv.ebpf.tableshape import Shape
 from nfv.ebpf.ticks import hz
 from nfv.errors import KernelError

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from nfv.dataplane import agentctl, netns
-from nfv.dataplane.plan import Symbol
+from nfv.dataplane.change.plan import Symbol
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.resident import agentctl
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import EXAMPLES, Lab, applied, example, kill, lab, run_in
 from tests.integration.helpers.load import load

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nfv.bench.trial import Hop, Load, Trial
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from nfv.errors import KernelError
 from tests.integration.helpers.benches import TO_WIRE, Site, a_bench, offered
 

@@ -16,7 +16,7 @@ import pytest
 
 from nfv.bench.trial import Load
 from nfv.cli.main import main
-from nfv.dataplane import bpf, netns
+from nfv.dataplane.kernel import bpf, netns
 from nfv.errors import ExitCode, InputError
 from tests.integration.helpers import traffic
 from tests.integration.helpers.benches import TO_WIRE, Site, a_bench, stamped

@@ -9,9 +9,9 @@ import pytest
 
 from nfv.bench.connections import HANDSHAKE, Step
 from nfv.dataplane import state
-from nfv.dataplane.bpf import Map
-from nfv.dataplane.fitting import Setup
-from nfv.dataplane.handshake import Handshakes
+from nfv.dataplane.kernel.bpf import Map
+from nfv.dataplane.load.fitting import Setup
+from nfv.dataplane.load.handshake import Handshakes
 from nfv.ebpf.connections import State
 from nfv.errors import KernelError
 from nfv.traffic.profile import Profile

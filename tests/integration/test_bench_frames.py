@@ -19,9 +19,9 @@ from scapy.packet import Packet, Raw
 
 from nfv.bench.trial import Load
 from nfv.chain.path import Attachment
-from nfv.dataplane import netns
-from nfv.dataplane.rig import Rig
-from nfv.dataplane.sink import Arrived, Sink
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.load.rig import Rig
+from nfv.dataplane.load.sink import Arrived, Sink
 from nfv.dataplane.wiring import wire
 from tests.integration.helpers import traffic
 from tests.integration.helpers.benches import Site, a_bench, offered, stamped

@@ -17,7 +17,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import wrpcap
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from nfv.errors import ExitCode
 from nfv.traffic.filter import Filter
 from tests.integration.helpers import traffic

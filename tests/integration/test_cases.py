@@ -19,7 +19,8 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.utils import rdpcap
 
-from nfv.dataplane import netns, state
+from nfv.dataplane import state
+from nfv.dataplane.kernel import netns
 from nfv.errors import ExitCode, InputError
 from nfv.testing.lab import Lab, Labs
 from tests.integration.helpers.lab import nfvctl, started

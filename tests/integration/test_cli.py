@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from nfv.dataplane import netns, state
+from nfv.dataplane import state
+from nfv.dataplane.kernel import netns
 
 pytestmark = pytest.mark.root
 

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from nfv.dataplane import clientctl, netns, resolving, servicectl, state
+from nfv.dataplane import state
+from nfv.dataplane.change import resolving
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.resident import clientctl, servicectl
 from tests.integration.helpers import snapshot
 from tests.integration.helpers.dhcpload import exchanges
 from tests.integration.helpers.lab import Lab, applied, example, kill, nfvctl

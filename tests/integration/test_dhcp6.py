@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nfv.dataplane import servicectl
+from nfv.dataplane.resident import servicectl
 from tests.integration.helpers.dhcpload import exchanges
 from tests.integration.helpers.lab import Lab, applied, kill, nfvctl
 from tests.integration.test_dhcp import leases, until

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nfv.dataplane import servicectl
+from nfv.dataplane.resident import servicectl
 from tests.integration.helpers.dhcpload import exchanges
 from tests.integration.helpers.lab import Lab, applied
 from tests.integration.test_dhcp import addresses, until

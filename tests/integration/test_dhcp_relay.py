@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nfv.dataplane import servicectl
+from nfv.dataplane.resident import servicectl
 from tests.integration.helpers.lab import Lab, applied
 from tests.integration.test_dhcp import addresses, until
 

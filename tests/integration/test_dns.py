@@ -19,7 +19,8 @@ import pytest
 from dns.name import from_text
 from dns.rdatatype import RdataType
 
-from nfv.dataplane import netns, servicectl
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.resident import servicectl
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import Lab, applied, example, lab, nfvctl
 from tests.integration.helpers.names import dig, restart

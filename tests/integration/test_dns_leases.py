@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from nfv.chain.topology import loads
-from nfv.dataplane import servicectl
+from nfv.dataplane.resident import servicectl
 from nfv.errors import TopologyError
 from tests.integration.helpers.lab import Lab, applied, kill
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dns.name import from_text
 
-from nfv.dataplane import servicectl
+from nfv.dataplane.resident import servicectl
 from tests.integration.helpers.lab import Lab, applied, example
 from tests.integration.helpers.names import dig, eventually, restart
 from tests.services import oracle

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from tests.integration.helpers.lab import Lab, applied, example
 from tests.integration.helpers.names import dig, eventually, restart
 from tests.services import oracle

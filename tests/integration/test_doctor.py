@@ -12,9 +12,11 @@ from types import ModuleType
 
 import pytest
 
-from nfv.dataplane import bpf, doctor, headers, leftovers, state
+from nfv.dataplane import doctor, state
+from nfv.dataplane.change import leftovers
+from nfv.dataplane.change.leftovers import Leftover
 from nfv.dataplane.doctor import Finding
-from nfv.dataplane.leftovers import Leftover
+from nfv.dataplane.kernel import bpf, headers
 
 pytestmark = pytest.mark.root
 

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from nfv.dataplane import agentctl, netns
-from nfv.dataplane.bpf import Map
-from nfv.dataplane.plan import Symbol
+from nfv.dataplane.change.plan import Symbol
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.kernel.bpf import Map
+from nfv.dataplane.resident import agentctl
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import Lab, applied, example, kill, nfvctl
 from tests.integration.helpers.load import Load, load

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import PYTHON, Lab, applied, example, nfvctl
 

@@ -13,7 +13,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from tests.functions.bench import Bench
 from tests.functions.natting import nat, out, pool
 from tests.integration.helpers import traffic

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from nfv.dataplane import bpf, netns
-from nfv.dataplane.netlink import Netlink
-from nfv.dataplane.rtnl import Link, NextHop, Route
+from nfv.dataplane.kernel import bpf, netns
+from nfv.dataplane.kernel.netlink import Netlink
+from nfv.dataplane.kernel.rtnl import Link, NextHop, Route
 from nfv.errors import KernelError
 from tests.integration.scratch import ip, scratch_namespace
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from nfv.dataplane import netns
-from nfv.dataplane.netlink import Netlink
-from nfv.dataplane.rtnl import RTM_DELLINK, parse_link
-from nfv.dataplane.rtsocket import open_socket, split
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.kernel.netlink import Netlink
+from nfv.dataplane.kernel.rtnl import RTM_DELLINK, parse_link
+from nfv.dataplane.kernel.rtsocket import open_socket, split
 from nfv.errors import KernelError
 from tests.integration.scratch import MARK, ip, scratch_namespace, unused_name, wait_readable
 

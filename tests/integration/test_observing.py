@@ -13,10 +13,11 @@ from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.l2 import Ether
 
 from nfv.chain.path import Attachment
-from nfv.dataplane import notes, observing, state
-from nfv.dataplane.notes import Record
-from nfv.dataplane.observed import Observed
-from nfv.dataplane.observing import Observer
+from nfv.dataplane import state
+from nfv.dataplane.observe import notes, observing
+from nfv.dataplane.observe.notes import Record
+from nfv.dataplane.observe.observed import Observed
+from nfv.dataplane.observe.observing import Observer
 from nfv.ebpf.observed import Moment
 from nfv.errors import InputError
 from tests.integration.helpers import traffic

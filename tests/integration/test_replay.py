@@ -24,9 +24,11 @@ from scapy.packet import Raw
 
 from nfv.chain.path import Attachment
 from nfv.cli.main import main
-from nfv.dataplane import netns, replay, state, tap
-from nfv.dataplane.histogram import percentile
-from nfv.dataplane.injector import Injector, Sent
+from nfv.dataplane import state
+from nfv.dataplane.kernel import netns, tap
+from nfv.dataplane.load import replay
+from nfv.dataplane.load.histogram import percentile
+from nfv.dataplane.load.injector import Injector, Sent
 from nfv.dataplane.wiring import wire
 from nfv.errors import ExitCode
 from nfv.traffic.feed import Due

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from tests.integration.helpers.lab import Lab, applied, nfvctl
 
 pytestmark = pytest.mark.root

@@ -11,7 +11,7 @@ import pytest
 
 from nfv.chain.sap import Hook
 from nfv.dataplane import inspection, state
-from nfv.dataplane.bpf import Map
+from nfv.dataplane.kernel.bpf import Map
 from nfv.ebpf.stations import Bond, Lan, Station, stations
 from nfv.ebpf.ticks import hz
 from tests.integration.helpers import segment, traffic

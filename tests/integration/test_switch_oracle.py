@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from nfv.chain.sap import Hook
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from tests.integration.helpers import segment
 from tests.integration.helpers.lab import Lab, applied, namespace, run_in
 from tests.integration.helpers.segment import BROADCAST, TAG, Segment, Way, frame, group, mac

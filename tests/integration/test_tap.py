@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nfv.dataplane import netns, tap
-from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.kernel import netns, tap
+from nfv.dataplane.kernel.netlink import Netlink
 from nfv.errors import KernelError
 from tests.integration.scratch import ip, scratch_namespace, wait_readable
 

@@ -15,7 +15,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 from scapy.utils import wrpcap
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import EXAMPLES, Lab, applied, example, nfvctl
 

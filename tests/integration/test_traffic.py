@@ -12,8 +12,8 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from nfv.dataplane import netns
-from nfv.dataplane.netlink import Netlink
+from nfv.dataplane.kernel import netns
+from nfv.dataplane.kernel.netlink import Netlink
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import EXAMPLES, PYTHON, Lab, applied, example, server_in
 from tests.integration.scratch import ip

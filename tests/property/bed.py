@@ -10,7 +10,7 @@ from typing import Any
 from scapy.layers.l2 import Ether
 
 from nfv.chain.sap import Hook
-from nfv.dataplane import bpf
+from nfv.dataplane.kernel import bpf
 from tests.functions.bench import Bench
 from tests.property.counters import Counters
 from tests.property.generate import rules

@@ -6,8 +6,9 @@ import ctypes
 import struct
 from collections.abc import Callable, Iterator
 
-from nfv.dataplane import bpf, paths
-from nfv.dataplane.bpf import Command, Map, possible_cpus
+from nfv.dataplane import paths
+from nfv.dataplane.kernel import bpf
+from nfv.dataplane.kernel.bpf import Command, Map, possible_cpus
 from nfv.dataplane.paths import Paths, Total
 from nfv.ebpf import sources
 from tests.functions.bench import Bench

@@ -17,11 +17,11 @@ from scapy.layers.l2 import Ether
 
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook
-from nfv.dataplane import bpf, headers
-from nfv.dataplane.bpf import Map
-from nfv.dataplane.fastpath import FastPath
+from nfv.dataplane.change.fastpath import FastPath
+from nfv.dataplane.kernel import bpf, headers
+from nfv.dataplane.kernel.bpf import Map
+from nfv.dataplane.observe.tracing import Tracer
 from nfv.dataplane.state import State
-from nfv.dataplane.tracing import Tracer
 from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.observed import Moment, compose_observed
 from nfv.ebpf.sources import reasons, verdicts

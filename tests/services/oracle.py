@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dns.name import Name
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 
 HOME = "127.0.0.1"
 PORT = 5300

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from nfv.dataplane.adjacencies import Adjacencies, Full
 from nfv.dataplane.paths import Total
-from nfv.dataplane.rib import Adjacency, Target, counted
-from nfv.dataplane.routecounts import SIZE, add, read_tag
-from nfv.dataplane.routemsg import Address, Prefix
+from nfv.dataplane.routing.adjacencies import Adjacencies, Full
+from nfv.dataplane.routing.rib import Adjacency, Target, counted
+from nfv.dataplane.routing.routecounts import SIZE, add, read_tag
+from nfv.dataplane.routing.routemsg import Address, Prefix
 
 NUMBERS = 16  # of both banks; 3 to 7 are the first one's
 HOPS = [Target(1, 2, Address(4, host)) for host in range(20)]

@@ -225,7 +225,7 @@ def test_what_cannot_be_a_name_is_never_looked_for(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr("nfv.dataplane.engine.destroy", lambda *_: pytest.fail("destroyed"))
+    monkeypatch.setattr("nfv.dataplane.change.engine.destroy", lambda *_: pytest.fail("destroyed"))
     assert Run(capsys, "destroy", "--", name).code == ExitCode.BAD_INPUT
 
 

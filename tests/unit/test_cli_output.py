@@ -19,10 +19,10 @@ from nfv.cli import changes, output
 from nfv.cli.main import main
 from nfv.cli.progress import Progress
 from nfv.dataplane import state
-from nfv.dataplane.plan import Line, Plan, Symbol
+from nfv.dataplane.change.plan import Line, Plan, Symbol
+from nfv.dataplane.change.transaction import Step
 from nfv.dataplane.state import State
 from nfv.dataplane.statistics import Count, PortCounts, Rule, Statistics, VnfCounts
-from nfv.dataplane.transaction import Step
 from nfv.errors import Position
 
 _ERASE = "\r\x1b[1A\x1b[2K"  # the line above
@@ -132,7 +132,7 @@ def test_only_the_detailed_exit_code_tells_of_changes(
     applied: State,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nfv.dataplane.engine.plan", lambda topology: plan)
+    monkeypatch.setattr("nfv.dataplane.change.engine.plan", lambda topology: plan)
     assert main(["plan", applied.name, *options]) == code
 
 

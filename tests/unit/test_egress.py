@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nfv.chain.topology import loads
-from nfv.dataplane.egress import JUMP, Egress, egresses
+from nfv.dataplane.routing.egress import JUMP, Egress, egresses
 from nfv.dataplane.wiring import MAX_PROGRAMS, wire
 
 TEXT = """\

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nfv.dataplane import headers
+from nfv.dataplane.kernel import headers
 from nfv.errors import InputError
 
 ARCH = {"x86_64": "x86", "aarch64": "arm64"}[platform.machine()]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfv.dataplane.histogram import percentile
+from nfv.dataplane.load.histogram import percentile
 
 POWERS, SUB = 36, 32
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nfv.dataplane.egress import Egress
-from nfv.dataplane.rib import PUNT, RESERVED, Adjacency, Rib, Target, covers, host
-from nfv.dataplane.routemsg import (
+from nfv.dataplane.routing.egress import Egress
+from nfv.dataplane.routing.rib import PUNT, RESERVED, Adjacency, Rib, Target, covers, host
+from nfv.dataplane.routing.routemsg import (
     BLACKHOLE as BLACKHOLE_ROUTE,
 )
-from nfv.dataplane.routemsg import (
+from nfv.dataplane.routing.routemsg import (
     TABLE_LOCAL,
     TABLE_MAIN,
     UNICAST,

@@ -13,8 +13,8 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyp
 from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
 
-from nfv.dataplane import routemsg
-from nfv.dataplane.routemsg import (
+from nfv.dataplane.routing import routemsg
+from nfv.dataplane.routing.routemsg import (
     TABLE_MAIN,
     UNICAST,
     Address,

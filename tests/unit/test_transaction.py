@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nfv.dataplane.transaction import Interrupted, Step, Transaction
+from nfv.dataplane.change.transaction import Interrupted, Step, Transaction
 from nfv.errors import ExitCode, InputError, LeftoverError, NfvError
 
 STOP_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -173,7 +173,7 @@ def test_every_step_can_be_made_to_fail(
 
 
 KILLED = """
-from nfv.dataplane.transaction import Step, Transaction
+from nfv.dataplane.change.transaction import Step, Transaction
 with Transaction() as transaction:
     for name in "abc":
         transaction.run(Step(name, lambda: print(name, flush=True), lambda: print("undone")))

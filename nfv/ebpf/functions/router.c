@@ -28,7 +28,7 @@ struct self_interface {
 /*
  * A next hop with its link-layer rewrite: of one route, whose packets are counted under its number, or
  * shared by routes that lead there. While another neighbour takes its place, the action is to punt. Entry
- * 0 is the kernel. What is behind the MAC addresses is user space's affair (nfv/dataplane/routecounts.py).
+ * 0 is the kernel. What is behind the MAC addresses is user space's affair (nfv/dataplane/routing/routecounts.py).
  */
 struct self_adjacency {
 	u32 action; /* enum self_action */

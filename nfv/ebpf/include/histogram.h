@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Counts of durations by size: HISTOGRAM_SUB buckets for each power of two, so that a bucket is at most
- * a 32nd wider than its least value. nfv/dataplane/histogram.py reads them.
+ * a 32nd wider than its least value. nfv/dataplane/load/histogram.py reads them.
  */
 #ifndef NFV_HISTOGRAM_H
 #define NFV_HISTOGRAM_H

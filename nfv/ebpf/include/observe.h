@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Notes of an observed walk: where a packet is, what was said of it, its frame, and what functions have
- * edited and not yet written into the frame. nfv/dataplane/notes.py reads them.
+ * edited and not yet written into the frame. nfv/dataplane/observe/notes.py reads them.
  */
 #ifndef NFV_OBSERVE_H
 #define NFV_OBSERVE_H

@@ -16,7 +16,7 @@
 #define PORTS_FROM_MASK 0x7fff
 #define PORTS_VLAN_MASK 0xfff
 
-/* Where a port leads; written by nfv/dataplane/portleads.py. */
+/* Where a port leads; written by nfv/dataplane/change/portleads.py. */
 struct self_lead {
 	u32 tx;    /* port of the SAP, or ENTRY_JUMP and the place of the walk; 0: nowhere */
 	u32 index; /* ifindex, in the fabric, of the device for copies of a flooded frame */

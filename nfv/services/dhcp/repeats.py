@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from nfv.dataplane.bpf import Map
+from nfv.dataplane.kernel.bpf import Map
 from nfv.ebpf import sources
 from nfv.errors import KernelError
 from nfv.services.packets import IPPROTO_UDP

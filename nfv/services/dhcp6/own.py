@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nfv.dataplane.bpf import Map
+from nfv.dataplane.kernel.bpf import Map
 from nfv.ebpf import sources
 from nfv.services.packets6 import link_local
 

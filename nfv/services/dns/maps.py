@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from nfv.dataplane.bpf import Map
-from nfv.dataplane.jiffies import Jiffies
+from nfv.dataplane.kernel.bpf import Map
+from nfv.dataplane.kernel.jiffies import Jiffies
 from nfv.ebpf import sources
 from nfv.functions.dns import Dns
 from nfv.services.base import Place

@@ -12,8 +12,8 @@ from scapy.layers.l2 import Ether
 
 from nfv.bench.trial import Load, Trial
 from nfv.dataplane import state
-from nfv.dataplane.fitting import Setup
-from nfv.dataplane.rig import Rig
+from nfv.dataplane.load.fitting import Setup
+from nfv.dataplane.load.rig import Rig
 from nfv.dataplane.state import State
 from nfv.dataplane.statistics import Statistics
 from nfv.traffic.profile import Profile

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from nfv.traffic.filter import Filter
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import started

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from nfv.errors import NfvError
 from tests.integration.helpers import snapshot, traffic
 from tests.integration.helpers.lab import Lab, lab, namespace

@@ -18,8 +18,11 @@ import pytest
 
 from nfv.chain import names
 from nfv.chain.topology import Topology, loads
-from nfv.dataplane import agentctl, bpf, engine, netns, state, statistics
-from nfv.dataplane.plan import Line, Plan
+from nfv.dataplane import state, statistics
+from nfv.dataplane.change import engine
+from nfv.dataplane.change.plan import Line, Plan
+from nfv.dataplane.kernel import bpf, netns
+from nfv.dataplane.resident import agentctl
 from nfv.errors import InputError, LeftoverError
 
 REPOSITORY = Path(__file__).parents[3]

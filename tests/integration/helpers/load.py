@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from tests.integration.helpers.lab import REPOSITORY
 
 _WINDOW = 4  # packets under way

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from nfv.dataplane import servicectl
+from nfv.dataplane.resident import servicectl
 from tests.integration.helpers.lab import Lab, kill
 
 PATIENCE = 20.0  # seconds

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 from tests.integration.helpers import traffic
 
 EXPERIMENT = 0x88B5

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nfv.dataplane import bpf, netns, state
-from nfv.dataplane.bpf import Map, MapType
+from nfv.dataplane import state
+from nfv.dataplane.kernel import bpf, netns
+from nfv.dataplane.kernel.bpf import Map, MapType
 
 Snapshot = dict[str, Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from nfv.dataplane import netns
+from nfv.dataplane.kernel import netns
 
 PATIENCE = 5.0
 """Seconds within which what is to arrive arrives."""

@@ -16,7 +16,7 @@ RESERVED = (
     "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3",
     "::/127", "fe80::/10", "ff00::/8",
 )  # fmt: skip
-"""Destinations that routers leave to their kernel, as the agent writes them (nfv.dataplane.rib)."""
+"""Destinations that routers leave to their kernel, as nfv.dataplane.routing.rib has them."""
 
 PUNT = NextHop("punt")
 NOBODY = "02:99:99:99:99:99"

@@ -1,0 +1,1 @@
+"""What differs between a file and what runs, and the steps that mend it."""

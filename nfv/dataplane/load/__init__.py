@@ -1,0 +1,1 @@
+"""Frames sent into chains and counted where they leave: replay and measurement."""

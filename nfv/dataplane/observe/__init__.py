@@ -1,0 +1,1 @@
+"""What becomes of packets: observed programs, captures and traces."""
