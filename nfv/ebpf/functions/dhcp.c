@@ -10,6 +10,10 @@
 #include "own.h"
 #include "repeats.h"
 
+#ifndef SELF_IPV6
+#define SELF_IPV6 1 /* answers DHCPv6 */
+#endif
+
 #define SELF_SERVER 67
 #define SELF_CLIENT 68
 #define SELF_BROADCAST 0xffffffff

@@ -11,6 +11,10 @@
 #include "nf.h"
 #include "entry.h"
 
+#ifndef SELF_PORTS
+#define SELF_PORTS 64
+#endif
+
 #define PORTS_TOLD 0x80000000u
 #define PORTS_FROM_SHIFT 16
 #define PORTS_FROM_MASK 0x7fff

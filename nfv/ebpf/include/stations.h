@@ -9,6 +9,7 @@
  */
 #include "nf.h"
 #include "entry.h"
+#include "ports.h"
 
 #define SELF_STATION_BOUND 1  /* to its port: static, or learned at a sticky port */
 #define SELF_STATION_STATIC 2 /* declared: never removed */

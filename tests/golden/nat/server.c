@@ -80,7 +80,7 @@
 #line 4 "natedit.h"
 #line 9 "naterrors.h"
 #line 1 "natarp.h"
-#line 8 "natarp.h"
+#line 9 "natarp.h"
 #line 1 "mss.h"
 #line 4 "mss.h"
 #line 16 "functions/nat.c"

@@ -32,7 +32,7 @@
 #line 1 "ports.h"
 #line 13 "ports.h"
 #line 1 "stations.h"
-#line 12 "stations.h"
+#line 13 "stations.h"
 #line 9 "functions/switch.c"
 #line 1 "vlan.h"
 #line 7 "vlan.h"
