@@ -125,8 +125,8 @@ class ObservedWalks(Walks):
         end = self._lone(Moment.END) if leave else ""
         return [line for call in leave for line in ("observe_quiet(ctx, pkt)", _told(call, end))]
 
-    def _flood(self, end: Attachment) -> str:
-        return f"{{ {self._take(self._lone(Moment.END))} {super()._flood(end)} }}"
+    def _flood(self, end: Attachment) -> list[str]:
+        return [self._take(self._lone(Moment.END)), *super()._flood(end)]
 
     def _onward(self) -> str:
         numbers = f"{self._lone(Moment.ONWARD)}, {self._lone(Moment.END)}"

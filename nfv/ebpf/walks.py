@@ -356,7 +356,7 @@ class Walks:
     def _enter(self, end: Attachment, passed: int, fuse: bool) -> list[str]:
         """Go through a function with interfaces, and on behind the one it chooses."""
         if floods(self.topology, end):
-            return self._switch(end)
+            return self._switch(end, passed)
         prefix = self._prefix(end.node)
         return [
             *self._call(end.node, end),
@@ -373,14 +373,23 @@ class Walks:
             f"goto {self._end()};",
         ]
 
-    def _switch(self, end: Attachment) -> list[str]:
-        """Go through a switch, and on behind one of its ports, or behind all others."""
+    def _switch(self, end: Attachment, passed: int) -> list[str]:
+        """Go through a switch, and on behind one of its ports, or behind all others.
+
+        Behind functions a program of its own floods: the verifier would look at the loop over the
+        ports once for each of their outcomes.
+        """
         prefix = self._prefix(end.node)
+        call = self._call(end.node, end)
+        flood = self._flood(end)
+        if passed:
+            flood = self._jump(self._write(self._part(), lambda: self._flood(end)))
         return [
-            *self._call(end.node, end),
+            *call,
             f"{prefix}_report(pkt);",
-            "if (verdict == NF_FLOOD)",
-            f"\t{self._flood(end)}",
+            "if (verdict == NF_FLOOD) {",
+            *indent(flood),
+            "}",
             "if (verdict != NF_FORWARD)",
             "\tgoto out;",
             "if (pkt->tx & ENTRY_JUMP) {",
@@ -393,10 +402,10 @@ class Walks:
             "goto out;",
         ]
 
-    def _flood(self, end: Attachment) -> str:
+    def _flood(self, end: Attachment) -> list[str]:
         """Send a copy out of every other port of a switch."""
         interface = self.link("interface", end)
-        return f"return {self._prefix(end.node)}_flood(ctx, pkt, {interface});"
+        return [f"return {self._prefix(end.node)}_flood(ctx, pkt, {interface});"]
 
     def _onward(self) -> str:
         """Go on with the walk of the interface that a function has chosen."""
@@ -482,7 +491,7 @@ class Walks:
         if self.entry.resumes:
             return ["verdict = NF_DROP;", "goto out;"]
         if floods(self.topology, start):
-            return self._switch(start)
+            return self._switch(start, 1)
         return self._deliver(start, "out")
 
     def _chunks(self, way: _WayBack) -> list[str]:

@@ -271,3 +271,32 @@ def test_a_host_gets_its_address_over_the_switch() -> None:
         assert own.startswith("10.0.0.10")
         for far in ("10.0.0.2", "10.0.0.3", "10.0.0.254"):
             lab.run("a", f"ping -n -c 2 -i 0.01 -W 2 {far}")
+
+
+HUB_WITH_FIREWALL = """
+name: guarded
+saps:
+  a: {kind: host, ip: 10.0.0.1/24, hook: HOOK}
+  b: {kind: host, ip: 10.0.0.2/24, hook: HOOK}
+  c: {kind: host, ip: 10.0.0.3/24, hook: HOOK}
+vnfs:
+  hub: {type: hub, ports: 4}
+  fw:
+    type: firewall
+    default: accept
+    rules: [{action: reject, proto: tcp, dport: 23}]
+chains:
+  one: {path: [a, "hub:1"]}
+  two: {path: [b, fw, "hub:2"]}
+  three: {path: [c, "hub:3"]}
+"""
+
+
+@pytest.mark.parametrize("hook", ["xdp", "tc"])
+def test_a_firewall_behind_a_port_of_a_hub(hook: str) -> None:
+    with applied(HUB_WITH_FIREWALL.replace("HOOK", hook), "guarded") as lab:
+        for near, far in (("a", "10.0.0.2"), ("b", "10.0.0.1"), ("b", "10.0.0.3")):
+            lab.run(near, f"ping -n -c 1 -W 2 {far}")
+        for near, far in (("a", "10.0.0.2"), ("b", "10.0.0.3")):
+            assert traffic.outcome(lab.netns(near), far, 23) == "refused"
+        assert lab.statistics().vnfs["fw"].ended["rejected"].packets == 2
