@@ -44,8 +44,9 @@ int nfv_entry(nf_ctx *ctx)
 	parse_begin(ctx, pkt);
 	verdict = f0_process(ctx, pkt, NF_LINK(6));
 	f0_report(pkt);
-	if (verdict == NF_FLOOD)
+	if (verdict == NF_FLOOD) {
 		return f0_flood(ctx, pkt, NF_LINK(6));
+	}
 	if (verdict != NF_FORWARD)
 		goto out;
 	if (pkt->tx & ENTRY_JUMP) {

@@ -68,8 +68,9 @@ int nfv_entry(nf_ctx *ctx)
 	parse_begin(ctx, pkt);
 	verdict = f1_process(ctx, pkt, NF_LINK(7));
 	f1_report(pkt);
-	if (verdict == NF_FLOOD)
+	if (verdict == NF_FLOOD) {
 		return f1_flood(ctx, pkt, NF_LINK(7));
+	}
 	if (verdict != NF_FORWARD)
 		goto out;
 	if (pkt->tx & ENTRY_JUMP) {

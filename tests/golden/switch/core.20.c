@@ -11,11 +11,12 @@
 /* NF_LINK(10): interface gw:guests */
 /* NF_LINK(11): port gw:guests */
 /* NF_LINK(12): function gw */
-/* NF_LINK(13): constant gw */
+/* NF_LINK(13): program core:20 */
 /* NF_LINK(14): constant gw */
 /* NF_LINK(15): constant gw */
 /* NF_LINK(16): constant gw */
 /* NF_LINK(17): constant gw */
+/* NF_LINK(18): constant gw */
 /* f0: core */
 /* f1: fw */
 /* f2: gw */
@@ -74,11 +75,11 @@
 #line 7 "datagrams.h"
 #line 10 "connections.h"
 #line 77 "functions/firewall.c"
-#define F2_SHIFT4 NF_LINK(13)
-#define F2_MASK4 NF_LINK(14)
-#define F2_BANK4 NF_LINK(15)
-#define F2_MASK6 NF_LINK(16)
-#define F2_BANK6 NF_LINK(17)
+#define F2_SHIFT4 NF_LINK(14)
+#define F2_MASK4 NF_LINK(15)
+#define F2_BANK4 NF_LINK(16)
+#define F2_MASK6 NF_LINK(17)
+#define F2_BANK6 NF_LINK(18)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
@@ -167,8 +168,11 @@ int nfv_reject(nf_ctx *ctx)
 	back0_end:
 	verdict = f0_process(ctx, pkt, NF_LINK(7));
 	f0_report(pkt);
-	if (verdict == NF_FLOOD)
-		return f0_flood(ctx, pkt, NF_LINK(7));
+	if (verdict == NF_FLOOD) {
+		hook_jump(ctx, NF_LINK(13));
+		verdict = nf_drop(pkt, NF_REASON_LOOP);
+		goto out;
+	}
 	if (verdict != NF_FORWARD)
 		goto out;
 	if (pkt->tx & ENTRY_JUMP) {
@@ -179,6 +183,20 @@ int nfv_reject(nf_ctx *ctx)
 	}
 	pkt->egress = pkt->tx;
 	goto out;
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
+int nfv_part3(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	return f0_flood(ctx, pkt, NF_LINK(7));
 out:
 	return entry_finish(ctx, pkt, verdict);
 }

@@ -5,7 +5,8 @@
 /* NF_LINK(4): actions gw:guests */
 /* NF_LINK(5): flow_life gw:guests */
 /* NF_LINK(6): interface core:20 */
-/* NF_LINK(7): port gw:guests */
+/* NF_LINK(7): program gw:guests */
+/* NF_LINK(8): port gw:guests */
 /* f0: fw */
 /* f1: core */
 #define NFV_TC 1
@@ -81,8 +82,11 @@ int nfv_entry(nf_ctx *ctx)
 	}
 	verdict = f1_process(ctx, pkt, NF_LINK(6));
 	f1_report(pkt);
-	if (verdict == NF_FLOOD)
-		return f1_flood(ctx, pkt, NF_LINK(6));
+	if (verdict == NF_FLOOD) {
+		hook_jump(ctx, NF_LINK(7));
+		verdict = nf_drop(pkt, NF_REASON_LOOP);
+		goto out;
+	}
 	if (verdict != NF_FORWARD)
 		goto out;
 	if (pkt->tx & ENTRY_JUMP) {
@@ -93,6 +97,20 @@ int nfv_entry(nf_ctx *ctx)
 	}
 	pkt->egress = pkt->tx;
 	goto out;
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
+int nfv_part1(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
+	return f1_flood(ctx, pkt, NF_LINK(6));
 out:
 	return entry_finish(ctx, pkt, verdict);
 }
@@ -121,7 +139,7 @@ int nfv_reject(nf_ctx *ctx)
 	verdict = nf_drop(pkt, NF_REASON_NONE);
 	goto out;
 	back0_end:
-	pkt->egress = NF_LINK(7);
+	pkt->egress = NF_LINK(8);
 	pkt->reason = NF_REASON_FORWARDED;
 	goto out;
 out:
