@@ -126,7 +126,7 @@ class ObservedWalks(Walks):
         return [line for call in leave for line in ("observe_quiet(ctx, pkt)", _told(call, end))]
 
     def _flood(self, end: Attachment) -> list[str]:
-        return [self._take(self._lone(Moment.END)), *super()._flood(end)]
+        return [self._take(self._lone(Moment.END), "NF_FLOOD"), *super()._flood(end)]
 
     def _onward(self) -> str:
         numbers = f"{self._lone(Moment.ONWARD)}, {self._lone(Moment.END)}"
