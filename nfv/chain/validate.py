@@ -26,6 +26,8 @@ _WANTED = {
     "model_type": "a mapping (lines of 'key: value')",
 }
 
+_CHOICE = re.compile(r"(dict\[|constrained-)")
+
 
 def read(model: type[ModelT], data: object, report: Report) -> ModelT | None:
     """An instance of `model`, or None with every problem in `report`.
@@ -36,7 +38,9 @@ def read(model: type[ModelT], data: object, report: Report) -> ModelT | None:
         instance = model.model_validate(data)
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            _report(model, details, report)
+            if "constrained-int" in details["loc"] and isinstance(details["input"], dict):
+                continue  # a mapping may stand there, too, and what is wrong in it is said
+            _report(model, _without_choices(details), report)
         _check_readable(model, data, report)
         return None
     _check_parts(instance, report)
@@ -77,6 +81,12 @@ def _report(model: type[Model], details: ErrorDetails, report: Report) -> None:
         report.error(path[:-1], *_words(details), key=True)
     elif value is not None:  # an empty value is reported by the reader of the file
         report.error(path, *_words(details))
+
+
+def _without_choices(details: ErrorDetails) -> ErrorDetails:
+    """The same without the names that pydantic gives to what else may stand in a place."""
+    path = tuple(part for part in details["loc"] if not _CHOICE.match(str(part)))
+    return {**details, "loc": path}
 
 
 def _words(details: ErrorDetails) -> tuple[str, str | None]:
@@ -144,7 +154,8 @@ def _model_at(model: type[Model], path: Sequence[str | int]) -> type[Model]:
     annotation: Any = model
     for part in path:
         found = _model_in(annotation)
-        if found is None or get_origin(annotation) in (dict, tuple):
+        kinds = {get_origin(choice) for choice in (annotation, *get_args(annotation))}
+        if found is None or kinds & {dict, tuple}:
             annotation = found
         else:
             annotation = found.model_fields[str(part)].annotation
