@@ -68,7 +68,7 @@ class HostSap(Sap):
     ip: OneOrMore[InterfaceAddress] = Field((), description="addresses of the host")
     gateway: OneOrMore[Address] = Field((), description="default gateway, one for each family")
     dhcp: Annotated[bool, Field(strict=True)] = Field(
-        False, description="true: it gets an IPv4 address by DHCP, from a function of its chain"
+        False, description="true: it gets addresses by DHCP, from a function of its chain"
     )
     mac: Mac | None = Field(None, description=_OWN_MAC)
     hook: Literal["xdp", "tc"] | None = Field(None, description=_HOOK)

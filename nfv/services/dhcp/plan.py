@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, Protocol, TypeVar
 
-from nfv.functions.dhcp import AddressRange, Boot, Class, DhcpConfig, Reservation, Subnet, Told
+from nfv.chain.families import AddressRange
+from nfv.functions.dhcp import Boot, Class, DhcpConfig, Reservation, Subnet, Told
 from nfv.services.dhcp.client import Client
 from nfv.services.dhcp.options import CODES
 from nfv.services.dhcp.spare import Range
@@ -34,9 +35,11 @@ class Place:
     pools: tuple[Pool, ...]
     lease: int  # seconds
     lease_max: int
+    first: int  # address of the network, and the last in it
+    last: int
 
     def __contains__(self, address: IPv4Address) -> bool:
-        return address in self.config.network
+        return self.first <= int(address) <= self.last
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,8 @@ def _place(config: DhcpConfig, subnet: Subnet, server: IPv4Address) -> Place:
         for first, last in without(_numbers(pool.range), map(_numbers, subnet.exclude))
     )
     lease = subnet.lease or config.lease
-    return Place(subnet, server, pools, lease, max(config.lease_max or lease, lease))
+    ends = int(subnet.network.network_address), int(subnet.network.broadcast_address)
+    return Place(subnet, server, pools, lease, max(config.lease_max or lease, lease), *ends)
 
 
 def _numbers(addresses: AddressRange) -> tuple[int, int]:

@@ -146,8 +146,9 @@ class Server:
 
     def _link(self, asked: Asked, client: Client) -> Link | None:
         """Where the client is: as a relay agent says, by the chain, or by the address it has."""
-        if client.link is not None:
-            return self._plan.link_with(client.link)
+        named = client.link
+        if named is not None:
+            return self._plan.link_with(named)
         link, ciaddr = self._plan.link_on(asked.chain), asked.message.ciaddr
         if int(ciaddr) and (link is None or link.place_of(ciaddr) is None):
             return self._plan.link_with(ciaddr) or link  # it came through a router

@@ -74,6 +74,7 @@ class Plan:
         assert config.ipv6 is not None
         self.config: Ipv6 = config.ipv6
         self.function = config
+        self._told: dict[tuple[int, int], dict[int, bytes]] = {}
         self._links = [_link(config, subnets) for subnets in grouped(self.config.subnets)]
         own = [one.ip for one in config.ip6]
         self._by_chain = {
@@ -88,15 +89,18 @@ class Plan:
         """The link that an address is on."""
         return next((link for link in self._links if link.has(address)), None)
 
-    def options(self, place: Place | None, reservation: Reservation6 | None) -> dict[int, bytes]:
+    def options(self, place: Place | None, reservation: Reservation6 | None) -> Mapping[int, bytes]:
         """What a client is told: the reservation's word before the subnet's and all clients'."""
-        scopes: list[Told6] = [self.config]
-        scopes += [place.config] if place else []
-        scopes += [reservation] if reservation else []
-        found: dict[int, bytes] = {}
-        for scope in scopes:
-            found.update(contents(scope.options, CODES, scope.custom))
-        return found
+        key = id(place), id(reservation)
+        if key not in self._told:
+            scopes: list[Told6] = [self.config]
+            scopes += [place.config] if place else []
+            scopes += [reservation] if reservation else []
+            found: dict[int, bytes] = {}
+            for scope in scopes:
+                found.update(contents(scope.options, CODES, scope.custom))
+            self._told[key] = found
+        return self._told[key]
 
     def _link_of_chain(self, chain: str, known: Sequence[Collection[IPv6Address]]) -> Link | None:
         """The link that says so, else that of an end's address, else of the server's."""
