@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from scapy.layers import dhcp, dhcp6, dns, inet, inet6  # noqa: F401: layers that Ether leads to
 from scapy.layers.l2 import Ether
 from scapy.packet import NoPayload, Packet
 

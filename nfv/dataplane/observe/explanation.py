@@ -81,9 +81,12 @@ class Explainer:
         known: State,
         notes: Sequence[Note],
         route: Explain,
-        flows: Flows,
+        flows: Flows | None,
     ) -> None:
-        """`known` has numbers of ports and places of counters, `flows` what was connected."""
+        """`known` has numbers of ports and places of counters, `flows` what was connected.
+
+        Without `flows` a connection that was known is not told from one that begins.
+        """
         self._topology = topology
         self._notes = notes
         self._route = route
@@ -138,7 +141,8 @@ class Explainer:
         rule = self._rules.get(note.function, {}).get(record.counter)
         if record.counter == UNCOUNTED or rule is None:
             return step
-        known = verdict == "NEXT" and self._flows.meet(note.function, record.frame)
+        passes = verdict == "NEXT" and self._flows is not None
+        known = passes and self._flows.meet(note.function, record.frame)
         words, position = rule
         because = f"known connection, {words}" if known else words
         return replace(step, because=because, position=position)
