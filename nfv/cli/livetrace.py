@@ -43,7 +43,8 @@ def run(
             _follow(passing, stop, seconds, format_)
         except BrokenPipeError:  # whoever read has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    click.echo(f"{passing.traced:,} packets traced, {passing.lost:,} notes lost", err=True)
+    packets = "packet" if passing.traced == 1 else "packets"
+    click.echo(f"{passing.traced:,} {packets} traced, {passing.lost:,} notes lost", err=True)
 
 
 def _follow(passing: Passing, stop: Stop, seconds: float | None, format_: Format) -> None:

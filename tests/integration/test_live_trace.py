@@ -23,7 +23,7 @@ pytestmark = pytest.mark.root
 
 LAN, WAN = "10.0.1.10", "192.0.2.254"
 PATIENCE = 60.0  # seconds; the first start compiles
-_ENDED = re.compile(r"([\d,]+) packets traced, ([\d,]+) notes lost")
+_ENDED = re.compile(r"([\d,]+) packets? traced, ([\d,]+) notes lost")
 
 
 class Tracing:

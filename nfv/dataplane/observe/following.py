@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from nfv.chain.graph import entries
 from nfv.chain.path import Attachment
@@ -77,6 +77,7 @@ class Session:
 
 
 S = TypeVar("S", bound=Session)
+F = TypeVar("F", bound="Following[Any]")
 
 
 class Following(ABC, Generic[S]):
@@ -97,7 +98,7 @@ class Following(ABC, Generic[S]):
     def leave(self, session: S) -> None:
         """Its programs are about to be given up: count what they have lost."""
 
-    def __enter__(self) -> Following[S]:
+    def __enter__(self: F) -> F:
         self.session.observed.__enter__()
         return self
 
