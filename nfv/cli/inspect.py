@@ -31,8 +31,8 @@ def command(topology: str, name: str | None, filters: tuple[str, ...], format_: 
     """Show what runs of one topology, and what of it is gone.
 
     Its SAPs and interfaces as they are in the kernel, functions, chains, programs and the agent.
-    With NAME, what that function has: leases, records, stations, or routes and neighbours with the
-    packets that went by them; all, or those with a text in each KEY.
+    With NAME, what that function has: leases, records, stations, connections, or rules, routes and
+    neighbours with the packets that went by them; all, or those with a text in each KEY.
 
     \b
     Examples:
@@ -41,6 +41,7 @@ def command(topology: str, name: str | None, filters: tuple[str, ...], format_: 
       sudo nfvctl inspect branch dhcp
       sudo nfvctl inspect branch dhcp state=bound mac=02:00 --format json
       sudo nfvctl inspect branch gw kind=neighbour
+      sudo nfvctl inspect branch fw kind=connection proto=tcp
     """
     from nfv.dataplane import inspection
 

@@ -64,10 +64,10 @@ def table(
 
 
 def records(rows: Sequence[Mapping[str, object]]) -> str:
-    """Plain data of one kind as a table; "" if there is none."""
+    """Plain data as a table, without the keys that no row has a value for; "" if there is none."""
     if not rows:
         return ""
-    keys = list(rows[0])
+    keys = [key for key in rows[0] if any(row[key] is not None for row in rows)]
     header = [key.replace("_", " ").upper() for key in keys]
     return table(header, [[cell(row[key]) for key in keys] for row in rows])
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from nfv.chain.graph import SERVICE
 from nfv.chain.topology import Topology
-from nfv.dataplane import state
+from nfv.dataplane import state, statistics
 from nfv.dataplane.change import proglink
 from nfv.dataplane.change.observation import Observation, observe
 from nfv.dataplane.kernel import bpf
 from nfv.dataplane.resident import agentctl, aging, servicectl
 from nfv.dataplane.routing import routelist
 from nfv.dataplane.state import State
+from nfv.dataplane.statistics import Count
 from nfv.dataplane.wiring import PORT, Device, Port, wire
 from nfv.errors import KernelError
 
@@ -103,13 +104,30 @@ def inspect(applied: State) -> Inspection:
 
 
 def rows(applied: State, function: str) -> list[dict[str, object]]:
-    """What a function has, records with the same keys. Raises `KernelError`."""
+    """What a function has: records with the same keys. Raises `KernelError`."""
     declared = applied.topology().vnfs[function]
     if declared.lists:
-        return list(aging.entries(declared, state.pins(applied.name) / "vnf" / function))
+        return _listed(applied, function)
     if declared.next_hops:
         return routelist.rows(applied, function, namespaces(applied)[function])
     return servicectl.rows(applied.name, function, "list")
+
+
+def _listed(applied: State, function: str) -> list[dict[str, object]]:
+    """The rules of a function with what they have counted, then what came into its maps."""
+    topology = applied.topology()
+    rules = statistics.rules(topology, function)
+    matched = statistics.read(applied).vnfs[function].matched if rules else {}
+    found: list[dict[str, object]] = [
+        {"kind": "rule", "rule": rule.text, **asdict(matched.get(key, Count()))}
+        for key, rule in rules.items()
+    ]
+    places = applied.counters.get(function, {})
+    counted = {place: rules[key].text for key, place in places.items() if key in rules}
+    pins = state.pins(applied.name) / "vnf" / function
+    found += aging.entries(topology.vnfs[function], pins, counted)
+    keys = dict.fromkeys(key for row in reversed(found) for key in row)
+    return [{key: row.get(key) for key in keys} for row in found]
 
 
 def agent(name: str) -> AgentStatus | None:

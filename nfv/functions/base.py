@@ -173,15 +173,20 @@ class Function(Generic[ConfigT]):
         yield from ()
         return {}
 
-    def entries(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> Iterator[Row]:
+    def entries(
+        self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]
+    ) -> Iterator[Row]:
         """What has come into its maps by itself, for `nfvctl inspect`; arguments as above.
 
-        Records with the same keys.
+        `counted` says what is counted at each place of its counters. Records with the same keys.
         """
         return iter(())
 
     def tell(
         self, maps: Mapping[str, Table], request: str, values: Mapping[str, str]
     ) -> Sequence[Row]:
-        """Do one of `requests`; returns what was done. Raises `InputError`."""
+        """Do one of `requests`; returns what was done. Raises `InputError`.
+
+        Known flows are forgotten afterwards, so the next packet of each walks.
+        """
         raise InputError(f"a {self.type} cannot be told anything")
