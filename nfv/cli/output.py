@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import click
 
 _WIDTH = 100  # of tables, where there is no terminal
+_NANOSECONDS = 1_000_000_000
 
 Format = Literal["table", "json", "yaml"]
 
@@ -106,3 +108,9 @@ def state(text: str) -> str:
 def shortened(text: str, width: int) -> str:
     """Text cut to so many characters."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def iso(moment: int) -> str:
+    """Nanoseconds since the epoch as RFC 3339 has times, in UTC."""
+    seconds, fraction = divmod(moment, _NANOSECONDS)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:09}Z"
