@@ -26,6 +26,25 @@ class Pool(Range[IPv4Address]):
         return int(address)
 
 
+class Marked(Protocol):
+    """A client, by what it says of itself and then by what others say of it."""
+
+    @property
+    def marks(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+Reserved = TypeVar("Reserved")
+
+
+def reserved_for(
+    client: Marked, reservations: Mapping[tuple[str, bytes], Reserved]
+) -> Reserved | None:
+    """What is reserved for a client under its first mark that is known."""
+    if not reservations:
+        return None
+    return next((reservations[mark] for mark in client.marks if mark in reservations), None)
+
+
 @dataclass(frozen=True)
 class Place:
     """A subnet."""
@@ -54,11 +73,8 @@ class Link:
         return next((place for place in self.places if address in place), None)
 
     def reservation(self, client: Client) -> tuple[Place, Reservation] | None:
-        """What is reserved for a client. What it says of itself goes before what it is told by."""
-        for mark in client.marks:
-            if mark in self.reservations:
-                return self.reservations[mark]
-        return None
+        """What is reserved for a client."""
+        return reserved_for(client, self.reservations)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, IPv6Network
 
 from nfv.chain.fields import Network
 from nfv.functions.dhcp import DhcpConfig
-from nfv.services.dhcp.plan import grouped, without
+from nfv.services.dhcp.plan import grouped, reserved_for, without
 from nfv.services.dhcp.spare import Range
 from nfv.services.dhcp.values import contents
 from nfv.services.dhcp6.client import Client
@@ -59,11 +59,8 @@ class Link:
         return any(address in place for place in self.places)
 
     def reservation(self, client: Client) -> tuple[Place, Reservation6] | None:
-        """What is reserved for a client. What it says of itself goes before what it is told by."""
-        for mark in client.marks:
-            if mark in self.reservations:
-                return self.reservations[mark]
-        return None
+        """What is reserved for a client."""
+        return reserved_for(client, self.reservations)
 
 
 class Plan:
