@@ -120,6 +120,7 @@ def _function(name: str, found: Inspection) -> str:
         parts.append(f"routed by the {_PATHS[str(router['mode'])]}")
         parts += [f"{router[key]} {words}" for key, words in _ROUTER.items() if key in router]
         parts += [str(router["why"])] if router["why"] else []
+        parts += ["larger maps are being made"] if router.get("growing") else []
     if tables:
         used, capacity = (sum(table[key] for table in tables.values()) for key in _OCCUPANCY)
         what = "stations" if found.topology.vnfs[name].floods else "connections"
