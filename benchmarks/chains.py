@@ -78,9 +78,9 @@ def standard(
 @contextmanager
 def chain(declared: Topology, composer: Composer = compose) -> Iterator[Path]:
     """The topology, applied, with its programs cut in this way."""
+    engine.apply(declared, None, _wait, composer)
     with ExitStack() as stack:
         stack.callback(engine.destroy, declared.name, None, _wait)
-        engine.apply(declared, None, _wait, composer)
         hosts = [Device(names.node_netns(declared.name, host), names.HOST_DEVICE) for host in HOSTS]
         if "gw" not in declared.vnfs:
             yield path(hosts, hosts[::-1])

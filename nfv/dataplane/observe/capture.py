@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from types import TracebackType
 from typing import NamedTuple
 
 from nfv.chain import point
@@ -22,6 +21,7 @@ from nfv.chain.point import Point
 from nfv.chain.reach import neighbours
 from nfv.chain.sap import Hook
 from nfv.chain.topology import Topology
+from nfv.closing import Closing
 from nfv.dataplane import state
 from nfv.dataplane.kernel.bpf import TC_ACT_REDIRECT, TC_ACT_SHOT, XDP_DROP, XDP_REDIRECT
 from nfv.dataplane.observe.journey import At, Between, Journey, Journeys, Where
@@ -90,7 +90,7 @@ class Count:
     lost: int = 0
 
 
-class Capture:
+class Capture(Closing):
     """Captures at points of a topology; as a context, whose programs run meanwhile.
 
     Raises `InputError` if there is no such point, or if somebody else observes the topology.
@@ -120,12 +120,7 @@ class Capture:
         self._session.begin()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._session.end()
 
     def read(self) -> list[Captured]:

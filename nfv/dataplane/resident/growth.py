@@ -38,7 +38,7 @@ class Growth:
 
     def is_pending(self, sizes: Mapping[str, int]) -> bool:
         """Whether maps of such capacities are being made, or are still to be asked for."""
-        return self.is_running or bool(sizes) and sizes != self._asked
+        return self.is_running or (bool(sizes) and sizes != self._asked)
 
     @property
     def is_running(self) -> bool:
