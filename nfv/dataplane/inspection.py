@@ -12,12 +12,15 @@ from nfv.dataplane import state, statistics
 from nfv.dataplane.change import proglink
 from nfv.dataplane.change.observation import Observation, observe
 from nfv.dataplane.kernel import bpf
-from nfv.dataplane.resident import agentctl, aging, servicectl
+from nfv.dataplane.resident import agentctl, aging, birdctl, servicectl
 from nfv.dataplane.routing import routelist
 from nfv.dataplane.state import State
 from nfv.dataplane.statistics import Count
 from nfv.dataplane.wiring import PORT, Device, Port, wire
 from nfv.errors import KernelError
+from nfv.functions.router import Router
+from nfv.services.bird import sessions
+from nfv.services.bird.sessions import Session
 
 UP = "up"
 
@@ -65,6 +68,14 @@ class ServiceStatus:
 
 
 @dataclass(frozen=True)
+class RoutingStatus:
+    """A router's BIRD; sessions are as it tells them, None if it does not run or answer."""
+
+    function: str
+    sessions: tuple[Session, ...] | None
+
+
+@dataclass(frozen=True)
 class Inspection:
     """One topology as it runs. `agent` is None when there is none."""
 
@@ -74,6 +85,7 @@ class Inspection:
     programs: tuple[ProgramStatus, ...]
     agent: AgentStatus | None
     services: tuple[ServiceStatus, ...]
+    routing: tuple[RoutingStatus, ...]
 
     @property
     def whole(self) -> bool:
@@ -81,7 +93,8 @@ class Inspection:
         gone = (port.state for port in self.ports if port.state.endswith("gone"))
         idle = (program.state for program in self.programs if program.state != UP)
         served = all(service.figures is not None for service in self.services)
-        return self.agent is not None and served and not any(gone) and not any(idle)
+        routed = all(router.sessions is not None for router in self.routing)
+        return self.agent is not None and served and routed and not any(gone) and not any(idle)
 
 
 def inspect(applied: State) -> Inspection:
@@ -99,6 +112,11 @@ def inspect(applied: State) -> Inspection:
             _service(topology.name, name)
             for name, function in topology.vnfs.items()
             if function.service
+        ),
+        tuple(
+            _routing(topology.name, name)
+            for name, function in topology.vnfs.items()
+            if isinstance(function, Router) and function.has_daemon
         ),
     )
 
@@ -147,6 +165,14 @@ def _service(topology: str, function: str) -> ServiceStatus:
     figures = answer["service"]
     assert isinstance(figures, dict)
     return ServiceStatus(function, figures)
+
+
+def _routing(topology: str, function: str) -> RoutingStatus:
+    try:
+        lines = birdctl.ask(topology, function, sessions.COMMAND)
+    except KernelError:
+        return RoutingStatus(function, None)
+    return RoutingStatus(function, tuple(sessions.parse(lines)))
 
 
 def namespaces(applied: State) -> dict[str, str]:

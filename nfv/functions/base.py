@@ -12,6 +12,7 @@ from nfv.chain.addressing import check_addresses, check_mtu
 from nfv.chain.fields import InterfaceAddress, Mac, Model, Mtu, OneOrMore
 from nfv.chain.files import Files
 from nfv.chain.report import Report
+from nfv.chain.surroundings import Surroundings
 from nfv.ebpf.connections import Occupancy, Table
 from nfv.ebpf.tables import Maps
 from nfv.errors import InputError
@@ -119,6 +120,9 @@ class Function(Generic[ConfigT]):
 
     def check_chains(self, chains: Collection[str], report: Report) -> None:
         """Report what does not fit the chains that the function stands in."""
+
+    def check_surroundings(self, around: Surroundings, report: Report) -> None:
+        """Report what does not fit other functions."""
 
     @property
     def name_server(self) -> str | None:
