@@ -178,8 +178,12 @@ def test_an_error_while_notes_are_read_is_told(lab: Lab, monkeypatch: pytest.Mon
     def fail(data: bytes) -> Record:
         raise ValueError("a note that cannot be read")
 
-    with pytest.raises(ValueError, match="a note that cannot be read"), observer(lab) as observed:
-        want_all(observed)
-        lab.run("lan", "ping -n -c 1 -W 2 192.0.2.254")
-        monkeypatch.setattr(notes, "decode", fail)
-        list(observed.ring.read())
+    def misread() -> None:
+        with observer(lab) as observed:
+            want_all(observed)
+            lab.run("lan", "ping -n -c 1 -W 2 192.0.2.254")
+            monkeypatch.setattr(notes, "decode", fail)
+            list(observed.ring.read())
+
+    with pytest.raises(ValueError, match="a note that cannot be read"):
+        misread()
