@@ -35,7 +35,7 @@ def told(protocols: str) -> str:
     ("protocols", "message"),
     [
         ("", "no protocol"),
-        ("bgp: {as: 0, neighbors: []}", "greater than or equal to 1"),
+        ("bgp: {as: 0, neighbors: []}", "0 is too small"),
         ("bgp: {as: 1, neighbors: [{address: 10.9.0.1, as: 2}]}", "in no connected subnet"),
         ("bgp: {as: 1, neighbors: [{address: 10.1.0.1, as: 2}]}", "the router's own address"),
         ('bgp: {as: 1, neighbors: [{address: "fe80::1", as: 2}]}', "link-local"),
