@@ -51,7 +51,9 @@ Password = Annotated[str, PlainValidator(_parse_password), text_schema("password
 AreaId = Annotated[
     IPv4Address,
     PlainValidator(_parse_area),
-    WithJsonSchema({"type": ["integer", "string"], "examples": [0, "0.0.0.1"]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer"}, {"type": "string"}], "examples": [0, "0.0.0.1"]}
+    ),
 ]
 
 
