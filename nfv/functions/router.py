@@ -17,6 +17,15 @@ the same BIRD. What it gives to the kernel reaches the fast path as any route do
 routes in preference. The sessions are shown by `nfvctl inspect TOPOLOGY`; what changes is taken
 over without ending those that stay as they are. Not to be declared are route reflectors,
 communities, BFD, virtual links, and stub or NSSA areas; BGP takes whatever no `import` filters.
+
+Where Linux differs, with the same packets and routes (`tests/integration/test_router_oracle.py`):
+
+- It forwards packets from 0/8 and 240/4; here they are dropped as `source` (RFC 1812, section
+  5.3.7; RFC 6890). It drops packets from its own addresses, which the fast path forwards.
+- It looks at no IPv6 extension header but hop-by-hop; a packet whose headers reach beyond its end
+  is dropped here as `malformed`, without an error.
+- It sends redirects; here only for packets that the fast path has left to it.
+- It cuts off what follows a packet; here padding stays in frames of up to 60 bytes.
 """
 
 from __future__ import annotations
