@@ -213,7 +213,7 @@ def test_what_changes_is_told_without_a_restart(lab: Lab) -> None:
     lab.edit("advertise: {other: true}", "advertise: {preference: low}")
     (line,) = lab.lines()
     assert (line.name, line.mode) == ("gw", "live")
-    assert line.reason.endswith("router advertisements")
+    assert line.reason.endswith("routing protocols or advertisements")
     lab.apply()
     shown = nfvctl("inspect", lab.name, "--format", "json")
 
