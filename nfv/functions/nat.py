@@ -500,6 +500,6 @@ class Nat(Function[NatConfig]):
         yield from portblocks.Tenancies(maps, age, Numbers(self.plan, masquerade)).run()
 
     def entries(
-        self, maps: Mapping[str, Table], age: Callable[[int], float]
+        self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]
     ) -> Iterator[Mapping[str, object]]:
         return maplist.records(maps, age)
