@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
-from scapy.layers.netflow import NetflowHeader, netflowv9_defragment
+from scapy.layers.netflow import NetflowHeader
 from scapy.packet import Raw
 from scapy.utils import wrpcap
 
@@ -35,7 +35,7 @@ def frame(data: bytes) -> Any:
 
 
 def test_scapy_reads_a_message() -> None:
-    (packet,) = netflowv9_defragment([NetflowHeader(message(GIVEN, MOMENT, 7, 99))])
+    packet = NetflowHeader(message(GIVEN, MOMENT, 7, 99))
     header = packet.payload
     assert (packet.version, header.flowSequence, header.ObservationDomainID) == (10, 7, 99)
     assert header.length == len(packet)
