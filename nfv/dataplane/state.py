@@ -22,6 +22,7 @@ RUN = Path("/run/nfv")
 BPFFS = Path("/sys/fs/bpf")
 PINS = BPFFS / "nfv"
 DATA = Path("/var/lib/nfv")
+LOGS = Path("/var/log/nfv")
 
 _FILE = "state.json"
 
@@ -54,6 +55,11 @@ def directory(name: str) -> Path:
 def data(name: str) -> Path:
     """What services keep for as long as the topology is applied, also when the machine restarts."""
     return DATA / name
+
+
+def events(name: str, function: str) -> Path:
+    """What a function has logged, JSON lines; nothing here removes it."""
+    return LOGS / name / f"{function}.jsonl"
 
 
 def pins(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The mappings of a NAT as records, for people and programs to read."""
+"""The mappings of a NAT, and its blocks of ports, as records for people and programs to read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address
 
+from nfv.ebpf import portblocks
 from nfv.ebpf.connections import Table
 from nfv.ebpf.mappings import MAPPING, NAMES, ORIGIN, TCP, Flag, is_transitory, outer
 
@@ -18,6 +19,8 @@ def records(
 ) -> Iterator[Mapping[str, object]]:
     """Each mapping: its endpoints, state, how old it is and how long nothing went out, in seconds.
 
+    Then each block, which is held, or left by the inside address while its ports are in use.
+
     `age` turns jiffies, 32 bits, into seconds since then.
     """
     if "outward" not in maps:  # in no chain
@@ -28,6 +31,7 @@ def records(
         origin = maps["inward"].lookup(outer(key, value))
         answered = ORIGIN.unpack(origin)[4] if origin else 0
         yield {
+            "kind": "mapping",
             "proto": NAMES.get(protocol, str(protocol)),
             "inside": _endpoint(address, port),
             "outside": _endpoint(to, value[4:6]),
@@ -35,6 +39,18 @@ def records(
             "state": _state(protocol, flags, answered),
             "age": round(age(since)),
             "idle": round(age(seen)),
+        }
+    for block in portblocks.blocks(maps):
+        low, high = block.ports
+        yield {
+            "kind": "block",
+            "proto": "any",
+            "inside": str(IPv4Address(block.subscriber)),
+            "outside": f"{IPv4Address(block.address)}:{low}-{high}",
+            "remote": "any",
+            "state": "held" if block.is_held(maps) else "left",
+            "age": round(age(block.since)),
+            "idle": None,
         }
 
 

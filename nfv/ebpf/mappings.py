@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Protocol
 
+from nfv.ebpf import portblocks
 from nfv.ebpf.connections import FLOW_LIFE, Occupancy, Table
-from nfv.ebpf.natplan import CLASS_WORDS, CLASSES, WORD, Plan, masquerade
+from nfv.ebpf.natplan import WORD, Numbers, Plan, bits_of, masquerade
 
 _PROTOCOL = struct.Struct("=I")  # the end of struct self_inner
 MAPPING = struct.Struct("=4sHHII")  # struct self_mapping: address, port, flags, seen, since
+_INNER = struct.Struct("=4s4sHHI")  # struct self_inner: address, remote, their ports, protocol
 _OUTER = struct.Struct("=4sHH")  # struct self_outer: address, port, protocol
 ORIGIN = struct.Struct("=4s4sHHII")  # struct self_origin: as in self_inner; flags, seen
 _PERMIT = struct.Struct("=4sII")  # struct self_permit: address, port, seen
@@ -22,7 +24,8 @@ _ICMP, TCP, _UDP = 1, 6, 17
 NAMES = {_ICMP: "icmp", TCP: "tcp", _UDP: "udp", 33: "dccp", 136: "udplite"}
 _TIMEOUT_SHIFT = 8  # of the timeout of what is held, in its flags
 _SLICE = 1024  # entries between two breaks
-_PERMIT_IDLE = 60.0  # seconds after which a permit's mapping is asked for
+_COUNT = struct.Struct("=I")  # of mappings, in the maps `made` and `ended`
+_ASKED = 60.0  # seconds after which it is asked whether the mapping of an entry is still there
 
 
 class Flag(IntFlag):
@@ -49,24 +52,6 @@ class Timeouts(Protocol):
     def other(self) -> int: ...
 
 
-class Numbers:
-    """The number of each outside address of a plan, by the address as maps have it."""
-
-    def __init__(self, plan: Plan, masqueraded: int) -> None:
-        self._known: dict[bytes, int] = {}
-        number = 0
-        for pool in plan.pools:
-            for each in pool.ranges:
-                first = each.first or masqueraded
-                for place in range(each.count if first else 0):
-                    self._known.setdefault((first + place).to_bytes(4, "big"), number + place)
-                number += each.count
-
-    def of(self, address: bytes) -> int | None:
-        """None for an address that is in no pool."""
-        return self._known.get(address)
-
-
 @dataclass(frozen=True)
 class Sweep:
     """One pass over the mappings of a NAT."""
@@ -89,18 +74,35 @@ class Sweep:
         return found
 
     def _end_mappings(self, numbers: Numbers) -> Generator[None, None, Occupancy]:
-        outward, used = self.maps["outward"], 0
+        outward, used, alive = self.maps["outward"], 0, set[bytes]()
         for number, (key, value) in enumerate(outward.items(), 1):
             timeout = self._timeout(key, value, numbers)
             idle = self.age(MAPPING.unpack(value)[3]) - FLOW_LIFE
             if idle > timeout and outward.lookup(key) == value:
-                outward.delete(key)
+                self._count_end(key, outward.delete(key))
                 self._hold(key, value, timeout)
             else:
                 used += 1
+                alive.add(key[:4])
             if number % _SLICE == 0:
                 yield
+        self._forget_counts(alive)
         return Occupancy(used, outward.max_entries)
+
+    def _count_end(self, key: bytes, is_ended: bool) -> None:
+        """Count for its inside address a mapping that the agent has ended (quota.h)."""
+        if "ended" not in self.maps or not is_ended:
+            return
+        before = self.maps["ended"].lookup(key[:4])
+        count = _COUNT.unpack(before)[0] + 1 if before else 1
+        self.maps["ended"].update(key[:4], _COUNT.pack(count & 0xFFFFFFFF))
+
+    def _forget_counts(self, alive: Collection[bytes]) -> None:
+        """Begin anew with inside addresses that have no mapping."""
+        for name in ("made", "ended") if "made" in self.maps else ():
+            for inside, _count in list(self.maps[name].items()):
+                if inside not in alive:
+                    self.maps[name].delete(inside)
 
     def _timeout(self, key: bytes, value: bytes, numbers: Numbers) -> int:
         """Seconds that a mapping may be idle; less than nothing where its address is given up."""
@@ -140,14 +142,15 @@ class Sweep:
         for count, (key, value) in enumerate(inward.items(), 1):
             address, port, protocol = _OUTER.unpack(key)
             number = numbers.of(address)
-            if number is None or self._is_free(value):
+            if number is None or self._is_free(value) or self._is_left(key, value):
                 inward.delete(key)
             else:
                 used += 1
                 bit = int.from_bytes(port.to_bytes(2, "little"), "big")
-                taken[_word(number, protocol, bit)] |= 1 << bit % WORD
+                taken[bits_of(number, kind_of(protocol)) + bit // WORD] |= 1 << bit % WORD
             if count % _SLICE == 0:
                 yield
+        portblocks.mark(self.maps, numbers, taken)
         memory = self.maps["ports"].memory()
         memory[: len(taken) * 8] = taken.tobytes()
         memory.close()
@@ -157,6 +160,15 @@ class Sweep:
         *_inside, flags, seen = ORIGIN.unpack(value)
         timeout = (flags >> _TIMEOUT_SHIFT) + FLOW_LIFE
         return bool(flags & Flag.HELD) and self.age(seen) > timeout + self.hold_down
+
+    def _is_left(self, key: bytes, value: bytes) -> bool:
+        """Whether an agent that was killed has ended the mapping, and not freed the port."""
+        address, remote, port, remote_port, flags, seen = ORIGIN.unpack(value)
+        if flags & Flag.HELD or self.age(seen) < _ASKED:
+            return False
+        inner = _INNER.pack(address, remote, port, remote_port, _OUTER.unpack(key)[2])
+        mapping = self.maps["outward"].lookup(inner)
+        return mapping is None or outer(inner, mapping) != key
 
     def _end_permits(self) -> Generator[None, None, Occupancy]:
         permits, used = self.maps["permits"], 0
@@ -172,7 +184,7 @@ class Sweep:
     def _is_permit_over(self, key: bytes, value: bytes) -> bool:
         place = key[: _OUTER.size]
         idle = self.age(_PERMIT.unpack(value)[2])
-        if idle < _PERMIT_IDLE:
+        if idle < _ASKED:
             return False
         (protocol,) = _OUTER.unpack(place)[2:]
         return idle > self._longest(protocol) + FLOW_LIFE or not self._is_mapped(place)
@@ -189,10 +201,9 @@ def is_transitory(outward: int, inward: int) -> bool:
     return bool(outward & inward & Flag.FIN)
 
 
-def _word(number: int, protocol: int, port: int) -> int:
-    """Where the bit of a port is (`self_taken` of outports.h)."""
-    kind = {TCP: 0, _UDP: 1}.get(protocol, 2)
-    return (number * CLASSES + kind) * CLASS_WORDS + port // WORD
+def kind_of(protocol: int) -> int:
+    """The kind of a protocol whose ports compete with each other (`self_first_bits`)."""
+    return {TCP: 0, _UDP: 1}.get(protocol, 2)
 
 
 def outer(key: bytes, value: bytes) -> bytes:

@@ -20,8 +20,10 @@ WORD = 64
 
 CLASS_WORDS = constant("outports.h", "SELF_CLASS_WORDS")
 CLASSES = constant("outports.h", "SELF_CLASSES")
+BLOCKS = constant("portblocks.h", "SELF_BLOCK_CLASS")
+BLOCK_WORDS = constant("portblocks.h", "SELF_BLOCK_WORDS")
 
-_HEAD = struct.Struct("=5I4x")
+_HEAD = struct.Struct("=6I")
 _SOURCE = struct.Struct("=3I")
 _POOL = struct.Struct("=I6HI")
 _RANGE = struct.Struct("=4I")
@@ -53,12 +55,19 @@ class Pool:
     sources: tuple[IPv4Network, ...]
     ranges: tuple[Range, ...]
     ports: tuple[int, int]  # multiples of WORD, but for the last, which is one less
-    block: int = 0  # ports of each inside address, where they are reckoned from it
+    block: int = 0  # ports of a block that is an inside address's own
+    most: int = 0  # blocks of an inside address; 0: one, which is reckoned from the address
 
     @property
     def addresses(self) -> int:
         """How many outside addresses there are."""
         return sum(each.count for each in self.ranges)
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are to give."""
+        low, high = self.ports
+        return self.addresses * ((high + 1 - low) // self.block) if self.most else 0
 
 
 @dataclass(frozen=True)
@@ -107,11 +116,17 @@ class Plan:
     statics: tuple[Static, ...]
     flags: Flags
     mss: int = 0
+    limit: int = 0  # mappings of an inside address; 0: any number
 
     @property
     def addresses(self) -> int:
         """Outside addresses of all pools."""
         return sum(pool.addresses for pool in self.pools)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of ports of all pools."""
+        return sum(pool.blocks for pool in self.pools)
 
     @property
     def port_words(self) -> int:
@@ -130,7 +145,14 @@ class Plan:
         inside = _sorted(static.turned() for static in self.statics)
         return b"".join(
             [
-                _HEAD.pack(self.flags, len(sources), len(ranges), len(self.statics), self.mss),
+                _HEAD.pack(
+                    self.flags,
+                    len(sources),
+                    len(ranges),
+                    len(self.statics),
+                    self.mss,
+                    self.limit,
+                ),
                 _padded(sources, SOURCES, _SOURCE.size),
                 _padded(list(self._pools()), POOLS, _POOL.size),
                 _padded(ranges, RANGES, _RANGE.size),
@@ -145,7 +167,8 @@ class Plan:
         for pool in self.pools:
             low, high = pool.ports
             words = (high + 1 - low) // WORD
-            subscriber = int(pool.sources[0].network_address) if pool.block else 0
+            is_reckoned = pool.block and not pool.most
+            subscriber = int(pool.sources[0].network_address) if is_reckoned else 0
             yield _POOL.pack(
                 pool.addresses,
                 first,
@@ -153,7 +176,7 @@ class Plan:
                 low // WORD,
                 words,
                 pool.block // WORD,
-                0,
+                pool.most,
                 subscriber,
             )
             first += len(pool.ranges)
@@ -164,6 +187,39 @@ class Plan:
             for each in pool.ranges:
                 yield _RANGE.pack(each.first, each.count, number, index)
                 number += each.count
+
+
+class Numbers:
+    """The number of each outside address of a plan, by the address as maps have it."""
+
+    def __init__(self, plan: Plan, masqueraded: int) -> None:
+        self._known: dict[bytes, tuple[int, Pool]] = {}
+        number = 0
+        for pool in plan.pools:
+            for each in pool.ranges:
+                first = each.first or masqueraded
+                for place in range(each.count if first else 0):
+                    address = (first + place).to_bytes(4, "big")
+                    self._known.setdefault(address, (number + place, pool))
+                number += each.count
+
+    def of(self, address: bytes) -> int | None:
+        """None for an address that is in no pool."""
+        found = self._known.get(address)
+        return found[0] if found else None
+
+    def pool(self, address: bytes) -> Pool | None:
+        """The pool that an address is in."""
+        found = self._known.get(address)
+        return found[1] if found else None
+
+
+def bits_of(number: int, kind: int) -> int:
+    """Where the words of an outside address's ports begin, in the table of those that are taken.
+
+    Kinds of protocols are those of `self_first_bits` (outports.h); `BLOCKS` is that of blocks.
+    """
+    return (number * CLASSES + kind) * CLASS_WORDS
 
 
 def publish(images: memoryview, site: memoryview, plan: Plan) -> None:

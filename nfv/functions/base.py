@@ -135,6 +135,11 @@ class Function(Generic[ConfigT]):
         return None
 
     @property
+    def collector(self) -> tuple[str, int] | None:
+        """Address and UDP port that its events go to as IPFIX (RFC 7011)."""
+        return None
+
+    @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:
         """Addresses that it answers at itself, as a bump in the wire."""
         return ()
@@ -176,6 +181,16 @@ class Function(Generic[ConfigT]):
         """
         yield from ()
         return {}
+
+    def events(
+        self, maps: Mapping[str, Table], age: Callable[[int], float]
+    ) -> Generator[Row | None, bool | None, None]:
+        """What has happened in its maps that is to be logged; called after each `maintain`.
+
+        Records have `age`, the seconds since then. Each is sent whether it was written. Yields None
+        between short steps.
+        """
+        yield from ()
 
     def entries(
         self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]

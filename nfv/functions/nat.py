@@ -9,7 +9,8 @@ at its end: `["gw:wan", nat, wan]`.
 | destination NAT | `forwards`, ports or ranges of them; `static`, whole addresses, one to one |
 | mapping, filtering | RFC 4787: independent of the far end, or not; each by itself |
 | ports | kept where they are free, or drawn (RFC 6056); parity (RFC 4787, section 4.2.2) |
-| carrier grade | deterministic ports (RFC 7422), paired addresses, hold-down (RFC 6888) |
+| carrier grade | deterministic ports (RFC 7422), or blocks of them as needed; paired addresses |
+| | limits for each inside address, hold-down of ports (RFC 6888); a log of blocks (RFC 8158) |
 | TCP, UDP, ICMP | RFC 5382, RFC 4787, RFC 5508; DCCP and UDP-Lite as UDP |
 | other protocols | the address alone: one inside host for each protocol and outside address |
 | ICMP errors | the quoted packet is translated too, both ways |
@@ -25,12 +26,25 @@ Addresses of pools and of `static` may lie in the subnet outside: ARP for them i
 with the MAC address of who is inside. Nobody else has to know them. Towards the inside it answers
 with 02:6e:61:74:00:01, and turns back what comes there.
 
+Where a pool has `block`, an inside address is given that many ports at a time, of one outside
+address, up to `blocks` of them. A block is for all protocols, and nobody else's until none of its
+ports is in use or held down. Each is logged when it is given and when it comes back, not the
+connections in it: a line of JSON in `/var/log/nfv/TOPOLOGY/NAME.jsonl`, which outlives the
+topology, and an IPFIX message to the collector in `ipfix`. No block changes hands before the line
+is written.
+
+```json
+{"time": "2025-01-01T12:00:00.000+00:00", "topology": "isp", "function": "nat",
+ "event": "allocated", "inside": "100.64.0.7", "outside": "192.0.2.1",
+ "first_port": 1536, "last_port": 2047}
+```
+
 When the masquerade address changes, whether by the file or by hand, the next packet has the other,
 and mappings to the former are forgotten.
 
-`nfvctl inspect TOPOLOGY NAME` lists the mappings, those with some text in a key by `KEY=TEXT`, and
-`nfvctl stats` counts. Mappings outlive changes of the file, restarts of the agent and tables that
-grow.
+`nfvctl inspect TOPOLOGY NAME` lists mappings and blocks, those with some text in a key by
+`KEY=TEXT` (`kind=block`, `inside=100.64.0.7`), and `nfvctl stats` counts. Mappings outlive changes
+of the file, restarts of the agent and tables that grow.
 
 A million mappings take 192 MiB, and 96 more where filtering depends on the far end. A pass of the
 agent over them takes 3.8 s of CPU (2 vCPU, Linux 6.18), in steps of some milliseconds; it makes one
@@ -55,8 +69,15 @@ Limits, and why:
   masquerade that is the one difference in what passes, where ports are kept (the tests compare).
 - An inside endpoint can stand in one static translation only.
 - IPv6 passes as it is: no NPTv6 (RFC 6296) and no NAT64 (RFC 6146).
-- No blocks of ports by subscriber that are given as needed, and so no log of them: deterministic
-  ports need none. No application gateways (FTP, SIP).
+- A block has 128 to 512 ports, and an inside address four blocks at most: what is looked at for one
+  packet has a bound, as the kernel's verifier follows each step. Ports are not kept in blocks, and
+  protocols without ports have none: they are refused there. A block that is given is in the log
+  with the next pass of the agent, some 6 seconds later, with the time at which it was given. After
+  an agent was killed, a line may be there twice. IPFIX is by UDP: what is lost is in the file only.
+  When `block` is changed, blocks of both sizes may overlap until the former are empty.
+- `limit` counts mappings, each of which may have many connections where mappings are independent
+  of the far end.
+- No application gateways: SIP works by hosts' own means (RFC 3581), FTP is passive.
 - Multicast, broadcast and other ethertypes pass as they are.
 """
 
@@ -82,9 +103,9 @@ from nfv.chain.fields import (
 )
 from nfv.chain.match import Ports
 from nfv.chain.report import Report
-from nfv.ebpf import maplist, mappings, natplan, tables
+from nfv.ebpf import maplist, mappings, natplan, portblocks, tables
 from nfv.ebpf.connections import Occupancy, Table
-from nfv.ebpf.natplan import WORD, Flags, Plan, Pool, Range, Static
+from nfv.ebpf.natplan import WORD, Flags, Numbers, Plan, Pool, Range, Static
 from nfv.ebpf.tables import Maps
 from nfv.functions.base import Function, FunctionConfig
 
@@ -117,6 +138,8 @@ InterfaceName = Annotated[
     text_schema("interface of a router, as chains write it", "gw:wan"),
 ]
 
+BlockSize = Annotated[int, Field(strict=True, ge=2 * WORD, le=natplan.BLOCK_WORDS * WORD)]
+
 _EVERYBODY = (IPv4Network("0.0.0.0/0"),)
 _ALL_PORTS = (1024, 65535)
 
@@ -133,15 +156,23 @@ class NatPool(Model):
         False,
         description="true: each inside address has its own ports, which follow from it (RFC 7422)",
     )
+    block: Annotated[int, Field(strict=True, ge=2 * WORD, le=natplan.BLOCK_WORDS * WORD)] | None = (
+        Field(None, description=f"ports that an inside address is given at a time: whole {WORD}s")
+    )
+    blocks: Annotated[int, Field(strict=True, ge=1, le=4)] = Field(
+        4, description="blocks that an inside address may have at one time, for all protocols"
+    )
 
     @property
     def plan(self) -> Pool:
         """As the fast path knows it."""
         ranges = natplan.ranges_of(self.outside)
-        return Pool(self.inside, ranges, self.ports, self.block if self.deterministic else 0)
+        if self.block:
+            return Pool(self.inside, ranges, self.ports, self.block, self.blocks)
+        return Pool(self.inside, ranges, self.ports, self.share if self.deterministic else 0)
 
     @property
-    def block(self) -> int:
+    def share(self) -> int:
         """Ports of each inside address, if all have equally many: a multiple of `WORD`."""
         subscribers = sum(net.num_addresses for net in self.inside)
         addresses = sum(net.num_addresses for net in self.outside)
@@ -154,14 +185,28 @@ class NatPool(Model):
             better = f"{low // WORD * WORD}-{-(-(high + 1) // WORD) * WORD - 1}"
             message = f"{low}-{high} is not whole {WORD}s of ports"
             report.error(("ports",), message, f"write {better}")
+        if self.block:
+            self._check_blocks(self.block, report)
         if not self.deterministic:
             return
         if len(self.inside) > 1 or self.inside == _EVERYBODY:
             hint = "give one prefix, whose addresses share the ports evenly"
             report.error(("inside",), "a deterministic pool has one inside prefix", hint)
-        elif not self.block:
+        elif not self.share:
             message = f"more inside addresses than there are {WORD}s of ports"
             report.error(("deterministic",), message, "add outside addresses")
+
+    def _check_blocks(self, block: int, report: Report) -> None:
+        low, high = self.ports
+        if self.deterministic:
+            report.error(
+                ("block",), "a deterministic pool gives no blocks", "leave out one of them"
+            )
+        elif block % WORD:
+            better = f"write {block // WORD * WORD} or {-(-block // WORD) * WORD}"
+            report.error(("block",), f"{block} is not whole {WORD}s of ports", better)
+        elif block > high + 1 - low:
+            report.error(("block",), f"more than the {high + 1 - low} ports of the pool")
 
 
 class NatForward(Model):
@@ -234,6 +279,13 @@ class NatTimeouts(Model):
     )
 
 
+class NatCollector(Model):
+    """Who gets the log of blocks as IPFIX messages, by UDP."""
+
+    address: Address4 = Field(description="reached from the machine itself, as the agent is")
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = Field(4739, description="UDP port")
+
+
 class NatConfig(FunctionConfig):
     """A NAT: outside addresses, static translations, and how it behaves (RFC 4787)."""
 
@@ -265,6 +317,12 @@ class NatConfig(FunctionConfig):
         None, description="bytes: the largest segments that TCP may agree on, in both directions"
     )
     timeouts: NatTimeouts = Field(NatTimeouts(), description="when mappings end")
+    limit: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] | None = Field(
+        None, description="mappings of one inside address at one time (RFC 6888, REQ-4)"
+    )
+    ipfix: NatCollector | None = Field(
+        None, description="collector of blocks of ports that are given and come back (RFC 8158)"
+    )
     hold_down: Annotated[int, Field(strict=True, ge=0, le=3600)] = Field(
         0, description="seconds before a port is given to another; 120 by RFC 6888, REQ-8"
     )
@@ -281,12 +339,16 @@ class Nat(Function[NatConfig]):
     answers = True
     lists = True
     cacheable = True
-    kept = frozenset({"outward", "inward", "permits", "counters"})
+    kept = frozenset(
+        {"outward", "inward", "permits", "counters", "blocks", "holdings", "made", "ended"}
+    )
 
     def defines(self) -> Mapping[str, int]:
         return {
             "HAS_STATICS": int(bool(self.plan.statics)),
             "HAS_MSS": int(bool(self.plan.mss)),
+            "HAS_BLOCKS": int(bool(self.plan.blocks)),
+            "HAS_LIMIT": int(bool(self.plan.limit)),
             "MAPPING": _DEPENDENCE[self.config.mapping],
             "FILTERING": _DEPENDENCE[self.config.filtering],
         }
@@ -297,10 +359,15 @@ class Nat(Function[NatConfig]):
             "inward": self.config.mappings,
             "permits": self.config.mappings,
             "ports": self.plan.port_words,
+            "blocks": max(1, self.plan.blocks),
+            "holdings": max(1, self.plan.blocks),
+            "made": self.config.mappings,
+            "ended": self.config.mappings,
             "images": 2,
             "site": 1,
             "searches": 1,
             "offers": 1,
+            "tours": 1,
             "datagrams": tables.DATAGRAMS,
             "counters": len(_COUNTERS),
         }
@@ -318,6 +385,11 @@ class Nat(Function[NatConfig]):
     def masquerade(self) -> str | None:
         return self.config.masquerade
 
+    @property
+    def collector(self) -> tuple[str, int] | None:
+        found = self.config.ipfix
+        return (str(found.address), found.port) if found else None
+
     @cached_property
     def plan(self) -> Plan:
         """What the fast path is told."""
@@ -334,12 +406,14 @@ class Nat(Function[NatConfig]):
             Flags.PASS: config.unsolicited == "pass",
         }
         flags = Flags(sum(flag for flag, is_set in options.items() if is_set))
-        return Plan(tuple(pools), tuple(statics), flags, config.mss or 0)
+        return Plan(tuple(pools), tuple(statics), flags, config.mss or 0, config.limit or 0)
 
     def check(self, report: Report) -> None:
         if not (self.config.masquerade or self.config.pools or self.plan.statics):
             hint = "give it masquerade, pools, static or forwards"
             report.error((), "translates nothing", hint)
+        if self.plan.blocks and self.config.pairing == "arbitrary":
+            report.error(("pairing",), "blocks are of one outside address for each inside one")
         self._check_sizes(report)
         self._check_pools(report)
         self._check_statics(report)
@@ -391,6 +465,14 @@ class Nat(Function[NatConfig]):
         config = self.config
         sweep = mappings.Sweep(maps, age, self.plan, config.timeouts, config.hold_down)
         return (yield from sweep.run())
+
+    def events(
+        self, maps: Mapping[str, Table], age: Callable[[int], float]
+    ) -> Generator[portblocks.Row | None, bool | None, None]:
+        if "blocks" not in maps:  # gives none, or is in no chain
+            return
+        masquerade = natplan.masquerade(maps["site"].memory()[:8])
+        yield from portblocks.Tenancies(maps, age, Numbers(self.plan, masquerade)).run()
 
     def entries(
         self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]

@@ -130,11 +130,33 @@ def age(bench: Bench, seconds: float, vnf: str = "nat") -> None:
     """A pass of the agent, as if so much time had gone by since the last packet."""
     clock = Jiffies()
     function: Any = bench.topology.vnfs[vnf]
-    directory = bench._fastpath.names.vnf(vnf)
-    maps = {
-        pin.name: found for pin, found in bench._fastpath.maps.items() if pin.parent == directory
-    }
-    steps = function.maintain(maps, lambda seen: clock.age(seen) + seconds)
+    steps = function.maintain(maps_of(bench, vnf), lambda seen: clock.age(seen) + seconds)
     for _ in steps:
         pass
     clock.close()
+
+
+def events(
+    bench: Bench, seconds: float, is_written: bool = True, vnf: str = "nat"
+) -> list[dict[str, Any]]:
+    """A pass of the agent at such a time, and what it logs, if it can write that."""
+    age(bench, seconds, vnf)
+    clock, found, answer = Jiffies(), [], None
+    function: Any = bench.topology.vnfs[vnf]
+    steps = function.events(maps_of(bench, vnf), lambda seen: clock.age(seen) + seconds)
+    while True:
+        try:
+            record = steps.send(answer)
+        except StopIteration:
+            break
+        answer = is_written if record else None
+        found += [dict(record)] if record else []
+    clock.close()
+    return found
+
+
+def maps_of(bench: Bench, vnf: str) -> dict[str, Any]:
+    """The maps of a function by name, as the agent opens them."""
+    path = bench._fastpath
+    directory = path.names.vnf(vnf)
+    return {pin.name: found for pin, found in path.maps.items() if pin.parent == directory}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from nfv.dataplane import state
 from nfv.dataplane.kernel import netns
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import PYTHON, Lab, applied, example, nfvctl
@@ -174,7 +176,47 @@ def test_inspect_lists_mappings(lab: Lab) -> None:
     assert done.returncode == 0, done.stderr
     for row in json.loads(done.stdout):
         assert row["outside"].startswith("192.0.2.")
-        assert row["remote"] == "any"
+        assert (row["kind"], row["remote"]) == ("mapping", "any")
         assert row["state"] in ("established", "closing")
         assert 0 <= row["idle"] <= row["age"] < 600
     assert json.loads(done.stdout)
+
+
+BLOCKS = """
+name: nat-blocks
+saps:
+  lan: {kind: host, ip: 10.0.1.10/24, gateway: 10.0.1.1}
+  wan: {kind: host, ip: 192.0.2.254/24}
+vnfs:
+  gw:
+    type: router
+    interfaces: {lan: {ip: 10.0.1.1/24}, wan: {ip: 192.0.2.1/24}}
+  nat:
+    type: nat
+    pools: [{outside: 192.0.2.16/30, block: 256}]
+    ipfix: {address: 127.0.0.1, port: COLLECTOR}
+chains:
+  inside: {path: [lan, "gw:lan"]}
+  outside: {path: ["gw:wan", nat, wan]}
+"""
+
+
+def test_blocks_are_logged_and_listed() -> None:
+    """A packet out takes a block; its line and its IPFIX message say the same."""
+    with socket.socket(type=socket.SOCK_DGRAM) as collector:
+        collector.bind(("127.0.0.1", 0))
+        collector.settimeout(traffic.PATIENCE)
+        text = BLOCKS.replace("COLLECTOR", str(collector.getsockname()[1]))
+        with applied(text, "blocks") as made:
+            made.run("lan", f"ping -c 1 -W 5 {FAR}")
+            message = collector.recv(2048)
+            log = state.events(made.name, "nat")
+            (line,) = [json.loads(each) for each in log.read_text().splitlines()]
+            done = nfvctl("inspect", made.name, "nat", "kind=block", "--format", "json")
+            shutil.rmtree(log.parent)
+    assert (line["event"], line["inside"]) == ("allocated", "10.0.1.10")
+    assert line["last_port"] - line["first_port"] == 255
+    assert socket.inet_aton(line["inside"]) + socket.inet_aton(line["outside"]) in message
+    (row,) = json.loads(done.stdout)
+    assert row["outside"] == f"{line['outside']}:{line['first_port']}-{line['last_port']}"
+    assert row["state"] == "held"

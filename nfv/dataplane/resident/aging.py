@@ -1,4 +1,4 @@
-"""Keeps the maps that fill by themselves in order: connections of firewalls.
+"""Keeps the maps that fill by themselves in order, and logs what functions tell of them.
 
 A pass goes through all functions in short steps, so that routes need not wait for it.
 """
@@ -14,6 +14,7 @@ from nfv.chain.topology import Topology
 from nfv.dataplane import epoch
 from nfv.dataplane.kernel.bpf import Map
 from nfv.dataplane.kernel.jiffies import Jiffies
+from nfv.dataplane.resident.journal import Journal
 from nfv.ebpf.connections import Occupancy
 from nfv.errors import InputError
 from nfv.functions.base import Function, Row
@@ -33,6 +34,7 @@ class Aging:
         self._epoch = pins / "epoch"
         self._jiffies = Jiffies()
         self._functions = topology.vnfs
+        self._journal = Journal(topology)
         self._maps = {name: _open(pins / "vnf" / name) for name in topology.vnfs}
         self._pass: Generator[None, None, None] | None = None
         self._due = time.monotonic()
@@ -40,6 +42,7 @@ class Aging:
 
     def close(self) -> None:
         self._jiffies.close()
+        self._journal.close()
         for maps in self._maps.values():
             for found in maps.values():
                 found.close()
@@ -78,6 +81,8 @@ class Aging:
             occupancy = yield from function.maintain(self._maps[name], self._jiffies.age)
             if occupancy:
                 self.occupancy[name] = occupancy
+            events = function.events(self._maps[name], self._jiffies.age)
+            yield from self._journal.keep(name, events)
 
     @property
     def _is_crowded(self) -> bool:

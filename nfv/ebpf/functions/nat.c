@@ -55,9 +55,8 @@ static __always_inline int self_static(struct nf_packet *pkt, const struct self_
 /* Translate the source by a mapping, which is made if there is none. */
 static __always_inline int self_map_source(struct nf_packet *pkt, const struct self_image *plan)
 {
-	u16 far = self_far_port(pkt, pkt->dport);
 	struct self_mapping *found;
-	struct self_inner inner = {};
+	struct self_inner *inner;
 	struct self_offer *offer;
 	u32 index = 0;
 	int pool, verdict;
@@ -65,8 +64,11 @@ static __always_inline int self_map_source(struct nf_packet *pkt, const struct s
 	offer = self_offers.lookup(&index);
 	if (!offer)
 		return nf_drop(pkt, NF_REASON_NONE);
-	self_name(&inner, pkt->src[0], self_end(pkt, pkt->sport), pkt->protocol, pkt->dst[0], far);
-	found = self_known(plan, &inner);
+	inner = &offer->inner;
+	offer->far_port = self_far_port(pkt, pkt->dport);
+	self_name(inner, pkt->src[0], self_end(pkt, pkt->sport), pkt->protocol, pkt->dst[0],
+		  offer->far_port);
+	found = self_known(plan, inner);
 	offer->outer.protocol = pkt->protocol;
 	if (found) {
 		offer->outer.address = found->address;
@@ -76,11 +78,11 @@ static __always_inline int self_map_source(struct nf_packet *pkt, const struct s
 		pool = self_pool_of(plan, pkt->src[0]);
 		if (pool < 0)
 			return self_count(pkt, SELF_UNTRANSLATED);
-		verdict = self_create(pkt, plan, pool, offer, &inner);
+		verdict = self_create(pkt, plan, pool, offer, inner);
 		if (verdict != NF_NEXT)
 			return verdict;
 	}
-	if (self_permit(&offer->outer, &inner, pkt->dst[0], far)) {
+	if (self_permit(&offer->outer, inner, pkt->dst[0], offer->far_port)) {
 		pkt->reason = NF_REASON_TABLE_FULL;
 		return NF_REJECT;
 	}

@@ -7,6 +7,7 @@
 #include "natplan.h"
 #include "outports.h"
 #include "quoted.h"
+#include "quota.h"
 
 /* What a mapping depends on besides the inside endpoint, and who may send to it (RFC 4787, section 4.1). */
 #define SELF_INDEPENDENT 0
@@ -30,15 +31,6 @@
 
 /* How old `seen` may be before it is written again: saves a dirty cache line for most packets. */
 #define SELF_SEEN_SLACK 64
-
-/* Addresses and ports in network order. The remote endpoint is 0 as far as nothing depends on it. */
-struct self_inner {
-	u32 address;
-	u32 remote;
-	u16 port; /* or the identifier of an ICMP query; 0 for protocols without */
-	u16 remote_port;
-	u32 protocol;
-};
 
 struct self_mapping {
 	u32 address;
@@ -135,7 +127,8 @@ static __always_inline struct self_mapping *self_known(const struct self_image *
 
 	if (!found || self_is_pooled(plan, found->address))
 		return found;
-	self_outward.delete(inner);
+	if (!self_outward.delete(inner))
+		self_give_back(inner->address);
 	return 0;
 }
 

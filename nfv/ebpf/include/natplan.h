@@ -14,6 +14,8 @@
 #ifndef SELF_HAS_STATICS
 #define SELF_HAS_STATICS 0
 #define SELF_HAS_MSS 0
+#define SELF_HAS_BLOCKS 0
+#define SELF_HAS_LIMIT 0
 #endif
 
 #define SELF_RANDOM 1    /* ports are drawn, even where the inside one is free */
@@ -34,8 +36,8 @@ struct self_pool {
 	u16 ranges;
 	u16 first_word; /* of ports, 64 a word */
 	u16 words;
-	u16 block_words; /* of an inside address's own (RFC 7422); 0: all ports are everybody's */
-	u16 reserved;
+	u16 block_words; /* of a block that is an inside address's own; 0: all ports are everybody's */
+	u16 most;        /* blocks of an inside address; 0: one, which follows from it (RFC 7422) */
 	u32 subscriber; /* the first, where blocks are reckoned */
 };
 
@@ -60,8 +62,8 @@ struct self_image {
 	u32 sources;
 	u32 ranges;
 	u32 statics;
-	u32 mss; /* the most that TCP may agree on; 0: any */
-	u32 reserved;
+	u32 mss;   /* the most that TCP may agree on; 0: any */
+	u32 limit; /* mappings of an inside address; 0: any number */
 	struct self_source source[SELF_SOURCES];
 	struct self_pool pool[SELF_POOLS];
 	struct self_range range[SELF_RANGES];
@@ -90,6 +92,12 @@ static __always_inline const struct self_image *self_plan(void)
 	const struct self_image *images = self_images.sk_storage_get(0, 0, 0);
 
 	return images + (self_here()->image & 1);
+}
+
+/* The first address of a range; 0 if that is the masquerade address, and there is none. */
+static __always_inline u32 self_first(const struct self_range *range)
+{
+	return range->first ? range->first : self_here()->masquerade;
 }
 
 /*
@@ -179,7 +187,7 @@ static __always_inline int self_pool_of(const struct self_image *plan, u32 addre
 /* Whether an address is in a pool. */
 static __always_inline int self_is_pooled(const struct self_image *plan, u32 address)
 {
-	u32 host = bpf_ntohl(address), masquerade = self_here()->masquerade;
+	u32 host = bpf_ntohl(address);
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < SELF_RANGES; i++) {
@@ -187,7 +195,7 @@ static __always_inline int self_is_pooled(const struct self_image *plan, u32 add
 
 		if (i >= plan->ranges)
 			break;
-		first = plan->range[i].first ? plan->range[i].first : masquerade;
+		first = self_first(&plan->range[i]);
 		if (first && host - first < plan->range[i].count)
 			return 1;
 	}

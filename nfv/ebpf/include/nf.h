@@ -91,6 +91,7 @@ enum nf_reason {
 	NF_REASON_UNSOLICITED = 34, /* to an outside address, where no mapping lets it in */
 	NF_REASON_PORTS = 35,       /* no outside address and port are free */
 	NF_REASON_HAIRPIN = 36,     /* from inside to an outside address: turned back */
+	NF_REASON_QUOTA = 37,       /* the inside address has as many ports or mappings as it may */
 	NF_REASON_COUNT = 64,       /* size of the tables that count by reason */
 };
 

@@ -19,6 +19,15 @@
 
 BPF_F_TABLE("array", u32, u64, self_ports, NF_FLAT, BPF_F_MMAPABLE);
 
+/* Addresses and ports in network order. The remote endpoint is 0 as far as nothing depends on it. */
+struct self_inner {
+	u32 address;
+	u32 remote;
+	u16 port; /* or the identifier of an ICMP query; 0 for protocols without */
+	u16 remote_port;
+	u32 protocol;
+};
+
 /* In network order. */
 struct self_outer {
 	u32 address;
@@ -30,7 +39,9 @@ struct self_outer {
 struct self_offer {
 	u32 address; /* in host order */
 	u32 number;  /* of the address, among all */
-	u32 bits;    /* where those of its ports begin */
+	u32 range;   /* that it is in */
+	u32 reserved;
+	u32 bits; /* where those of its ports begin */
 	u32 first_word;
 	u32 words;
 	u32 start;           /* where to begin */
@@ -39,6 +50,9 @@ struct self_offer {
 	volatile s32 failed; /* why it was not to be had; 0: it was */
 	u64 parity;          /* ports that are preferred */
 	struct self_outer outer;
+	struct self_inner inner; /* who wants it: here, as the verifier does not follow it */
+	volatile u32 has_port;
+	volatile u32 far_port;
 };
 
 BPF_TABLE("percpu_array", u32, struct self_offer, self_offers, 1);
@@ -83,15 +97,15 @@ static __always_inline void self_address(const struct self_image *plan,
 {
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < SELF_RANGES; i++) {
-		const struct self_range *range =
-			&plan->range[(pool->first_range + i) & (SELF_RANGES - 1)];
+		u32 index = (pool->first_range + i) & (SELF_RANGES - 1);
+		const struct self_range *range = &plan->range[index];
 
 		if (i >= pool->ranges)
 			break;
 		if (number < range->count) {
-			offer->address =
-				range->first ? range->first + number : self_here()->masquerade;
+			offer->address = self_first(range) + number;
 			offer->number = range->number + number;
+			offer->range = index;
 			break;
 		}
 		number -= range->count;
@@ -127,7 +141,7 @@ static __always_inline int self_window(const struct self_image *plan, const stru
 	offer->address = 0;
 	offer->first_word = pool->first_word;
 	offer->words = pool->words;
-	if (pool->block_words) {
+	if (pool->block_words && !pool->most) {
 		number = bpf_ntohl(inside) - pool->subscriber;
 		block = number / pool->addresses;
 		number %= pool->addresses;
@@ -140,7 +154,7 @@ static __always_inline int self_window(const struct self_image *plan, const stru
 
 /* What a packet's end would like to have: its own port where that is its own address or is on offer. */
 static __always_inline void self_wish(const struct self_image *plan, u32 inside, u16 port,
-				      u16 protocol, int has_port, struct self_offer *offer)
+				      u16 protocol, struct self_offer *offer)
 {
 	u32 host = bpf_ntohs(port), random = bpf_get_prandom_u32();
 	int is_on_offer = host / 64 - offer->first_word < offer->words;
@@ -148,10 +162,10 @@ static __always_inline void self_wish(const struct self_image *plan, u32 inside,
 	offer->bits = self_first_bits(offer->number, protocol);
 	offer->start = random;
 	offer->wish = SELF_NO_WISH;
-	if (!has_port || bpf_htonl(offer->address) == inside ||
+	if (!offer->has_port || bpf_htonl(offer->address) == inside ||
 	    (!(plan->flags & SELF_RANDOM) && is_on_offer))
 		offer->wish = host;
-	if (!has_port)
+	if (!offer->has_port)
 		offer->words = 0;
 	offer->parity = ~0ull;
 	if (plan->flags & SELF_PARITY && protocol == IPPROTO_UDP)

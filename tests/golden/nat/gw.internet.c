@@ -34,6 +34,8 @@
 #line 15 "flow.h"
 #define F0_HAS_STATICS 1
 #define F0_HAS_MSS 0
+#define F0_HAS_BLOCKS 0
+#define F0_HAS_LIMIT 0
 #define F0_MAPPING 0
 #define F0_FILTERING 1
 #define F0_HINTS NF_LINK(10)
@@ -50,8 +52,12 @@
 #line 8 "outports.h"
 #line 1 "quoted.h"
 #line 7 "quoted.h"
-#line 10 "mappings.h"
-#line 4 "mapnew.h"
+#line 1 "quota.h"
+#line 7 "quota.h"
+#line 11 "mappings.h"
+#line 1 "portblocks.h"
+#line 10 "portblocks.h"
+#line 5 "mapnew.h"
 #line 1 "naterrors.h"
 #line 1 "natedit.h"
 #line 4 "natedit.h"

@@ -57,6 +57,8 @@
 #line 13 "functions/router.c"
 #define F1_HAS_STATICS 1
 #define F1_HAS_MSS 0
+#define F1_HAS_BLOCKS 0
+#define F1_HAS_LIMIT 0
 #define F1_MAPPING 0
 #define F1_FILTERING 1
 #define F1_HINTS NF_LINK(19)
@@ -73,8 +75,12 @@
 #line 8 "outports.h"
 #line 1 "quoted.h"
 #line 7 "quoted.h"
-#line 10 "mappings.h"
-#line 4 "mapnew.h"
+#line 1 "quota.h"
+#line 7 "quota.h"
+#line 11 "mappings.h"
+#line 1 "portblocks.h"
+#line 10 "portblocks.h"
+#line 5 "mapnew.h"
 #line 1 "naterrors.h"
 #line 1 "natedit.h"
 #line 4 "natedit.h"
