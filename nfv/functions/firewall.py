@@ -1,10 +1,22 @@
-"""Packet filter with connection tracking: ordered rules, the first that matches decides."""
+"""Packet filter with connection tracking: ordered rules, the first that matches decides.
+
+`nfvctl inspect TOPOLOGY NAME` lists the rules, with packets and bytes, and the connections: state,
+age, for how long nothing came, and when they expire, in seconds. Source is who began; of an echo,
+`sport` is the identifier. Packets of connections are counted by rule only: known flows are sent on
+by the flow cache, which counts for all flows of one way together. What it sends on is noted when it
+asks again, after 8 seconds, so `idle` may be so much too large, and connections are kept so much
+longer.
+
+`nfvctl tell TOPOLOGY NAME forget` ends connections, all or those with these values: `proto`, `src`
+and `dst` (addresses or prefixes), `sport`, `dport`, `state`. What comes after that has to begin
+anew, or is picked up in the middle unless `pickup: false`.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -13,6 +25,7 @@ from pydantic import Field, PlainValidator
 from nfv.chain.fields import (
     NAME,
     Many,
+    Model,
     Name,
     Network,
     OneOrMore,
@@ -22,10 +35,11 @@ from nfv.chain.fields import (
 from nfv.chain.match import Conditions
 from nfv.chain.pattern import Direction, Pattern
 from nfv.chain.report import Report, did_you_mean, listed
-from nfv.ebpf import tables
-from nfv.ebpf.connections import HashMap, Occupancy, sweep
+from nfv.ebpf import connlist, tables
+from nfv.ebpf.connections import Occupancy, Table, sweep
 from nfv.ebpf.tables import Maps
-from nfv.functions.base import Function, FunctionConfig
+from nfv.errors import InputError
+from nfv.functions.base import Function, FunctionConfig, Row
 
 Action = Literal["accept", "drop", "reject"]
 
@@ -73,6 +87,23 @@ class Rule(Conditions):
         )
 
 
+Seconds = Annotated[int, Field(strict=True, ge=1, le=604800)]
+
+
+class FirewallTimeouts(Model):
+    """Seconds without a packet after which a connection ends."""
+
+    tcp: Seconds = Field(7440, description="established (RFC 5382, REQ-5)")
+    tcp_opening: Seconds = Field(240, description="before the handshake is done (RFC 5382)")
+    tcp_closing: Seconds = Field(240, description="after a FIN of one side (RFC 5382)")
+    tcp_closed: Seconds = Field(10, description="after a RST, or FINs of both sides")
+    udp: Seconds = Field(180, description="answered (RFC 4787, REQ-5)")
+    udp_unanswered: Seconds = Field(30, description="one direction seen")
+    icmp: Seconds = Field(30, description="echoes, ICMP and ICMPv6")
+    other: Seconds = Field(600, description="answered, protocols that have no state of their own")
+    other_unanswered: Seconds = Field(60, description="one direction seen")
+
+
 class FirewallConfig(FunctionConfig):
     """A firewall: its rules, and what happens to packets that no rule is for."""
 
@@ -83,6 +114,10 @@ class FirewallConfig(FunctionConfig):
     connections: Annotated[int, Field(strict=True, ge=1, le=1 << 24)] = Field(
         65536, description="size of the connection table"
     )
+    pickup: Annotated[bool, Field(strict=True)] = Field(
+        True, description="false: a TCP connection begins with a SYN, none is met in the middle"
+    )
+    timeouts: FirewallTimeouts = Field(FirewallTimeouts(), description="when connections end")
     rules: Many[Rule] = Field((), description="the first that matches decides")
     prefix_lists: dict[Name, OneOrMore[Network]] = Field(
         default_factory=dict, description="lists of prefixes that rules refer to by name"
@@ -95,11 +130,14 @@ class Firewall(Function[FirewallConfig]):
     Config = FirewallConfig
     rejects = True
     cacheable = True
+    lists = True
+    requests = ("forget",)
     kept = frozenset({"connections4", "connections6", "counters"})
 
     def defines(self) -> Mapping[str, int]:
         classes = tables.matcher_defines(self.patterns, _RULE.size)
-        return {"STATELESS": int(self.config.stateless), **classes}
+        states = {"STATELESS": int(self.config.stateless), "PICKUP": int(self.config.pickup)}
+        return {**states, **classes}
 
     def map_sizes(self) -> Mapping[str, int]:
         return {
@@ -173,13 +211,26 @@ class Firewall(Function[FirewallConfig]):
                 rule.check_families(_expand(rule.src, lists), _expand(rule.dst, lists), at)
 
     def maintain(
-        self, maps: Mapping[str, HashMap], age: Callable[[int], float]
+        self, maps: Mapping[str, Table], age: Callable[[int], float]
     ) -> Generator[None, None, Mapping[str, Occupancy]]:
         found = {}
         for name in ("connections4", "connections6"):
             if name in maps:
-                found[name] = yield from sweep(maps[name], age)
+                found[name] = yield from sweep(maps[name], age, self.config.timeouts)
         return found
+
+    def entries(
+        self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]
+    ) -> Iterator[Row]:
+        for entry in connlist.entries(maps):
+            yield {"kind": "connection", **entry.record(age, counted, self.config.timeouts)}
+
+    def tell(self, maps: Mapping[str, Table], request: str, values: Mapping[str, str]) -> list[Row]:
+        if request not in self.requests:
+            raise InputError(f"a firewall cannot {request}", f"it can {listed(self.requests)}")
+        connlist.check(values)
+        gone = [one for one in connlist.entries(maps) if connlist.is_meant(one.name, values)]
+        return [{"forgotten": sum(one.table.delete(one.key) for one in gone)}]
 
 
 def _check_lists(

@@ -153,7 +153,9 @@ class Vlans(Function[VlansConfig]):
             if word != wanted.get(place, 0):
                 pages[place] = wanted.get(place, 0)
 
-    def entries(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> Iterator[Row]:
+    def entries(
+        self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]
+    ) -> Iterator[Row]:
         for name, port in self.config.ports.items():
             yield {
                 "port": name,

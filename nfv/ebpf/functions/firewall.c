@@ -15,6 +15,11 @@
 #define SELF_STATELESS 0
 #endif
 
+/* Whether TCP connections may be met in the middle; otherwise a SYN begins them. */
+#ifndef SELF_PICKUP
+#define SELF_PICKUP 1
+#endif
+
 enum self_action {
 	SELF_ACCEPT = 0,
 	SELF_DROP = 1,

@@ -47,6 +47,7 @@
 #line 7 "discovery.h"
 #line 6 "classifier.h"
 #define F0_STATELESS 0
+#define F0_PICKUP 1
 #define F0_WORDS 1
 #define F0_TABLE 262144
 #line 1 "report.h"
@@ -63,7 +64,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 10 "connections.h"
-#line 77 "functions/firewall.c"
+#line 82 "functions/firewall.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"

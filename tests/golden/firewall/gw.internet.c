@@ -32,6 +32,7 @@
 #line 15 "action.h"
 #line 15 "flow.h"
 #define F0_STATELESS 0
+#define F0_PICKUP 1
 #define F0_WORDS 1
 #define F0_TABLE 262144
 #line 1 "report.h"
@@ -50,7 +51,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 10 "connections.h"
-#line 77 "functions/firewall.c"
+#line 82 "functions/firewall.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"

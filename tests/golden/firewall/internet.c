@@ -40,6 +40,7 @@
 #line 15 "action.h"
 #line 15 "flow.h"
 #define F0_STATELESS 0
+#define F0_PICKUP 1
 #define F0_WORDS 1
 #define F0_TABLE 262144
 #line 1 "report.h"
@@ -58,7 +59,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 10 "connections.h"
-#line 77 "functions/firewall.c"
+#line 82 "functions/firewall.c"
 #define F1_SHIFT4 NF_LINK(12)
 #define F1_MASK4 NF_LINK(13)
 #define F1_BANK4 NF_LINK(14)

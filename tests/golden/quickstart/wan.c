@@ -55,6 +55,7 @@
 #line 10 "prefixes.h"
 #line 13 "functions/router.c"
 #define F1_STATELESS 0
+#define F1_PICKUP 1
 #define F1_WORDS 1
 #define F1_TABLE 262144
 #line 1 "report.h"
@@ -73,7 +74,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 10 "connections.h"
-#line 77 "functions/firewall.c"
+#line 82 "functions/firewall.c"
 #line 1 "reject.h"
 #line 13 "reject.h"
 #line 1 "chain"

@@ -57,6 +57,7 @@
 #line 7 "vlan.h"
 #line 11 "functions/switch.c"
 #define F1_STATELESS 0
+#define F1_PICKUP 1
 #define F1_WORDS 1
 #define F1_TABLE 262144
 #line 1 "report.h"
@@ -75,7 +76,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 10 "connections.h"
-#line 77 "functions/firewall.c"
+#line 82 "functions/firewall.c"
 #define F2_SHIFT4 NF_LINK(15)
 #define F2_MASK4 NF_LINK(16)
 #define F2_BANK4 NF_LINK(17)

@@ -26,6 +26,7 @@
 #line 1 "parse.h"
 #line 7 "parse.h"
 #define F0_STATELESS 0
+#define F0_PICKUP 1
 #define F0_WORDS 1
 #define F0_TABLE 262144
 #line 1 "report.h"
@@ -44,7 +45,7 @@
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 10 "connections.h"
-#line 77 "functions/firewall.c"
+#line 82 "functions/firewall.c"
 #define F1_PORTS 3
 #define F1_PAGES 2
 #line 1 "report.h"
