@@ -1,6 +1,6 @@
 BIN := .venv/bin
 C_FILES := find nfv benchmarks -name '*.[ch]'
-SHELL_FILES := .ci/run benchmarks/run $(filter-out %.py %__pycache__,$(wildcard scripts/*)) nfv/dataplane/resident/udhcpc.sh
+SHELL_FILES := .ci/run benchmarks/run $(filter-out %.py %__pycache__,$(wildcard scripts/*)) $(wildcard nfv/dataplane/resident/*.sh)
 
 .PHONY: quickstart setup test bench bench-full check format
 

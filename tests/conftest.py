@@ -6,12 +6,15 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 
 
 def pytest_configure() -> None:
     """Let what the tests start be interrupted, also where this was started in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    settings.register_profile("loaded", deadline=None)  # no test depends on how busy a machine is
+    settings.load_profile("loaded")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

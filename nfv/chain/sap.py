@@ -87,7 +87,7 @@ class HostSap(_InterfaceSap):
 
     kind: Literal["host"]
     dhcp: Annotated[bool, Field(strict=True)] = Field(
-        False, description="true: it gets an IPv4 address by DHCP, from a function of its chain"
+        False, description="true: it gets addresses by DHCP, from a function of its chain"
     )
 
     def check(self, report: Report) -> None:

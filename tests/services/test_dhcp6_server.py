@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nfv.services.dhcp.leases import State
-from nfv.services.dhcp.server import DECLINE_LIFE, OFFER_LIFE
+from nfv.services.dhcp.leases import DECLINE_LIFE, State
+from nfv.services.dhcp.server import OFFER_LIFE
 from nfv.services.dhcp6.server import Asked
 from nfv.services.dhcp6.wire import Association, Message, Option, Status, Type
 from tests.services.dhcp6bed import (

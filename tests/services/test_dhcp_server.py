@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nfv.services.dhcp.answers import Answer
-from nfv.services.dhcp.leases import State
-from nfv.services.dhcp.server import DECLINE_LIFE, OFFER_LIFE
+from nfv.services.dhcp.leases import DECLINE_LIFE, State
+from nfv.services.dhcp.server import OFFER_LIFE
 from nfv.services.dhcp.wire import BROADCAST, REPLY, Option, Type
 from tests.services.dhcpbed import DEFAULT, SERVER, START, Bed, mac
 

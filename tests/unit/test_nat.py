@@ -58,7 +58,7 @@ WRONG = [
         "192.0.2.31/32 overlaps 192.0.2.16/28 of pools[0]",
         None,
     ),
-    (("pools: [{outside: '2001:db8::/64'}]",), "2001:db8::/64 is no IPv4 prefix", None),
+    (("pools: [{outside: '2001:db8::/64'}]",), "2001:db8::/64 is not an IPv4 prefix", None),
     (
         ("pools: [{outside: 192.0.2.16, ports: 1000-2000}]",),
         "1000-2000 is not whole 64s of ports",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from nfv.chain.fields import Address
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane.change.observation import PROTOCOL, Observation
@@ -40,13 +41,9 @@ def desired_addresses(topology: Topology, port: Port) -> list[str]:
 def desired_routes(topology: Topology, wiring: Wiring, node: str) -> list[Wanted]:
     """Static routes of a SAP's host or of a function."""
     if node in topology.saps:
+        inner = wiring.ports[Attachment(node)].inner
         return [
-            Wanted(
-                "0.0.0.0/0" if gateway.version == 4 else "::/0",
-                ((str(gateway), None, 1),),
-                "unicast",
-                0 if gateway.version == 4 else 1024,
-            )
+            _default(gateway, inner.name if inner else None)
             for gateway in topology.saps[node].gateways
         ]
     found = []
@@ -55,6 +52,13 @@ def desired_routes(topology: Topology, wiring: Wiring, node: str) -> list[Wanted
         hops = () if route.type else tuple(_hop(wiring, node, share) for share in shares)
         found.append(Wanted(str(route.to), hops, route.type or "unicast", route.priority))
     return found
+
+
+def _default(gateway: Address, device: str | None) -> Wanted:
+    """A host's default route; where the gateway is, the kernel knows unless it is link-local."""
+    ipv6 = gateway.version == 6
+    hop = str(gateway), device if ipv6 and gateway.is_link_local else None, 1
+    return Wanted("::/0" if ipv6 else "0.0.0.0/0", (hop,), "unicast", 1024 if ipv6 else 0)
 
 
 def _hop(wiring: Wiring, node: str, share: Any) -> Hop:

@@ -97,7 +97,7 @@ def steps(name: str) -> Iterator[Step]:
     directories = [state.pins(name), state.directory(name), state.data(name)]
     if not found and not any(path.exists() for path in directories):
         return
-    yield from (_stop_client(name, sap) for sap in clientctl.started(name))
+    yield from (_stop_client(name, client) for client in clientctl.started(name))
     yield from (_stop_bird(name, router) for router in birdctl.started(name))
     yield from (_stop_service(name, function) for function in servicectl.started(name))
     yield Step("stop the agent", lambda: agentctl.stop(name))
@@ -134,8 +134,9 @@ def _links(place: _Place) -> list[Link]:
         raise
 
 
-def _stop_client(name: str, sap: str) -> Step:
-    return Step(f"stop the DHCP client of {sap}", lambda: clientctl.stop(name, sap))
+def _stop_client(name: str, client: clientctl.Client) -> Step:
+    title = clientctl.daemon(name, *client).title
+    return Step(f"stop {title}", lambda: clientctl.stop(name, client))
 
 
 def _stop_bird(name: str, router: str) -> Step:

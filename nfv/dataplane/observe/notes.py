@@ -94,7 +94,8 @@ class NoteRing:
             length = head & _LENGTH
             found = None
             if not head & _DISCARDED:
-                found = decode(self._data[start + _ENTRY : start + _ENTRY + length])
+                # A copy: an error must not hold on to memory that `close` gives back.
+                found = decode(bytes(self._data[start + _ENTRY : start + _ENTRY + length]))
             position += (_ENTRY + length + 7) // 8 * 8
             self._read_to[0] = position
             if found is not None:
@@ -108,10 +109,10 @@ class NoteRing:
         self._theirs.close()
 
 
-def decode(data: memoryview) -> Record:
+def decode(data: bytes) -> Record:
     """A note from its bytes."""
     values = HEAD.unpack_from(data)
-    frame = bytes(data[HEAD.size :])
+    frame = data[HEAD.size :]
     if values[_EDITED] and len(frame) > 1:
         frame = commit(frame, Edits._make(values[_EDITS:]))
     return Record._make((*values[:_EDITS], frame))

@@ -1,7 +1,7 @@
 """The DHCP clients of hosts that are declared so: which must run, and starting and ending them.
 
-A client is busybox's udhcpc under a supervisor (nfv.dataplane.resident.client). It runs as long as
-its host does, and renews what it got.
+A client is busybox's udhcpc, or for IPv6 dhclient, under a supervisor
+(nfv.dataplane.resident.client). It runs as long as its host does, and renews what it got.
 """
 
 from __future__ import annotations
@@ -9,73 +9,96 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from nfv.chain.sap import HostSap
 from nfv.chain.topology import Topology
 from nfv.dataplane import state
 from nfv.dataplane.change import resolving
 from nfv.dataplane.change.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.change.transaction import Step
 from nfv.dataplane.resident.daemon import LodgedDaemon
+from nfv.functions.dhcp import Dhcp
+
+Client = tuple[str, int]
+"""A host, and the IP version that its client asks by."""
+
+_PROTOCOLS = {4: "DHCP", 6: "DHCPv6"}
+_DIRECTORIES = {4: "clients", 6: "clients6"}
 
 
-def daemon(topology: str, sap: str) -> LodgedDaemon:
-    """The DHCP client of a host."""
-    command = ("nfv.dataplane.resident.client", topology, sap)
-    return LodgedDaemon(f"the DHCP client of {sap}", _directories(topology) / sap, command)
+def daemon(topology: str, sap: str, version: int) -> LodgedDaemon:
+    """A DHCP client of a host."""
+    command = ("nfv.dataplane.resident.client", topology, sap, str(version))
+    title = f"the {_PROTOCOLS[version]} client of {sap}"
+    return LodgedDaemon(title, _directory(topology, version) / sap, command)
 
 
 def changes(topology: Topology, former: Topology | None) -> Iterator[Change]:
     """Start the clients that do not run, once packets flow; end those that are not wanted."""
     name = topology.name
-    wanted = [sap for sap, found in topology.saps.items() if getattr(found, "dhcp", False)]
-    for sap in wanted:
-        if not daemon(name, sap).is_running():
+    wanted = list(_wanted(topology))
+    for client in wanted:
+        sap, version = client
+        if not daemon(name, *client).is_running():
             known = former is not None and sap in former.saps
             yield Change(
                 Element("sap", sap),
                 Symbol.CHANGE if known else Symbol.ADD,
-                "DHCP client is not running" if known else "",
-                steps=[(Phase.SETTLE, _start(name, sap))],
+                f"{_PROTOCOLS[version]} client is not running" if known else "",
+                steps=[(Phase.SETTLE, _start(name, client))],
             )
-    for sap in started(name):
-        if sap not in wanted:
+    for client in started(name):
+        if client not in wanted:
+            sap, version = client
             symbol = Symbol.CHANGE if sap in topology.saps else Symbol.REMOVE
-            reason = "DHCP client removed" if symbol is Symbol.CHANGE else ""
-            steps = [(Phase.RETIRE, _end(name, sap))]
+            reason = f"{_PROTOCOLS[version]} client removed" if symbol is Symbol.CHANGE else ""
+            steps = [(Phase.RETIRE, _end(name, client))]
             yield Change(Element("sap", sap), symbol, reason, steps=steps)
 
 
-def start(topology: str, sap: str) -> None:
+def _wanted(topology: Topology) -> Iterator[Client]:
+    """By IPv4, unless it is IPv6 alone that the topology gives addresses by."""
+    functions = [found for found in topology.vnfs.values() if isinstance(found, Dhcp)]
+    served = {version for function in functions for version in function.addresses_by} or {4}
+    for name, sap in topology.saps.items():
+        if isinstance(sap, HostSap) and sap.dhcp:
+            own = {address.version for address in sap.ip}
+            yield from ((name, version) for version in sorted(served - own))
+
+
+def start(topology: str, client: Client) -> None:
     """Start a client; return when it runs, which is before it has an address."""
-    daemon(topology, sap).start()
+    daemon(topology, *client).start()
 
 
-def stop(topology: str, sap: str) -> None:
+def stop(topology: str, client: Client) -> None:
     """End a client; it gives its address back, and what it was told is forgotten."""
-    daemon(topology, sap).stop()
-    resolving.remove(topology, sap)
+    daemon(topology, *client).stop()
+    if not any(sap == client[0] for sap, _ in started(topology)):
+        resolving.remove(topology, client[0])
 
 
-def started(topology: str) -> Iterator[str]:
-    """The hosts whose clients were started, sorted."""
-    for path in sorted(_directories(topology).glob("*")):
-        yield path.name
+def started(topology: str) -> Iterator[Client]:
+    """The clients that were started, sorted."""
+    for version in sorted(_DIRECTORIES):
+        for path in sorted(_directory(topology, version).glob("*")):
+            yield path.name, version
 
 
-def _directories(topology: str) -> Path:
-    return state.directory(topology) / "clients"
+def _directory(topology: str, version: int) -> Path:
+    return state.directory(topology) / _DIRECTORIES[version]
 
 
-def _start(topology: str, sap: str) -> Step:
+def _start(topology: str, client: Client) -> Step:
     return Step(
-        f"start the DHCP client of {sap}",
-        lambda: start(topology, sap),
-        lambda: stop(topology, sap),
+        f"start {daemon(topology, *client).title}",
+        lambda: start(topology, client),
+        lambda: stop(topology, client),
     )
 
 
-def _end(topology: str, sap: str) -> Step:
+def _end(topology: str, client: Client) -> Step:
     return Step(
-        f"end the DHCP client of {sap}",
-        lambda: stop(topology, sap),
-        lambda: start(topology, sap),
+        f"end {daemon(topology, *client).title}",
+        lambda: stop(topology, client),
+        lambda: start(topology, client),
     )

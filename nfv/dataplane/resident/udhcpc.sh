@@ -1,8 +1,9 @@
 #!/bin/sh
-# Called by udhcpc with what it has got: sets the address and routes of $interface, and the name servers
-# in $RESOLV_CONF, which is the project's if it begins with the line $RESOLV_MARK.
+# Called by udhcpc with what it has got: sets the address, routes and name servers of the host.
 # shellcheck disable=SC2154 # the variables come from udhcpc
 set -eu
+# shellcheck source=/dev/null
+. "$(dirname "$0")/resolv.sh"
 
 routes() { # pairs of destination and next hop
     while [ $# -ge 2 ]; do
@@ -13,20 +14,6 @@ routes() { # pairs of destination and next hop
         fi
         shift 2
     done
-}
-
-is_own() { [ ! -e "$RESOLV_CONF" ] || [ "$(head -n 1 "$RESOLV_CONF")" = "$RESOLV_MARK" ]; }
-
-resolve() {
-    is_own || return 0
-    mkdir -p "$(dirname "$RESOLV_CONF")"
-    {
-        echo "$RESOLV_MARK"
-        [ -z "${search-}${domain-}" ] || echo "search ${search-$domain}"
-        for server in $dns; do
-            echo "nameserver $server"
-        done
-    } >"$RESOLV_CONF"
 }
 
 case "$1" in
@@ -45,6 +32,6 @@ bound | renew)
     elif [ -n "${router-}" ]; then
         routes 0.0.0.0/0 "${router%% *}"
     fi
-    [ -z "${dns-}" ] || resolve
+    [ -z "${dns-}" ] || resolve '^nameserver .*:' "${search-${domain-}}" "$dns"
     ;;
 esac

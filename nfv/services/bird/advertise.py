@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nfv.chain.addressing import IPV6_MINIMUM_MTU
+from nfv.chain.families import Address6, Network6
 from nfv.chain.fields import InterfaceAddress, Many, Model, Network, OneOrMore
 from nfv.chain.report import Report, listed
 from nfv.services.dhcp.values import Domain, Seconds
-from nfv.services.dhcp6.options import Address6, Network6
 
 AUTONOMOUS_LENGTH = 64
 """Bits of a prefix from which hosts make addresses (RFC 4862, section 5.5.3; RFC 7421)."""

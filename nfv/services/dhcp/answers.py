@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from nfv.services.dhcp.client import Client
@@ -14,6 +14,7 @@ from nfv.services.packets import BROADCAST_MAC
 SERVER_PORT, CLIENT_PORT = 67, 68
 
 _ALL = IPv4Address("255.255.255.255")
+_NONE = IPv4Address(0)
 _FQDN_SERVER_UPDATES, _FQDN_CLIENT_WANTS, _FQDN_ENCODED = 1, 1, 4  # flags (RFC 4702, 2.1)
 _FQDN_OVERRIDDEN = 2
 
@@ -65,14 +66,21 @@ def positive(
     fqdn = message.options.get(Option.FQDN)
     if fqdn is not None and len(fqdn) >= 3:
         options[Option.FQDN] = _fqdn(fqdn)
+    _echo(message, options)
     boot = told.boot
-    reply = replace(
-        _reply(message, options),
-        ciaddr=message.ciaddr if kind is Type.ACK else IPv4Address(0),
+    reply = Message(
+        REPLY,
+        message.xid,
+        message.chaddr,
+        message.htype,
+        flags=message.flags,
+        ciaddr=message.ciaddr if kind is Type.ACK else _NONE,
         yiaddr=address,
-        siaddr=boot.server or IPv4Address(0),
+        siaddr=boot.server or _NONE,
+        giaddr=message.giaddr,
         sname=(boot.server_name or "").encode(),
         file=(boot.file or "").encode(),
+        options=options,
     )
     return _addressed(client, reply, server, source)
 
@@ -85,27 +93,27 @@ def negative(client: Client, server: IPv4Address, why: str, source: bytes) -> An
         Option.SERVER_ID: server.packed,
         Option.MESSAGE: why.encode(),
     }
-    reply = _reply(message, options)
-    if int(message.giaddr):
-        reply = replace(reply, flags=reply.flags | BROADCAST)
-        return Answer(reply, server, message.giaddr, source, SERVER_PORT, message.room)
-    return Answer(reply, server, _ALL, BROADCAST_MAC, CLIENT_PORT, message.room)
-
-
-def _reply(message: Message, options: dict[int, bytes]) -> Message:
-    """The frame of an answer, with what has to be said back (RFC 6842, RFC 3046)."""
-    for echoed in (Option.CLIENT_ID, Option.AGENT):
-        if echoed in message.options:
-            options[echoed] = message.options[echoed]
-    return Message(
+    _echo(message, options)
+    relayed = bool(int(message.giaddr))
+    reply = Message(
         REPLY,
         message.xid,
         message.chaddr,
         message.htype,
-        flags=message.flags,
+        flags=message.flags | BROADCAST if relayed else message.flags,
         giaddr=message.giaddr,
         options=options,
     )
+    if relayed:
+        return Answer(reply, server, message.giaddr, source, SERVER_PORT, message.room)
+    return Answer(reply, server, _ALL, BROADCAST_MAC, CLIENT_PORT, message.room)
+
+
+def _echo(message: Message, options: dict[int, bytes]) -> None:
+    """Add what has to be said back (RFC 6842, RFC 3046)."""
+    for echoed in (Option.CLIENT_ID, Option.AGENT):
+        if echoed in message.options:
+            options[echoed] = message.options[echoed]
 
 
 def _wanted(message: Message, known: Mapping[int, bytes]) -> Iterable[int]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from ipaddress import IPv4Address
 
 from nfv.services.dhcp.wire import Message, Option
+from nfv.services.lazy import lazy
 
 _CIRCUIT, _REMOTE, _LINK = 1, 2, 5  # of option 82 (RFC 3046, RFC 3527)
 _MAX_LABEL = 63
@@ -21,7 +21,7 @@ class Client:
 
     message: Message
 
-    @cached_property
+    @lazy
     def key(self) -> bytes:
         """What the server knows it by: its identifier, else its hardware address.
 
@@ -32,12 +32,12 @@ class Client:
             return b"i" + identifier
         return b"h" + bytes((self.message.htype,)) + self.message.chaddr
 
-    @cached_property
+    @lazy
     def agent(self) -> dict[int, bytes]:
         """The sub-options that a relay agent has added."""
         return dict(_suboptions(self.message.options.get(Option.AGENT, b"")))
 
-    @cached_property
+    @lazy
     def marks(self) -> list[tuple[str, bytes]]:
         """What a reservation may know it by, the most telling first."""
         found = [("client_id", self.message.options.get(Option.CLIENT_ID, b""))]
@@ -49,7 +49,7 @@ class Client:
     @property
     def link(self) -> IPv4Address | None:
         """An address on its link, as a relay agent says (RFC 3527), or the relay agent's own."""
-        selected = self.agent.get(_LINK, b"")
+        selected = self.agent.get(_LINK, b"") if Option.AGENT in self.message.options else b""
         if len(selected) == 4:
             return IPv4Address(selected)
         return self.message.giaddr if int(self.message.giaddr) else None
@@ -58,7 +58,7 @@ class Client:
     def vendor(self) -> bytes:
         return self.message.options.get(Option.VENDOR_CLASS, b"")
 
-    @cached_property
+    @lazy
     def users(self) -> set[bytes]:
         """Its user classes: a list by RFC 3004, or one text, as iPXE and others send it."""
         content = self.message.options.get(Option.USER_CLASS, b"")
@@ -68,7 +68,7 @@ class Client:
             at += 1 + content[at]
         return found
 
-    @cached_property
+    @lazy
     def enterprises(self) -> set[int]:
         """Enterprise numbers of its vendor (RFC 3925, sections 3 and 4)."""
         found = set()
@@ -79,13 +79,13 @@ class Client:
                 at += 5 + content[at + 4]
         return found
 
-    @cached_property
+    @lazy
     def architectures(self) -> set[int]:
         """Architectures that it boots (RFC 4578, section 2.1)."""
         content = self.message.options.get(Option.ARCHITECTURE, b"")
         return {int.from_bytes(content[at : at + 2], "big") for at in range(0, len(content), 2)}
 
-    @cached_property
+    @lazy
     def hostname(self) -> str:
         """The first label of the name that it gives itself; "" if it has none that can be one."""
         fqdn = self.message.options.get(Option.FQDN, b"")

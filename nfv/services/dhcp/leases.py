@@ -23,6 +23,12 @@ Key = TypeVar("Key", IPv4Address, IPv6Network)
 
 _Index = TypeVar("_Index", bytes, str)
 
+_Packed = int | bytes
+"""What is leased, as it is written; found in a dictionary ten times as fast as an address."""
+
+DECLINE_LIFE = 3600.0
+"""Seconds that an address is left alone after a client has found it in use."""
+
 _EXPIRED = 512  # leases at most that run out in one go
 
 _VERSION = 1
@@ -45,7 +51,7 @@ class Kind(Generic[Key]):
 
     table: str
     type: str  # in SQL, of what is leased
-    packed: Callable[[Key], int | bytes]
+    packed: Callable[[Key], _Packed]
     unpacked: Callable[[Any], Key]
 
 
@@ -100,15 +106,16 @@ class Leases(Generic[Key]):
         self._path = path
         self._kind: Kind[Key] = kind
         self._write = _WRITE.format(table=kind.table)
-        self._by_address: dict[Key, Lease[Key]] = {}
-        self._by_client: dict[bytes, set[Key]] = {}
-        self._taken: dict[str, set[Key]] = {}  # by port
-        self._ends: list[tuple[float, Key]] = []  # heap; entries may be out of date
-        self._changed: dict[Key, Lease[Key] | None] = {}  # since the last commit: what was
+        self._packed: Callable[[Key], _Packed] = kind.packed
+        self._by_address: dict[_Packed, Lease[Key]] = {}
+        self._by_client: dict[bytes, set[_Packed]] = {}
+        self._taken: dict[str, set[_Packed]] = {}  # by port
+        self._ends: list[tuple[float, _Packed]] = []  # heap; entries may be out of date
+        self._changed: dict[_Packed, Lease[Key] | None] = {}  # since the last commit: what was
         try:
             self._database = _opened(path, kind)
             for row in self._database.execute(_READ.format(table=kind.table)):
-                self._place(_lease(kind, row))
+                self._place(row[0], _lease(kind, row))
         except (sqlite3.Error, ValueError) as error:
             hint = f"put it aside to begin anew: mv {path} {path}.bad"
             raise NfvError(f"the lease store {path} cannot be used: {error}", hint) from error
@@ -124,11 +131,13 @@ class Leases(Generic[Key]):
 
     def at(self, address: Key) -> Lease[Key] | None:
         """The lease of an address, whatever its state."""
-        return self._by_address.get(address)
+        return self._by_address.get(self._packed(address))
 
     def of(self, client: bytes) -> Iterable[Lease[Key]]:
         """The leases of a client, those in force first."""
-        found = [self._by_address[address] for address in self._by_client.get(client, ())]
+        found = [self._by_address[packed] for packed in self._by_client.get(client, ())]
+        if len(found) < 2:
+            return found
         return sorted(found, key=lambda lease: (lease.state is State.RELEASED, -lease.ends))
 
     def taken(self, port: str) -> int:
@@ -137,12 +146,20 @@ class Leases(Generic[Key]):
 
     def put(self, lease: Lease[Key]) -> None:
         """Set the lease of an address."""
-        self._changed.setdefault(lease.address, self._by_address.get(lease.address))
-        self._place(lease)
+        packed = self._packed(lease.address)
+        self._changed.setdefault(packed, self._by_address.get(packed))
+        self._place(packed, lease)
+
+    def quarantine(self, lease: Lease[Key], now: float) -> None:
+        """Somebody else uses the address: nobody is given it for a while."""
+        until = now + DECLINE_LIFE
+        self.put(
+            replace(lease, state=State.DECLINED, client=b"", starts=now, ends=until, held=until)
+        )
 
     def drop(self, address: Key) -> None:
         """Forget an offer; it was never written."""
-        self._forget(address)
+        self._forget(self._packed(address))
 
     def expire(self, now: float, promised: Callable[[Lease[Key]], float]) -> list[Lease[Key]]:
         """Turn leases that have run out into released ones, and forget offers that nobody took.
@@ -154,15 +171,15 @@ class Leases(Generic[Key]):
         for _ in range(_EXPIRED):
             if not self.is_behind(now):
                 break
-            _, address = heapq.heappop(self._ends)
-            lease = self._by_address.get(address)
+            _, packed = heapq.heappop(self._ends)
+            lease = self._by_address.get(packed)
             if lease and lease.state is not State.RELEASED and lease.ends <= now:
                 end = promised(lease) if lease.state is State.BOUND else now
                 if end > now:
                     self.put(replace(lease, ends=end, held=end))
                     continue
                 if lease.state is State.OFFERED:
-                    self.drop(address)
+                    self._forget(packed)
                 else:
                     self.put(replace(lease, state=State.RELEASED))
                 found.append(lease)
@@ -175,9 +192,9 @@ class Leases(Generic[Key]):
     def changes(self) -> list[tuple[Lease[Key] | None, Lease[Key]]]:
         """What `commit` will write: each lease as it was, and is."""
         return [
-            (before, self._by_address[address])
-            for address, before in self._changed.items()
-            if address in self._by_address
+            (before, self._by_address[packed])
+            for packed, before in self._changed.items()
+            if packed in self._by_address
         ]
 
     def commit(self) -> list[tuple[Lease[Key] | None, Lease[Key]]]:
@@ -193,36 +210,36 @@ class Leases(Generic[Key]):
                 with self._database:
                     self._database.executemany(self._write, rows)
             except sqlite3.Error as error:
-                for address, before in changed.items():
-                    self._restore(address, before)
+                for packed, before in changed.items():
+                    self._restore(packed, before)
                 raise NfvError(f"leases cannot be written to {self._path}: {error}") from error
         return pairs
 
-    def _place(self, lease: Lease[Key]) -> None:
-        self._forget(lease.address)
-        self._by_address[lease.address] = lease
-        self._by_client.setdefault(lease.client, set()).add(lease.address)
+    def _place(self, packed: _Packed, lease: Lease[Key]) -> None:
+        self._forget(packed)
+        self._by_address[packed] = lease
+        self._by_client.setdefault(lease.client, set()).add(packed)
         if lease.state is not State.RELEASED:
-            self._taken.setdefault(lease.port, set()).add(lease.address)
-            heapq.heappush(self._ends, (lease.ends, lease.address))
+            self._taken.setdefault(lease.port, set()).add(packed)
+            heapq.heappush(self._ends, (lease.ends, packed))
 
-    def _forget(self, address: Key) -> None:
-        former = self._by_address.pop(address, None)
+    def _forget(self, packed: _Packed) -> None:
+        former = self._by_address.pop(packed, None)
         if former is not None:
-            _discard(self._by_client, former.client, address)
-            _discard(self._taken, former.port, address)
+            _discard(self._by_client, former.client, packed)
+            _discard(self._taken, former.port, packed)
 
-    def _restore(self, address: Key, before: Lease[Key] | None) -> None:
+    def _restore(self, packed: _Packed, before: Lease[Key] | None) -> None:
         if before is None:
-            self._forget(address)
+            self._forget(packed)
         else:
-            self._place(before)
+            self._place(packed, before)
 
 
-def _discard(sets: dict[_Index, set[Key]], index: _Index, address: Key) -> None:
+def _discard(sets: dict[_Index, set[_Packed]], index: _Index, packed: _Packed) -> None:
     """Take an address out of its set; no empty set is kept."""
     if members := sets.get(index):
-        members.discard(address)
+        members.discard(packed)
         if not members:
             del sets[index]
 

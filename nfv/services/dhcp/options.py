@@ -6,18 +6,10 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Annotated
 
-from pydantic import Field, PlainValidator
+from pydantic import Field
 
-from nfv.chain.fields import (
-    Many,
-    Model,
-    Network,
-    OneOrMore,
-    parse_address,
-    parse_network,
-    refusal,
-    text_schema,
-)
+from nfv.chain.families import Address4, Network4, parse_address4
+from nfv.chain.fields import Many, Model, OneOrMore
 from nfv.chain.report import Report
 from nfv.services.dhcp.values import (
     Byte,
@@ -34,31 +26,6 @@ from nfv.services.dhcp.values import (
     number,
     text,
 )
-
-
-def parse_address4(value: object) -> IPv4Address:
-    """An IPv4 address."""
-    address = parse_address(value)
-    if not isinstance(address, IPv4Address):
-        raise refusal(f"{address} is not an IPv4 address")
-    return address
-
-
-def parse_network4(value: object) -> Network:
-    """An IPv4 prefix."""
-    network = parse_network(value)
-    if network.version != 4:
-        raise refusal(f"{network} is not an IPv4 prefix")
-    return network
-
-
-Address4 = Annotated[
-    IPv4Address, PlainValidator(parse_address4), text_schema("IPv4 address", "10.0.1.1")
-]
-Network4 = Annotated[
-    Network, PlainValidator(parse_network4), text_schema("IPv4 prefix", "10.0.1.0/24")
-]
-
 
 _SUBOPTION = 2  # bytes in front of a vendor's option
 _MAX_VENDOR = 255  # bytes of one vendor's options

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, Protocol, TypeVar
 
-from nfv.functions.dhcp import AddressRange, Boot, Class, DhcpConfig, Reservation, Subnet, Told
+from nfv.chain.families import AddressRange
+from nfv.functions.dhcp import Boot, Class, DhcpConfig, Reservation, Subnet, Told
 from nfv.services.dhcp.client import Client
 from nfv.services.dhcp.options import CODES
 from nfv.services.dhcp.spare import Range
@@ -25,6 +26,25 @@ class Pool(Range[IPv4Address]):
         return int(address)
 
 
+class Marked(Protocol):
+    """A client, by what it says of itself and then by what others say of it."""
+
+    @property
+    def marks(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+Reserved = TypeVar("Reserved")
+
+
+def reserved_for(
+    client: Marked, reservations: Mapping[tuple[str, bytes], Reserved]
+) -> Reserved | None:
+    """What is reserved for a client under its first mark that is known."""
+    if not reservations:
+        return None
+    return next((reservations[mark] for mark in client.marks if mark in reservations), None)
+
+
 @dataclass(frozen=True)
 class Place:
     """A subnet."""
@@ -34,9 +54,11 @@ class Place:
     pools: tuple[Pool, ...]
     lease: int  # seconds
     lease_max: int
+    first: int  # address of the network, and the last in it
+    last: int
 
     def __contains__(self, address: IPv4Address) -> bool:
-        return address in self.config.network
+        return self.first <= int(address) <= self.last
 
 
 @dataclass(frozen=True)
@@ -51,11 +73,8 @@ class Link:
         return next((place for place in self.places if address in place), None)
 
     def reservation(self, client: Client) -> tuple[Place, Reservation] | None:
-        """What is reserved for a client. What it says of itself goes before what it is told by."""
-        for mark in client.marks:
-            if mark in self.reservations:
-                return self.reservations[mark]
-        return None
+        """What is reserved for a client."""
+        return reserved_for(client, self.reservations)
 
 
 @dataclass(frozen=True)
@@ -175,7 +194,8 @@ def _place(config: DhcpConfig, subnet: Subnet, server: IPv4Address) -> Place:
         for first, last in without(_numbers(pool.range), map(_numbers, subnet.exclude))
     )
     lease = subnet.lease or config.lease
-    return Place(subnet, server, pools, lease, max(config.lease_max or lease, lease))
+    ends = int(subnet.network.network_address), int(subnet.network.broadcast_address)
+    return Place(subnet, server, pools, lease, max(config.lease_max or lease, lease), *ends)
 
 
 def _numbers(addresses: AddressRange) -> tuple[int, int]:

@@ -26,9 +26,6 @@ OFFER_LIFE = 30.0
 HOLD = 2
 """Lease times that an address is kept for, so that the fast path can promise it again."""
 
-DECLINE_LIFE = 3600.0
-"""Seconds that an address is left alone after a client has found it in use."""
-
 _NONE = IPv4Address(0)
 
 
@@ -146,8 +143,9 @@ class Server:
 
     def _link(self, asked: Asked, client: Client) -> Link | None:
         """Where the client is: as a relay agent says, by the chain, or by the address it has."""
-        if client.link is not None:
-            return self._plan.link_with(client.link)
+        named = client.link
+        if named is not None:
+            return self._plan.link_with(named)
         link, ciaddr = self._plan.link_on(asked.chain), asked.message.ciaddr
         if int(ciaddr) and (link is None or link.place_of(ciaddr) is None):
             return self._plan.link_with(ciaddr) or link  # it came through a router
@@ -288,21 +286,10 @@ class Server:
         raise _Unanswered("another server's")
 
     def _free(self, lease: Lease4) -> None:
-        now = self._clock()
-        freed = replace(lease, state=State.RELEASED, ends=now, held=now)
-        if lease.state is State.OFFERED:
-            self._leases.drop(lease.address)
-        else:
-            self._leases.put(freed)
-        self._allocation.spares.give_back(freed)
+        self._allocation.spares.free(lease, self._clock())
 
     def _quarantine(self, lease: Lease4) -> None:
-        """Leave an address alone for a while."""
-        now = self._clock()
-        until = now + DECLINE_LIFE
-        self._leases.put(
-            replace(lease, state=State.DECLINED, client=b"", starts=now, ends=until, held=until)
-        )
+        self._leases.quarantine(lease, self._clock())
 
     def _lease(
         self, case: _Case, address: IPv4Address, state: State, now: float, life: float

@@ -256,18 +256,18 @@ class DhcpService(Service):
         except NfvError as error:
             self._place.log("error", error.message)
             return False
-        for before6, lease6 in changed6:
-            self._note(before6, lease6, lease6.address.network_address)
-        for before, lease in changed:
-            self._note(before, lease, lease.address)
+        self._events.note(self._clock(), [*changed6, *changed])
+        for _, lease6 in changed6:
+            self._tell(lease6, lease6.address.network_address)
+        for _, lease in changed:
+            self._tell(lease, lease.address)
             if self._repeats and lease.state is State.BOUND and lease.held > lease.ends:
                 seconds = round(lease.held - lease.ends)
                 self._repeats.hold(lease.address, self._clock.boot(lease.held), seconds)
         return True
 
-    def _note(self, before: AnyLease | None, lease: AnyLease, address: Address) -> None:
-        """Tell of a change of a lease."""
-        self._events.note(self._clock(), before, lease)
+    def _tell(self, lease: AnyLease, address: Address) -> None:
+        """Tell the name server of a change of a lease."""
         if self._registration and lease.hostname and lease.state is not State.OFFERED:
             self._registration.note((lease.hostname, address), lease.state is State.BOUND)
 

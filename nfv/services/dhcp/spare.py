@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
-from nfv.services.dhcp.leases import Key, Lease, Leases
+from nfv.services.dhcp.leases import Key, Lease, Leases, State
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Range(ABC, Generic[Key]):
 
 
 class Spares(Generic[Key]):
-    """Finds free addresses. Nothing is taken here: the caller puts the lease."""
+    """Finds free addresses, and frees them. What is taken, the caller puts as a lease."""
 
     def __init__(self, leases: Leases[Key]) -> None:
         self._leases: Leases[Key] = leases
@@ -51,6 +51,15 @@ class Spares(Generic[Key]):
         if number is None:
             number = self._used(pool, now)
         return None if number is None else pool.address(number)
+
+    def free(self, lease: Lease[Key], now: float) -> None:
+        """End a lease, or forget an offer; others may have the address."""
+        freed = replace(lease, state=State.RELEASED, ends=now, held=now)
+        if lease.state is State.OFFERED:
+            self._leases.drop(lease.address)
+        else:
+            self._leases.put(freed)
+        self.give_back(freed)
 
     def give_back(self, lease: Lease[Key]) -> None:
         """An address is free from now on: those that were free for longest are given first."""

@@ -7,10 +7,12 @@ costs more than its length.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address
+
+from nfv.services.packets import address_of
 
 REQUEST, REPLY = 1, 2  # BOOTP operations
 ETHERNET = 1  # hardware type
@@ -23,6 +25,8 @@ IP_UDP_HEADERS = 28
 _HEADER = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s")
 _COOKIE = bytes((99, 130, 83, 99))
 _PAD, _END = 0, 255
+_CLOSING = bytes((_END,))
+_OVERLOAD_SIZE = 3  # of option 52
 _MAX_PART = 255  # bytes of an option's part
 _UNSPECIFIED = IPv4Address(0)
 
@@ -140,10 +144,10 @@ def parse(data: bytes) -> Message:
         hops,
         secs,
         flags,
-        IPv4Address(ci),
-        IPv4Address(yi),
-        IPv4Address(si),
-        IPv4Address(gi),
+        address_of(ci),
+        address_of(yi),
+        address_of(si),
+        address_of(gi),
         b"" if overload[0] & 2 else sname.partition(b"\0")[0],
         b"" if overload[0] & 1 else file.partition(b"\0")[0],
         {code: b"".join(found) for code, found in parts.items()},
@@ -169,22 +173,28 @@ def build(message: Message, room: int = DEFAULT_LENGTH) -> bytes:
     Once the options' own area is full, the fields for names that are not used take the rest. Option
     82 goes last (RFC 3046, section 2.1).
     """
-    areas = [_Area(room - _HEADER.size - len(_COOKIE) - 3)]  # 3: option 52
-    spare = [(1, 128, message.file), (2, 64, message.sname)]
-    unused = [(bit, _Area(size)) for bit, size, used in spare if not used]
-    areas += [area for _, area in unused]
-    codes = sorted(message.options, key=lambda code: code == Option.AGENT)
-    agent = message.options.get(Option.AGENT)
-    if agent is not None:
-        areas[0].room -= len(agent) + 2
-    for code in codes:
+    options = {code: _encoded(code, held) for code, held in message.options.items()}
+    if Option.AGENT in options:
+        options[Option.AGENT] = options.pop(Option.AGENT)
+    area = b"".join(options.values())
+    own_room = room - _HEADER.size - len(_COOKIE) - _OVERLOAD_SIZE
+    if len(area) < own_room:
+        return _assembled(message, area, message.sname, message.file)
+    fields = {1: _Area(128), 2: _Area(64)}  # bits of option 52
+    unused = {bit: fields[bit] for bit, used in ((1, message.file), (2, message.sname)) if not used}
+    first = _Area(own_room - len(options.get(Option.AGENT, b"")))
+    for code, option in options.items():
         if code == Option.AGENT:
-            areas[0].room += len(message.options[code]) + 2
-            areas[0].take(code, message.options[code])
-        elif not areas[0].take(code, message.options[code]):
-            any(area.take(code, message.options[code]) for area in areas[1:])
-    used = {bit: area.closed() for bit, area in unused if area.data}
-    overload = bytes((Option.OVERLOAD, 1, sum(used))) if used else b""
+            first.data += option
+        elif not first.take(option):
+            any(field.take(option) for field in unused.values())
+    taken = {bit: field.closed() for bit, field in unused.items() if field.data}
+    overload = bytes((Option.OVERLOAD, 1, sum(taken))) if taken else b""
+    names = taken.get(2, message.sname), taken.get(1, message.file)
+    return _assembled(message, overload + bytes(first.data), *names)
+
+
+def _assembled(message: Message, options: bytes, sname: bytes, file: bytes) -> bytes:
     head = _HEADER.pack(
         message.op,
         message.htype,
@@ -198,26 +208,30 @@ def build(message: Message, room: int = DEFAULT_LENGTH) -> bytes:
         message.siaddr.packed,
         message.giaddr.packed,
         message.chaddr,
-        used.get(2, message.sname),
-        used.get(1, message.file),
+        sname,
+        file,
     )
-    data = head + _COOKIE + overload + areas[0].closed()
-    return data.ljust(LEAST_LENGTH, b"\0")
+    return (head + _COOKIE + options + _CLOSING).ljust(LEAST_LENGTH, b"\0")
+
+
+def _encoded(code: int, content: bytes) -> bytes:
+    """An option, in parts if it is longer than an option may be (RFC 3396, section 6)."""
+    if len(content) <= _MAX_PART:
+        return bytes((code, len(content))) + content
+    starts = range(0, len(content), _MAX_PART)
+    parts = [content[at : at + _MAX_PART] for at in starts]
+    return b"".join(bytes((code, len(part))) + part for part in parts)
 
 
 class _Area:
     """A place for options: their own, or a field for a name."""
 
     def __init__(self, size: int) -> None:
-        self.room = size - 1  # the end mark
+        self.room = size - len(_CLOSING)
         self.data = bytearray()
 
-    def take(self, code: int, content: bytes) -> bool:
-        """Put an option in, in parts if it is long; False if it does not fit."""
-        if len(content) <= _MAX_PART:
-            option = bytes((code, len(content))) + content
-        else:
-            option = b"".join(bytes((code, len(part))) + part for part in _parts(content))
+    def take(self, option: bytes) -> bool:
+        """Put an option in; False if it does not fit."""
         if len(option) > self.room:
             return False
         self.room -= len(option)
@@ -225,10 +239,4 @@ class _Area:
         return True
 
     def closed(self) -> bytes:
-        return bytes(self.data) + bytes((_END,))
-
-
-def _parts(content: bytes) -> Iterator[bytes]:
-    """An option's content, cut where it is longer than an option may be (RFC 3396, section 6)."""
-    for at in range(0, max(len(content), 1), _MAX_PART):
-        yield content[at : at + _MAX_PART]
+        return bytes(self.data) + _CLOSING

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from ipaddress import IPv6Address
 
 from nfv.services.dhcp.client import label
 from nfv.services.dhcp6.wire import Association, Message, Option, Relay
+from nfv.services.lazy import lazy
 
 _ETHERNET = b"\0\1"
 _DUID_LLT, _DUID_LL = b"\0\1", b"\0\3"
@@ -24,7 +24,7 @@ class Client:
     relays: Sequence[Relay]
     source: bytes  # MAC address of the frame
 
-    @cached_property
+    @lazy
     def duid(self) -> bytes:
         return self.message.get(Option.CLIENT_ID) or b""
 
@@ -33,7 +33,7 @@ class Client:
         mark = b"n" if association.kind == Option.IA_NA else b"p"
         return mark + association.iaid + self.duid
 
-    @cached_property
+    @lazy
     def hardware(self) -> bytes:
         """Its MAC address: of the frame, or by its relay agent (RFC 6939), or in its DUID."""
         if not self.relays:
@@ -46,18 +46,18 @@ class Client:
                 return self.duid[start : start + _MAC]
         return b""
 
-    @cached_property
+    @lazy
     def link(self) -> IPv6Address | None:
         """An address of its link, as the nearest relay agent says that knows one (section 13.1)."""
         known = [relay.link for relay in reversed(self.relays) if not relay.link.is_unspecified]
         return next((one for one in known if not one.is_link_local), None)
 
-    @cached_property
+    @lazy
     def interface(self) -> bytes:
         """Its port, as its relay agent says (option 18)."""
         return (self.relays[-1].get(Option.INTERFACE_ID) or b"") if self.relays else b""
 
-    @cached_property
+    @lazy
     def marks(self) -> list[tuple[str, bytes]]:
         """What a reservation may know it by, the most telling first."""
         remote = (self.relays[-1].get(Option.REMOTE_ID) or b"") if self.relays else b""
@@ -69,13 +69,13 @@ class Client:
         ]
         return [(kind, mark) for kind, mark in marks if mark]
 
-    @cached_property
+    @lazy
     def requested(self) -> list[int]:
         """Options that it asks for (section 21.7)."""
         content = self.message.get(Option.REQUESTED) or b""
         return [int.from_bytes(content[at : at + 2], "big") for at in range(0, len(content), 2)]
 
-    @cached_property
+    @lazy
     def hostname(self) -> str:
         """The first label of the name that it gives itself (RFC 4704), or ""."""
         name = (self.message.get(Option.FQDN) or b"")[1:]

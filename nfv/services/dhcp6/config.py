@@ -3,46 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import IPv6Address
 from typing import Annotated
 
-from pydantic import Field, PlainValidator
+from pydantic import Field
 
-from nfv.chain.fields import Mac, Many, Model, Name, OneOrMore, refusal, text_of, text_schema
+from nfv.chain.families import Address6, AddressRange6, Network6, Range6
+from nfv.chain.fields import Mac, Many, Model, Name, OneOrMore
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.services.dhcp.values import Domain, Enterprise, Identifier, LeaseSeconds
-from nfv.services.dhcp6.options import (
-    Address6,
-    CustomOption6,
-    Network6,
-    Options6,
-    parse_address6,
-)
+from nfv.services.dhcp6.options import CustomOption6, Options6
 
 _MAX_SUBNETS = 1024
-
-Range6 = tuple[IPv6Address, IPv6Address]
-
-
-def _parse_range6(value: object) -> Range6:
-    text = text_of(value, "a range of IPv6 addresses")
-    first, dash, last = text.partition("-")
-    start = parse_address6(first.strip())
-    end = parse_address6(last.strip()) if dash else start
-    if end < start:
-        raise refusal(f"the range {text} ends before it begins")
-    return start, end
-
-
-AddressRange6 = Annotated[
-    Range6,
-    PlainValidator(_parse_range6),
-    text_schema(
-        "IPv6 addresses from the first to the last",
-        "2001:db8:1::100-2001:db8:1::1ff",
-        "2001:db8:1::7",
-    ),
-]
 
 
 class Told6(Model):
@@ -55,7 +26,7 @@ class Told6(Model):
 class Pool6(Model):
     """IPv6 addresses that are given to clients in turn."""
 
-    range: AddressRange6 = Field(description="the addresses")
+    range: Range6 = Field(description="the addresses")
 
 
 class Delegated(Model):
@@ -100,9 +71,7 @@ class Subnet6(Told6):
 
     network: Network6 = Field(description="its prefix")
     pools: Many[Pool6] = Field((), description="addresses for whoever asks")
-    exclude: OneOrMore[AddressRange6] = Field(
-        (), description="addresses in the pools that nobody gets"
-    )
+    exclude: OneOrMore[Range6] = Field((), description="addresses in the pools that nobody gets")
     delegate: Many[Delegated] = Field((), description="prefixes for routers that ask")
     reservations: Many[Reservation6] = Field((), description="for one client each")
     link: Name | None = Field(
@@ -116,7 +85,7 @@ class Subnet6(Told6):
     lease: LeaseSeconds | None = Field(None, description="instead of the function's")
 
     def check(self, report: Report) -> None:
-        taken: list[Range6] = []
+        taken: list[AddressRange6] = []
         for index, pool in enumerate(self.pools):
             at = ("pools", index, "range")
             self._check_inside(pool.range, at, report)
@@ -130,7 +99,9 @@ class Subnet6(Told6):
         for index, excluded in enumerate(self.exclude):
             self._check_inside(excluded, ("exclude", index), report)
 
-    def _check_inside(self, found: Range6, at: tuple[str | int, ...], report: Report) -> None:
+    def _check_inside(
+        self, found: AddressRange6, at: tuple[str | int, ...], report: Report
+    ) -> None:
         if not all(one in self.network for one in found):
             report.error(at, f"is not within {self.network}")
         elif self.network.prefixlen < 127 and found[0] == self.network.network_address:

@@ -6,17 +6,10 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address
 from typing import Annotated
 
-from pydantic import Field, PlainValidator
+from pydantic import Field
 
-from nfv.chain.fields import (
-    Model,
-    Network,
-    OneOrMore,
-    parse_address,
-    parse_network,
-    refusal,
-    text_schema,
-)
+from nfv.chain.families import Address6, parse_address6
+from nfv.chain.fields import Model, OneOrMore
 from nfv.services.dhcp.values import Codes, Custom, Domain, Text, addresses, domains, number, text
 from nfv.services.dhcp6.wire import build_options
 
@@ -24,28 +17,6 @@ _NTP_ADDRESS = 1  # sub-option (RFC 5908, section 4.1)
 _OWN = frozenset({*range(1, 17), 18, 19, 20, 25, 26, 37, 39, 79})
 
 
-def parse_address6(value: object) -> IPv6Address:
-    """An IPv6 address."""
-    address = parse_address(value)
-    if not isinstance(address, IPv6Address):
-        raise refusal(f"{address} is not an IPv6 address")
-    return address
-
-
-def parse_network6(value: object) -> Network:
-    """An IPv6 prefix."""
-    network = parse_network(value)
-    if network.version != 6:
-        raise refusal(f"{network} is not an IPv6 prefix")
-    return network
-
-
-Address6 = Annotated[
-    IPv6Address, PlainValidator(parse_address6), text_schema("IPv6 address", "2001:db8:1::1")
-]
-Network6 = Annotated[
-    Network, PlainValidator(parse_network6), text_schema("IPv6 prefix", "2001:db8:1::/64")
-]
 MaxRt = Annotated[int, Field(strict=True, ge=60, le=86400)]
 
 

@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, IPv6Network
 
 from nfv.chain.fields import Network
 from nfv.functions.dhcp import DhcpConfig
-from nfv.services.dhcp.plan import grouped, without
+from nfv.services.dhcp.plan import grouped, reserved_for, without
 from nfv.services.dhcp.spare import Range
 from nfv.services.dhcp.values import contents
 from nfv.services.dhcp6.client import Client
@@ -59,11 +59,8 @@ class Link:
         return any(address in place for place in self.places)
 
     def reservation(self, client: Client) -> tuple[Place, Reservation6] | None:
-        """What is reserved for a client. What it says of itself goes before what it is told by."""
-        for mark in client.marks:
-            if mark in self.reservations:
-                return self.reservations[mark]
-        return None
+        """What is reserved for a client."""
+        return reserved_for(client, self.reservations)
 
 
 class Plan:
@@ -74,6 +71,7 @@ class Plan:
         assert config.ipv6 is not None
         self.config: Ipv6 = config.ipv6
         self.function = config
+        self._told: dict[tuple[int, int], dict[int, bytes]] = {}
         self._links = [_link(config, subnets) for subnets in grouped(self.config.subnets)]
         own = [one.ip for one in config.ip6]
         self._by_chain = {
@@ -88,15 +86,18 @@ class Plan:
         """The link that an address is on."""
         return next((link for link in self._links if link.has(address)), None)
 
-    def options(self, place: Place | None, reservation: Reservation6 | None) -> dict[int, bytes]:
+    def options(self, place: Place | None, reservation: Reservation6 | None) -> Mapping[int, bytes]:
         """What a client is told: the reservation's word before the subnet's and all clients'."""
-        scopes: list[Told6] = [self.config]
-        scopes += [place.config] if place else []
-        scopes += [reservation] if reservation else []
-        found: dict[int, bytes] = {}
-        for scope in scopes:
-            found.update(contents(scope.options, CODES, scope.custom))
-        return found
+        key = id(place), id(reservation)
+        if key not in self._told:
+            scopes: list[Told6] = [self.config]
+            scopes += [place.config] if place else []
+            scopes += [reservation] if reservation else []
+            found: dict[int, bytes] = {}
+            for scope in scopes:
+                found.update(contents(scope.options, CODES, scope.custom))
+            self._told[key] = found
+        return self._told[key]
 
     def _link_of_chain(self, chain: str, known: Sequence[Collection[IPv6Address]]) -> Link | None:
         """The link that says so, else that of an end's address, else of the server's."""

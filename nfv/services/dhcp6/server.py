@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv6Network
 
 from nfv.services.dhcp.leases import Lease, Lease6, Leases6, State
-from nfv.services.dhcp.server import DECLINE_LIFE, OFFER_LIFE
+from nfv.services.dhcp.server import OFFER_LIFE
 from nfv.services.dhcp6.allocation import Allocation
 from nfv.services.dhcp6.answers import answered, build_answer, refused
 from nfv.services.dhcp6.client import Client
@@ -313,21 +313,10 @@ class Server:
         )
 
     def _free(self, lease: Lease6) -> None:
-        now = self._clock()
-        freed = replace(lease, state=State.RELEASED, ends=now, held=now)
-        if lease.state is State.OFFERED:
-            self._leases.drop(lease.address)
-        else:
-            self._leases.put(freed)
-        self._allocation.spares.give_back(freed)
+        self._allocation.spares.free(lease, self._clock())
 
     def _quarantine(self, lease: Lease6) -> None:
-        """Somebody else uses the address: nobody is given it for a while."""
-        now = self._clock()
-        until = now + DECLINE_LIFE
-        self._leases.put(
-            replace(lease, state=State.DECLINED, client=b"", starts=now, ends=until, held=until)
-        )
+        self._leases.quarantine(lease, self._clock())
 
     # Answers -------------------------------------------------------------------------------------
 

@@ -45,7 +45,9 @@ class Authority:
         self._divided = tuple(divided)
         self.flags = Flag.RA if is_recursive else Flag(0)
         self.zones: Mapping[Name, Zone] = {zone.origin: zone for zone in zones}
-        self._origins = {*self.zones, *missing}
+        # By labels, since a name of the library takes long to be hashed, and to be made.
+        self._origins = {_lowered(origin): origin for origin in (*self.zones, *missing)}
+        self._depths = sorted({len(labels) for labels in self._origins}, reverse=True)
 
     def zone_of(self, name: Name, rdtype: RdataType = RdataType.ANY) -> Zone | None:
         """The zone closest to a name, if it is known."""
@@ -54,12 +56,14 @@ class Authority:
 
     def _origin_of(self, name: Name, rdtype: RdataType) -> Name | None:
         """The zone closest to a name; what DS says of a zone is above it (RFC 4035, 3.1.4.1)."""
-        for depth in range(len(name), 0, -1):
-            origin = name.split(depth)[1]
-            if rdtype == RdataType.DS and depth == len(name) and self._has_above(origin):
+        labels = _lowered(name)
+        for depth in self._depths:
+            origin = self._origins.get(labels[-depth:]) if depth <= len(labels) else None
+            if origin is None:
                 continue
-            if origin in self._origins:
-                return origin
+            if rdtype == RdataType.DS and depth == len(labels) and self._has_above(origin):
+                continue
+            return origin
         return None
 
     def is_common(self, query: Query, reply: Reply) -> bool:
@@ -84,7 +88,8 @@ class Authority:
         return None if self._origin_of(target, query.type) else target
 
     def _has_above(self, origin: Name) -> bool:
-        return any(origin != above and origin.is_subdomain(above) for above in self._origins)
+        above = (one for one in self._origins.values() if one != origin)
+        return any(origin.is_subdomain(one) for one in above)
 
     def answer(self, query: Query) -> Reply | None:
         """The answer to a query, or None if the name is in none of the zones."""
@@ -95,6 +100,10 @@ class Authority:
         if zone is None:
             return Reply(Rcode.SERVFAIL, self.flags)
         return _Answering(self, query.type).run(zone, query.name)
+
+
+def _lowered(name: Name) -> tuple[bytes, ...]:
+    return tuple(label.lower() for label in name.labels)
 
 
 class _Answering:
@@ -108,9 +117,9 @@ class _Answering:
     def run(self, zone: Zone, name: Name) -> Reply:
         """Follow aliases from a name as far as our zones go."""
         at: Zone | None = zone
-        seen: set[Name] = set()
+        seen: list[Name] = []
         while at is not None and name not in seen and len(seen) < MAX_CHAIN:
-            seen.add(name)
+            seen.append(name)
             target = self._step(at, name)
             if target is None:
                 break

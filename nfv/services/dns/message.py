@@ -223,7 +223,10 @@ def _serial(message: dns.message.Message) -> int | None:
 
 def distrust(wire: bytes, error: Exception) -> bytes:
     """The answer to a query whose signature does not hold (RFC 8945, section 5.2), not signed."""
-    message = dns.message.from_wire(wire, keyring=False)
+    try:
+        message = dns.message.from_wire(wire, keyring=False)
+    except Exception:  # the signature was looked at before the rest was
+        return refuse(wire, Rcode.FORMERR)
     given = message.tsig
     assert given is not None  # that is what does not hold
     answer = dns.message.make_response(message)

@@ -82,9 +82,36 @@ class Zone:
         """That record, ready to be sent."""
         return Denial(self.origin, self.negative)
 
+    @cached_property
+    def _is_undivided(self) -> bool:
+        """Whether no name is a zone cut or renames what is below it."""
+        apex = self.nodes[self.origin]
+        divided = (RdataType.NS in node or RdataType.DNAME in node for node in self.nodes.values())
+        return sum(divided) == (RdataType.NS in apex) and RdataType.DNAME not in apex
+
+    @cached_property
+    def _has_wildcards(self) -> bool:
+        return any(name.is_wild() for name in self.nodes)
+
+    @cached_property
+    def _apex(self) -> Node:
+        return self.nodes[self.origin]
+
     def find(self, name: Name) -> Found:
-        """Walk from the origin down to a name that is in this zone."""
-        node, last = self.nodes[self.origin], self.origin
+        """The end of the way from the origin down to a name that is in this zone."""
+        if not self._is_undivided:
+            return self._walk(name)
+        if len(name) == len(self.origin):
+            return Found(self.origin, self._apex, True, False)
+        node = self.nodes.get(name)
+        if node is not None:
+            return Found(name, node, True, False)
+        if len(name) == len(self.origin) + 1:
+            return Found(self.origin, self._apex, False, False)
+        return self._walk(name)
+
+    def _walk(self, name: Name) -> Found:
+        node, last = self._apex, self.origin
         for depth in range(len(self.origin) + 1, len(name) + 1):
             step = name.split(depth)[1]
             below = self.nodes.get(step)
@@ -99,6 +126,8 @@ class Zone:
 
     def wildcard(self, encloser: Name) -> Node | None:
         """What stands for the names that do not exist below a name (RFC 4592)."""
+        if not self._has_wildcards:
+            return None
         return self.nodes.get(Name((WILDCARD, *encloser.labels)))
 
     def is_authoritative(self, name: Name) -> bool:
