@@ -6,28 +6,18 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, PlainValidator
+from pydantic import Field
 
-from nfv.chain.fields import (
-    NAME,
-    Many,
-    Name,
-    Network,
-    OneOrMore,
-    parse_network,
-    text_schema,
-)
-from nfv.chain.match import Conditions
-from nfv.chain.pattern import Direction, Pattern
-from nfv.chain.report import Report, did_you_mean, listed
+from nfv.chain.fields import Many, Name, Network, OneOrMore
+from nfv.chain.pattern import NEVER, Pattern
+from nfv.chain.report import Report
+from nfv.chain.rule import Action, Rule
 from nfv.ebpf import tables
 from nfv.ebpf.connections import HashMap, Occupancy, sweep
 from nfv.ebpf.tables import Maps
 from nfv.functions.base import Function, FunctionConfig
-
-Action = Literal["accept", "drop", "reject"]
 
 _ACTIONS: Mapping[Action, int] = {"accept": 0, "drop": 1, "reject": 2}  # enum self_action
 
@@ -36,42 +26,9 @@ DEFAULT = "default"
 
 MAX_RULES = 10_000
 
+_FLEETING, _TCP_FLEETING = 1, 2  # bits of self_rule.fleeting
+
 _RULE = struct.Struct("=HHI")  # struct self_rule
-
-PrefixLists = Mapping[str, tuple[Network, ...]]
-
-
-def _parse_prefix_or_list(value: object) -> object:
-    if isinstance(value, str) and NAME.fullmatch(value) and not value[0].isdigit():
-        return value
-    return parse_network(value)
-
-
-PrefixOrList = Annotated[
-    Network | str,
-    PlainValidator(_parse_prefix_or_list),
-    text_schema("prefix, address, or name of a prefix list", "10.0.0.0/8", "2001:db8::/32"),
-]
-
-
-class Rule(Conditions):
-    """A rule: what happens to the packets that all its conditions hold for."""
-
-    name: Name | None = Field(None, description="name of the rule in statistics")
-    action: Action = Field(description="reject: drop, and answer with a TCP reset or an ICMP error")
-    direction: Literal["forward", "reverse"] | None = Field(
-        None, description="only packets going along the path, or only against it"
-    )
-    src: OneOrMore[PrefixOrList] = Field((), description="source prefixes or prefix lists")
-    dst: OneOrMore[PrefixOrList] = Field((), description="destination prefixes or prefix lists")
-
-    def pattern(self, prefix_lists: PrefixLists) -> Pattern:
-        """The packets that the rule is for."""
-        directions = (Direction[self.direction.upper()],) if self.direction else ()
-        return self.reduce(
-            _expand(self.src, prefix_lists), _expand(self.dst, prefix_lists), directions
-        )
-
 
 class FirewallConfig(FunctionConfig):
     """A firewall: its rules, and what happens to packets that no rule is for."""
@@ -136,22 +93,27 @@ class Firewall(Function[FirewallConfig]):
                 maps.clear("counters", place)
         actions = [self.config.default, *(rule.action for rule in self.config.rules)]
         names = self.rule_names()
-        asking = [i for i, p in enumerate(self.patterns) if tables.asks_for_flags(p)]
-        first = min(asking, default=len(names))
+        fleeting = self._fleeting()
         elements = [
-            _RULE.pack(
-                _ACTIONS[actions[index + 1]],
-                index >= first or (index < 0 and bool(asking)),
-                counters[name],
-            )
+            _RULE.pack(_ACTIONS[actions[index + 1]], fleeting[index], counters[name])
             for name, index in names.items()
         ]
         tables.publish(maps.memory("matcher"), self.patterns, elements)
 
+    def _fleeting(self) -> Sequence[int]:
+        """Of each rule, and of the default at the end, which packets' flows may go otherwise."""
+        found, so_far = [], 0
+        for pattern in self.patterns:
+            so_far |= _TCP_FLEETING if tables.asks_for_flags(pattern) else 0
+            so_far |= _FLEETING if tables.asks_for_packets(pattern) else 0
+            found.append(so_far)
+        return [*found, so_far]
+
     @cached_property
     def patterns(self) -> tuple[Pattern, ...]:
         """The pattern of each rule, in order."""
-        return tuple(rule.pattern(self.config.prefix_lists) for rule in self.config.rules)
+        lists = self.config.prefix_lists
+        return tuple(rule.pattern(lists) or NEVER for rule in self.config.rules)
 
     @property
     def _places(self) -> int:
@@ -168,9 +130,7 @@ class Firewall(Function[FirewallConfig]):
             at = report.at("rules", index)
             if rule.name and names.setdefault(rule.name, index) != index:
                 at.error(("name",), f"rules[{names[rule.name]}] is named '{rule.name}' too")
-            known = [_check_lists(key, getattr(rule, key), lists, at) for key in ("src", "dst")]
-            if all(known):
-                rule.check_families(_expand(rule.src, lists), _expand(rule.dst, lists), at)
+            rule.check_lists(lists, at)
 
     def maintain(
         self, maps: Mapping[str, HashMap], age: Callable[[int], float]
@@ -180,25 +140,3 @@ class Firewall(Function[FirewallConfig]):
             if name in maps:
                 found[name] = yield from sweep(maps[name], age)
         return found
-
-
-def _check_lists(
-    key: str, entries: Sequence[Network | str], lists: PrefixLists, report: Report
-) -> bool:
-    """Report references to prefix lists that don't exist; True if there are none."""
-    unknown = [
-        (index, entry)
-        for index, entry in enumerate(entries)
-        if isinstance(entry, str) and entry not in lists
-    ]
-    for index, entry in unknown:
-        otherwise = f"prefix lists are {listed(lists)}" if lists else "add it to prefix_lists"
-        hint = did_you_mean(entry, lists, otherwise)
-        report.error((key, index), f"'{entry}' is neither a prefix nor a prefix list", hint)
-    return not unknown
-
-
-def _expand(entries: Sequence[Network | str], lists: PrefixLists) -> tuple[Network, ...]:
-    """The prefixes themselves in place of the names of lists."""
-    groups = (lists[entry] if isinstance(entry, str) else (entry,) for entry in entries)
-    return tuple(prefix for group in groups for prefix in group)

@@ -132,6 +132,10 @@ struct nf_rows {
 	u32 kind;
 	u32 sport;
 	u32 dport;
+	u32 src_mac; /* from here on only what rules ask for */
+	u32 dst_mac;
+	u32 length;
+	u32 traits;
 	u32 first;
 };
 
