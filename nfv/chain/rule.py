@@ -27,7 +27,8 @@ from nfv.chain.match import WITH_PORTS, Conditions, Ports, Protocol
 from nfv.chain.pattern import MAC_SHIFT, Direction, Fragment, Pattern
 from nfv.chain.report import Report, did_you_mean, listed
 
-Action = Literal["accept", "drop", "reject"]
+Verdict = Literal["accept", "drop", "reject"]
+Action = Literal["accept", "drop", "reject", "count", "jump"]
 
 PrefixLists = Mapping[str, tuple[Network, ...]]
 
@@ -70,6 +71,17 @@ def parse_dscp(value: object) -> int:
         return value
     hint = did_you_mean(str(value).lower(), DSCPS, f"a number 0 to 63, or {', '.join(DSCPS)}")
     raise refusal(f"{quoted(value)} is not a DSCP", hint)
+
+
+_PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}  # in seconds
+
+
+def parse_rate(value: object) -> tuple[int, int]:
+    """Packets, and the seconds in which they may come, of "100/second"."""
+    found = re.fullmatch(r"([1-9][0-9]{0,6})/(second|minute|hour|day)", str(value))
+    if not found:
+        raise refusal(f"{quoted(value)} is not a rate", "write 100/second, or /minute, /hour, /day")
+    return int(found[1]), _PERIODS[found[2]]
 
 
 def parse_length(value: object) -> tuple[int, int]:
@@ -117,6 +129,25 @@ Length = Annotated[
         }
     ),
 ]
+
+
+Rate = Annotated[
+    tuple[int, int],
+    PlainValidator(lambda value: parse_rate(value)),
+    text_schema("packets in a time", "100/second", "5/minute"),
+]
+
+
+class Limit(Model):
+    """How many packets a rule is for; those above go on to the next rule."""
+
+    rate: Rate = Field(description="packets per second, minute, hour or day")
+    burst: Annotated[int, Field(strict=True, ge=1, le=65536)] = Field(
+        5, description="packets that may come at once"
+    )
+    by: Literal["rule", "source"] = Field(
+        "rule", description="source: so many of each source address"
+    )
 
 
 class LinkConditions(Model):
@@ -170,7 +201,16 @@ class Rule(Conditions, LinkConditions):
     """A rule: what happens to the packets that all its conditions hold for."""
 
     name: Name | None = Field(None, description="name of the rule in statistics")
-    action: Action = Field(description="reject: drop, and answer with a TCP reset or an ICMP error")
+    action: Action = Field(
+        description="reject: drop, and answer with a TCP reset or an ICMP error; "
+        "count: count the packet, and look for the next rule; jump: to the rules of a group"
+    )
+    to: Name | None = Field(None, description="the group that a jump leads to")
+    limit: Limit | None = Field(None, description="for so many packets only")
+    log: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] | None = Field(
+        None, description="write a line to the log about one packet in so many"
+    )
+    mark: Dscp | None = Field(None, description="DSCP that packets are given which it accepts")
     direction: Literal["forward", "reverse"] | None = Field(
         None, description="only packets going along the path, or only against it"
     )
@@ -180,12 +220,31 @@ class Rule(Conditions, LinkConditions):
 
     def check(self, report: Report) -> None:
         super().check(report)
+        self._check_action(report)
         excluded = self.unless
         if excluded and not (self.proto and WITH_PORTS.issuperset(self.proto)):
             for key in ("sport", "dport"):
                 if getattr(excluded, key):
                     message = f"{key} needs the rule to have a proto with ports"
                     report.error(("unless", key), message, "add proto: tcp to the rule", key=True)
+
+    @property
+    def is_extra(self) -> bool:
+        """Whether it does something besides deciding."""
+        return bool(self.limit or self.log or self.mark is not None or self.action == "count")
+
+    def _check_action(self, report: Report) -> None:
+        if self.action == "jump" and self.to is None:
+            report.error(("action",), "jump needs the name of a group", "add to: NAME")
+        if self.action != "jump" and self.to is not None:
+            report.error(("to",), "to is for action: jump", "remove it", key=True)
+        if self.action == "jump":
+            for key in ("limit", "log", "mark"):
+                if getattr(self, key) is not None:
+                    hint = "give it to the group's rules, or to a rule with action: count before"
+                    report.error((key,), f"a jump has no {key}", hint, key=True)
+        elif self.mark is not None and self.action != "accept":
+            report.error(("mark",), "mark is for action: accept", "remove it", key=True)
 
     def check_lists(self, lists: PrefixLists, report: Report) -> bool:
         """Report what is wrong with the names of prefix lists, or by what they stand for."""

@@ -173,6 +173,13 @@ class Function(Generic[ConfigT]):
         yield from ()
         return {}
 
+    def described(self, entry: bytes, names: Mapping[int, str]) -> Row:
+        """A line about what its programs have written to the map `log`.
+
+        `names` are of what is counted, by place.
+        """
+        raise NotImplementedError(f"a {self.type} has no log")
+
     def entries(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> Iterator[Row]:
         """What has come into its maps by itself, for `nfvctl inspect`; arguments as above.
 

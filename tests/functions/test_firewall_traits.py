@@ -43,17 +43,17 @@ def rules(*some: str, count: int) -> str:
     return firewall(*some, *filling, ASKING, prefix_lists=LISTS, stateless="true")
 
 
-def udp(version: int = 4, size: int = 0, **fields: Any) -> Packet:
+def udp(version: int = 4, size: int = 0, **fields: Any) -> Any:
     return ip(version, **fields) / UDP(sport=7, dport=53) / Raw(b"x" * size)
 
 
-def later(version: int) -> Packet:
+def later(version: int) -> Any:
     if version == 4:
         return ip(4, frag=2, id=7, proto=17) / Raw(b"x" * 16)
     return ip(6) / IPv6ExtHdrFragment(nh=17, offset=2, id=7) / Raw(b"x" * 16)
 
 
-def first(version: int) -> Packet:
+def first(version: int) -> Any:
     if version == 4:
         return ip(4, flags="MF", id=7) / UDP(sport=7, dport=53) / Raw(b"x" * 8)
     return ip(6) / IPv6ExtHdrFragment(nh=17, m=1, id=7) / UDP(sport=7, dport=53) / Raw(b"x" * 8)
@@ -133,7 +133,7 @@ def test_mac_addresses(loaded: tuple[Bench, int]) -> None:
 def test_a_packet_unlike_the_one_before_is_judged_for_itself(
     loaded: tuple[Bench, int], rule: str, other: Packet
 ) -> None:
-    """What such rules ask for is no part of a flow's name: no packet may go by another's verdict."""
+    """What such rules ask for is no part of a flow's name."""
     bench, count = loaded
     bench.configure("fw", rules(f"action: accept, {rule}", count=count))
     meant = udp(size=100, tos=46 << 2)

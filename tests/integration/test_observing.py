@@ -53,7 +53,7 @@ def gather(observed: Observed, enough: Callable[[list[Record]], bool]) -> list[R
         left = deadline - time.monotonic()
         assert left > 0, f"only {found}"
         select.select([observed.ring], [], [], left)
-        found += observed.ring.read()
+        found += observed.ring.records()
     return found
 
 

@@ -243,7 +243,7 @@ class _Session:
         """Journeys that have ended."""
         select.select([self.observed.ring], [], [], _LOOK)
         found: list[Journey] = []
-        for record in islice(self.observed.ring.read(), _AT_ONCE):
+        for record in islice(self.observed.ring.records(), _AT_ONCE):
             found += self._journeys.follow(record)
         return found
 
@@ -251,7 +251,7 @@ class _Session:
         """All that is left, once no note is taken any more."""
         self.observed.want(range(len(self.observed.notes)), 0)
         found = [
-            one for record in self.observed.ring.read() for one in self._journeys.follow(record)
+            one for record in self.observed.ring.records() for one in self._journeys.follow(record)
         ]
         return [*found, *self._journeys.rest()]
 

@@ -197,11 +197,16 @@ static __always_inline u64 self_groups(u64 place)
 	return row->groups;
 }
 
+static __always_inline u64 self_shared_groups(const struct nf_rows *rows)
+{
+	return self_groups(rows->src) & self_groups(rows->dst) & self_groups(rows->kind) &
+	       self_groups(rows->sport) & self_groups(rows->dport) &
+	       SELF_FURTHER(self_groups, rows);
+}
+
 static __always_inline u32 self_first(const struct match_head *head, struct nf_rows *rows)
 {
-	u64 groups = self_groups(rows->src) & self_groups(rows->dst) & self_groups(rows->kind) &
-		     self_groups(rows->sport) & self_groups(rows->dport) &
-		     SELF_FURTHER(self_groups, rows);
+	u64 groups = self_shared_groups(rows);
 
 	rows->first = MATCH_NONE;
 #pragma clang loop unroll(disable)
@@ -223,9 +228,9 @@ static __always_inline const struct match_head *self_tables(void)
 	return self_at(*(u32 *)self_at(0, 4), 64);
 }
 
-/* The first matching rule's number, or MATCH_NONE. With SELF_ASKS, after self_look of traits.h. */
-static __always_inline u32 self_match(const struct match_head *head, struct nf_packet *pkt,
-				      u32 direction)
+/* Find the rows of a packet's fields, but for those of SELF_ASKS: traits.h. */
+static __always_inline void self_find_rows(const struct match_head *head, struct nf_packet *pkt,
+					   u32 direction)
 {
 	struct nf_rows *rows = &pkt->rows;
 
@@ -239,5 +244,12 @@ static __always_inline u32 self_match(const struct match_head *head, struct nf_p
 	rows->sport = self_port(head->sport, &pkt->sport);
 	rows->dport = self_port(head->dport, &pkt->dport);
 	rows->kind = self_kind(head->kinds, pkt, direction);
-	return self_first(head, rows);
+}
+
+/* The first matching rule's number, or MATCH_NONE. */
+static __always_inline u32 self_match(const struct match_head *head, struct nf_packet *pkt,
+				      u32 direction)
+{
+	self_find_rows(head, pkt, direction);
+	return self_first(head, &pkt->rows);
 }

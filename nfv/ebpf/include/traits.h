@@ -7,12 +7,13 @@
 #include "matcher.h"
 
 /* The row of a MAC address. */
-static __always_inline u64 self_mac(u64 slot, const u8 *mac)
+static __always_inline u64 self_mac(struct nf_rows *rows, u64 slot, const u8 *mac)
 {
-	u32 key[4] = {};
-
-	__builtin_memcpy(key, mac, ETH_ALEN);
-	return self_ipv6(slot, key);
+	rows->mac[1] = 0;
+	rows->mac[2] = 0;
+	rows->mac[3] = 0;
+	__builtin_memcpy(rows->mac, mac, ETH_ALEN);
+	return self_ipv6(slot, rows->mac);
 }
 
 /* Those that the frame would have if it left here: a router on the way has given it others. */
@@ -23,8 +24,8 @@ static __always_inline void self_look_macs(nf_ctx *ctx, const struct match_head 
 
 	if (!(pkt->edits & NF_EDIT_HOP) && frame)
 		__builtin_memcpy(pkt->macs, frame, sizeof(pkt->macs));
-	pkt->rows.dst_mac = self_mac(head->dst_mac, macs);
-	pkt->rows.src_mac = self_mac(head->src_mac, macs + ETH_ALEN);
+	pkt->rows.dst_mac = self_mac(&pkt->rows, head->dst_mac, macs);
+	pkt->rows.src_mac = self_mac(&pkt->rows, head->src_mac, macs + ETH_ALEN);
 }
 
 /* Of many segments, the largest one's. */

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from datetime import datetime, timezone
 from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 
+from nfv.dataplane.journal import Journal
 from nfv.services.dhcp.leases import AnyLease, State
-
-_LIMIT = 4 << 20  # bytes; with the one old file that is kept, twice that
 
 _IAID = 4  # bytes
 
@@ -19,24 +16,17 @@ class Events:
     """A file of events, the latest last."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("a")
+        self._journal = Journal(path)
 
     def close(self) -> None:
-        self._file.close()
+        self._journal.close()
 
     def note(self, moment: float, before: AnyLease | None, lease: AnyLease) -> None:
         """Note a change. Offers are none: nobody may take them."""
         what = _event(before, lease)
         if what is None:
             return
-        line = json.dumps({"time": _moment(moment), "event": what, **document(lease)})
-        if self._file.tell() + len(line) > _LIMIT:
-            self._file.close()
-            os.replace(self._path, self._path.with_name(f"{self._path.name}.1"))
-            self._file = self._path.open("a")
-        self._file.write(line + "\n")
-        self._file.flush()
+        self._journal.write({"time": _moment(moment), "event": what, **document(lease)})
 
 
 def document(lease: AnyLease) -> dict[str, object]:
