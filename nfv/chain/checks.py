@@ -15,6 +15,7 @@ from nfv.chain.reach import neighbours
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.chain.sap import Hook, NicSap, Sap, TapSap, VethSap
 from nfv.chain.source import KeyPath
+from nfv.chain.surroundings import Surroundings
 from nfv.functions.base import Function
 
 
@@ -44,6 +45,8 @@ MAX_FUNCTIONS = 24
 
 def check(draft: Draft, report: Report) -> None:
     """Report everything that is wrong between the parts, and between those of each function."""
+    paths = {name: chain.path for name, chain in draft.chains.items() if chain}
+    around = Surroundings(draft.saps, draft.vnfs, paths)
     for name, vnf in draft.vnfs.items():
         if name in draft.saps:
             message = f"'{name}' is the name of a SAP too"
@@ -53,6 +56,7 @@ def check(draft: Draft, report: Report) -> None:
             vnf.check(at)
             inside = (key for key, chain in draft.chains.items() if chain and name in chain.path)
             vnf.check_chains(list(inside), at)
+            vnf.check_surroundings(around, at)
             _check_name_server(draft, vnf, at)
             _check_masquerade(draft, vnf, at)
     for name, chain in draft.chains.items():
@@ -61,7 +65,7 @@ def check(draft: Draft, report: Report) -> None:
     ends = dict(_ends(draft))
     _check_shared(draft, report)
     _check_mtus(draft, ends, report)
-    _check_segments(draft, ends, report)
+    _check_segments(draft, around, ends, report)
     _check_macs(ends, report)
     _check_switches(draft, report)
     _check_hooks(draft, report)
@@ -219,12 +223,14 @@ def _check_mtus(draft: Draft, ends: Mapping[str, End], report: Report) -> None:
             report.error(("chains", name, "path"), message, "give both the same mtu")
 
 
-def _check_segments(draft: Draft, ends: Mapping[str, End], report: Report) -> None:
+def _check_segments(
+    draft: Draft, around: Surroundings, ends: Mapping[str, End], report: Report
+) -> None:
     """Attachments that chains connect make one segment, on which an address is unique."""
     segments: dict[str, set[str]] = {}
     for chain in draft.chains.values():
         if chain and len(chain.path) > 1:
-            near, far = (_joint(draft, entry) for entry in (chain.path[0], chain.path[-1]))
+            near, far = map(around.joint, (chain.path[0], chain.path[-1]))
             joined = segments.get(near, {near}) | segments.get(far, {far})
             joined |= set(chain.path[1:-1])  # which may have addresses of their own
             ends_ = [entry for entry in joined if entry in segments or entry in (near, far)]
@@ -238,12 +244,6 @@ def _check_segments(draft: Draft, ends: Mapping[str, End], report: Report) -> No
                 if owner != entry:
                     message = f"{address.ip} is the address of {owner} too, on the same segment"
                     report.error((*end.path, "ip", index), message)
-
-
-def _joint(draft: Draft, entry: str) -> str:
-    """What an attachment is on the same segment with: all ports of a switch, if it has no VLANs."""
-    vnf = draft.vnfs.get(Attachment.parse(entry).node)
-    return vnf.name if vnf and vnf.floods and not vnf.filters else entry
 
 
 def _check_macs(ends: Mapping[str, End], report: Report) -> None:

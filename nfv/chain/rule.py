@@ -253,7 +253,8 @@ class Rule(Conditions, LinkConditions):
             known &= self.unless.check_lists(lists, report.at("unless"))
         if known:
             self.check_families(expand(self.src, lists), expand(self.dst, lists), report)
-            if self.pattern(lists) is None:
+            ported = Pattern(protocols=self.proto, sports=self.sport, dports=self.dport)
+            if self._without_exceptions(self.narrow(ported, lists), lists) is None:
                 message = "leaves out everything that the rule is for"
                 report.error(("unless",), message, "no packet is left", key=True)
         return known
@@ -261,8 +262,10 @@ class Rule(Conditions, LinkConditions):
     def pattern(self, lists: PrefixLists) -> Pattern | None:
         """The packets that the rule is for; None if it leaves out all of them."""
         directions = (Direction[self.direction.upper()],) if self.direction else ()
-        found = self.narrow(self.reduce((), (), directions), lists)
-        return algebra.without(found, self.unless.pattern(lists)) if self.unless else found
+        return self._without_exceptions(self.narrow(self.reduce((), (), directions), lists), lists)
+
+    def _without_exceptions(self, pattern: Pattern, lists: PrefixLists) -> Pattern | None:
+        return algebra.without(pattern, self.unless.pattern(lists)) if self.unless else pattern
 
 
 def _check_names(

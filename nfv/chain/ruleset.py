@@ -71,6 +71,11 @@ def check_jumps(rules: Sequence[Rule], groups: Groups, report: Report) -> bool:
     return good
 
 
+def amount(rules: Sequence[Rule], groups: Groups) -> int:
+    """How many steps there are, after `check_jumps`."""
+    return sum(1 if rule.to is None else amount(groups[rule.to], groups) for rule in rules)
+
+
 def _depth(name: str, groups: Groups, above: int) -> int:
     """How many groups are entered one from the other, beginning with this."""
     if above >= MAX_DEPTH:

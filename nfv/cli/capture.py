@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +11,7 @@ import click
 from nfv.cli import arguments, output, sinks
 from nfv.cli.output import Format
 from nfv.cli.progress import Progress
+from nfv.cli.stopping import Stop, stopping
 from nfv.errors import KernelError
 
 if TYPE_CHECKING:
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
     from nfv.dataplane.state import State
 
 _LONGEST = 262144  # bytes kept of a frame, as tcpdump has it
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Points(click.ParamType):  # type: ignore[type-arg]
@@ -117,7 +113,7 @@ def command(
     if file is not None and format_ != "table":
         raise click.UsageError("-w and --format exclude each other", click.get_current_context())
     applied = arguments.attended(topology)
-    with sinks.sink(wanted, file, format_) as sink, _stopping() as stop:
+    with sinks.sink(wanted, file, format_) as sink, stopping() as stop:
         counts = _run(applied, wanted, sink, stop)
     for name, one in zip(points, counts, strict=True):
         click.echo(
@@ -127,41 +123,12 @@ def command(
         )
 
 
-class _Stop:
-    """Whether a signal has asked to end; before the capture has begun it is an interruption."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.capturing = False
-
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        if not self.capturing:
-            raise KeyboardInterrupt
-
-
-@contextmanager
-def _stopping() -> Iterator[_Stop]:
-    """Take signals as the wish to end."""
-    stop = _Stop()
-    former = {
-        number: signal.signal(number, stop.ask)
-        for number in _SIGNALS
-        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup sets it
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-def _run(applied: State, wanted: Wanted, sink: Sink, stop: _Stop) -> list[Count]:
+def _run(applied: State, wanted: Wanted, sink: Sink, stop: Stop) -> list[Count]:
     from nfv.dataplane.observe.capture import Capture
 
     try:
         with Capture(applied, wanted, Progress(False).waiting) as capture:
-            stop.capturing = True
+            stop.begun = True
             sink.begin(capture.points)
             click.echo(f"capturing at {', '.join(wanted.points)}; Ctrl-C ends it", err=True)
             _pass_on(capture, sink, stop)
@@ -172,7 +139,7 @@ def _run(applied: State, wanted: Wanted, sink: Sink, stop: _Stop) -> list[Count]
     return capture.counts
 
 
-def _pass_on(capture: Capture, sink: Sink, stop: _Stop) -> None:
+def _pass_on(capture: Capture, sink: Sink, stop: Stop) -> None:
     """Until a signal or enough packets."""
     try:
         while not stop.asked and not capture.complete:

@@ -31,8 +31,8 @@ def command(topology: str, name: str | None, filters: tuple[str, ...], format_: 
     """Show what runs of one topology, and what of it is gone.
 
     Its SAPs and interfaces as they are in the kernel, functions, chains, programs and the agent.
-    With NAME, what that function has: leases, records, stations, or routes and neighbours with the
-    packets that went by them; all, or those with a text in each KEY.
+    With NAME, what that function has: leases, records, stations, connections, or rules, routes and
+    neighbours with the packets that went by them; all, or those with a text in each KEY.
 
     \b
     Examples:
@@ -41,6 +41,7 @@ def command(topology: str, name: str | None, filters: tuple[str, ...], format_: 
       sudo nfvctl inspect branch dhcp
       sudo nfvctl inspect branch dhcp state=bound mac=02:00 --format json
       sudo nfvctl inspect branch gw kind=neighbour
+      sudo nfvctl inspect branch fw kind=connection proto=tcp
     """
     from nfv.dataplane import inspection
 
@@ -57,7 +58,8 @@ def command(topology: str, name: str | None, filters: tuple[str, ...], format_: 
         return
     click.echo(f"topology {found.topology.name}, from {found.applied.file}")
     click.echo(_agent(found.agent))
-    for table in (_ports(found), _functions(found), _chains(found), _programs(found)):
+    parts = _ports, _functions, _sessions, _chains, _programs
+    for table in (part(found) for part in parts):
         if table:
             click.echo(f"\n{table}")
     if not found.whole:
@@ -120,6 +122,8 @@ def _function(name: str, found: Inspection) -> str:
         parts.append(f"routed by the {_PATHS[str(router['mode'])]}")
         parts += [f"{router[key]} {words}" for key, words in _ROUTER.items() if key in router]
         parts += [str(router["why"])] if router["why"] else []
+    if any(one.function == name and one.sessions is None for one in found.routing):
+        parts.append(output.state("BIRD is gone"))
     if tables:
         used, capacity = (sum(table[key] for table in tables.values()) for key in _OCCUPANCY)
         what = "stations" if found.topology.vnfs[name].floods else "connections"
@@ -132,6 +136,16 @@ def _service(figures: Mapping[str, object] | None) -> str:
     if figures is None:
         return output.state("service is gone")
     return ", ".join(f"{value} {key}" for key, value in figures.items() if isinstance(value, int))
+
+
+def _sessions(found: Inspection) -> str:
+    rows = [
+        (router.function, one.name, one.protocol, output.state(one.state), one.since, one.info)
+        for router in found.routing
+        for one in router.sessions or ()
+    ]
+    header = ("ROUTER", "SESSION", "PROTOCOL", "STATE", "SINCE", "INFO")
+    return output.table(header, rows)
 
 
 def _chains(found: Inspection) -> str:
@@ -170,4 +184,9 @@ def _plain(found: Inspection) -> dict[str, object]:
         ],
         "programs": [asdict(program) for program in found.programs],
         "services": {service.function: service.figures for service in found.services},
+        "sessions": [
+            {"router": router.function, **asdict(one)}
+            for router in found.routing
+            for one in router.sessions or ()
+        ],
     }

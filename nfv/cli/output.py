@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import click
 
 _WIDTH = 100  # of tables, where there is no terminal
+_NANOSECONDS = 1_000_000_000
 
 Format = Literal["table", "json", "yaml"]
 
@@ -62,10 +64,10 @@ def table(
 
 
 def records(rows: Sequence[Mapping[str, object]]) -> str:
-    """Plain data of one kind as a table; "" if there is none."""
+    """Plain data as a table, without the keys that no row has a value for; "" if there is none."""
     if not rows:
         return ""
-    keys = list(rows[0])
+    keys = [key for key in rows[0] if any(row[key] is not None for row in rows)]
     header = [key.replace("_", " ").upper() for key in keys]
     return table(header, [[cell(row[key]) for key in keys] for row in rows])
 
@@ -106,3 +108,9 @@ def state(text: str) -> str:
 def shortened(text: str, width: int) -> str:
     """Text cut to so many characters."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def iso(moment: int) -> str:
+    """Nanoseconds since the epoch as RFC 3339 has times, in UTC."""
+    seconds, fraction = divmod(moment, _NANOSECONDS)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:09}Z"

@@ -116,7 +116,7 @@ class ItemSink:
     def put(self, packets: Sequence[Captured]) -> None:
         for one in packets:
             item = {
-                "time": _iso(one.moment),
+                "time": output.iso(one.moment),
                 "point": self._names[one.point],
                 "direction": one.flow.name.lower(),
                 "length": one.whole,
@@ -166,9 +166,3 @@ def remark(one: Captured) -> str:
     if one.segments > 1:
         parts.append(f"stands for {one.segments} frames on the wire")
     return "; ".join(filter(None, parts))
-
-
-def _iso(moment: int) -> str:
-    """Nanoseconds since the epoch as RFC 3339 has times, in UTC."""
-    seconds, fraction = divmod(moment, _NANOSECONDS)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:09}Z"

@@ -26,6 +26,7 @@ def command(
     Examples:
       sudo nfvctl tell branch dhcp release ip=10.0.1.100
       sudo nfvctl tell branch floor flush port=3
+      sudo nfvctl tell branch fw forget proto=tcp src=10.0.1.0/24
     """
     from nfv.dataplane.resident import agentctl, servicectl
 

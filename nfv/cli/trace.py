@@ -11,28 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nfv.cli import arguments, failure, output
+from nfv.cli import arguments, failure, livetrace, output, ways
 from nfv.cli.output import Format
 from nfv.cli.progress import Progress
 from nfv.errors import InputError
 
 if TYPE_CHECKING:
     from nfv.chain.topology import Topology
-    from nfv.dataplane.observe.explanation import Explanation, Outcome, Step
+    from nfv.dataplane.observe.explanation import Explanation
     from nfv.dataplane.observe.tracing import Trace
 
 _PROGRESS = 256  # packets between two steps of the progress bar
-_KINDS = {
-    "forwarded": "forwarded out of {egress}",
-    "dropped": "dropped by {node}: {words}",
-    "kernel": "handed to Linux of {node}: {words}",
-    "service": "handed to the service of {node}",
-    "rejected": "rejected by {node}: {words}",
-    "answered": "answered by {node}",
-    "flooded": "flooded by {node}",
-    "lost": "not known: notes were lost",
-}
-_TO_KERNEL = "to the kernel: "
 
 
 @dataclass
@@ -47,7 +36,7 @@ class _Group:
 @click.command
 @arguments.topology_argument
 @click.argument("packets", metavar="[PACKET...]", nargs=-1)
-@click.option("--in", "sap", metavar="SAP", required=True, help="Where the packets enter.")
+@click.option("--in", "sap", metavar="SAP", help="Where the packets enter.")
 @click.option(
     "--pcap",
     type=click.Path(path_type=Path),
@@ -55,13 +44,30 @@ class _Group:
     help="The packets of a pcap or pcapng file.",
 )
 @click.option("--scapy", metavar="EXPRESSION", help="Packets written with Scapy's layers.")
+@click.option("--live", metavar="FILTER", help='Packets that pass; with "" all of them.')
+@click.option(
+    "-c",
+    "--count",
+    type=click.IntRange(min=1),
+    metavar="COUNT",
+    help="With --live: end after so many packets.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="With --live: end after so long.",
+)
 @output.format_option
 def command(
     topology: str,
     packets: tuple[str, ...],
-    sap: str,
+    sap: str | None,
     pcap: Path | None,
     scapy: str | None,
+    live: str | None,
+    count: int | None,
+    seconds: float | None,
     format_: Format,
 ) -> None:
     """Show what the chains do to packets: function by function, with rule, route and change.
@@ -79,6 +85,10 @@ def command(
 
     Packets that take the same way are shown together, the most frequent way first.
 
+    With --live, packets are those that pass through the applied topology and match a filter, as
+    tcpdump has it, where they enter. Each is shown when its way has ended. It ends by Ctrl-C, after
+    COUNT packets or after SECONDS; the chains lose nothing, and cost nothing more afterwards.
+
     \b
     Examples:
       sudo nfvctl trace branch --in lan tcp,dst=192.0.2.9,dport=443
@@ -86,11 +96,47 @@ def command(
       sudo nfvctl trace branch --in lan icmp,dst=2001:db8::1 udp,dst=192.0.2.9,dport=53,ttl=1
       sudo nfvctl trace branch --in wan --pcap replies.pcap --format json
       sudo nfvctl trace branch --in lan --scapy 'IP(dst="192.0.2.9")/TCP(dport=[22,80])'
+      sudo nfvctl trace branch --live 'icmp or tcp port 443' -c 10
     """
-    if sum(map(bool, (packets, pcap, scapy))) != 1:
-        raise click.UsageError("give packets, or --pcap, or --scapy", click.get_current_context())
+    _check(packets, sap, pcap, scapy, live, count, seconds)
     arguments.require_root("loading programs takes root")
     logging.getLogger("scapy.runtime").setLevel(logging.ERROR)  # on this machine's own routes
+    if live is not None:
+        livetrace.run(topology, live, sap, count, seconds, format_)
+    else:
+        assert sap is not None
+        _trace(topology, sap, packets, pcap, scapy, format_)
+
+
+def _check(
+    packets: Sequence[str],
+    sap: str | None,
+    pcap: Path | None,
+    scapy: str | None,
+    live: str | None,
+    count: int | None,
+    seconds: float | None,
+) -> None:
+    """Raise UsageError for options that do not go together."""
+    wrong = None
+    if sum((bool(packets), pcap is not None, scapy is not None, live is not None)) != 1:
+        wrong = "give packets, or --pcap, or --scapy, or --live"
+    elif live is None and sap is None:
+        wrong = "missing option '--in'"
+    elif live is None and (count is not None or seconds is not None):
+        wrong = "-c and --seconds are for --live"
+    if wrong is not None:
+        raise click.UsageError(wrong, click.get_current_context())
+
+
+def _trace(
+    topology: str,
+    sap: str,
+    packets: Sequence[str],
+    pcap: Path | None,
+    scapy: str | None,
+    format_: Format,
+) -> None:
     from nfv.dataplane.observe import tracing
 
     is_running = not arguments.is_file(topology)
@@ -111,7 +157,7 @@ def command(
     if not is_running:
         _tell_assumed(declared)
     if format_ == "table":
-        _print(groups, declared)
+        _print(groups)
     else:
         output.document(_plain(groups, declared, is_running), format_)
 
@@ -147,7 +193,7 @@ def _grouped(trace: Trace, sap: str, frames: Iterator[bytes], progress: Progress
     return sorted(groups.values(), key=lambda group: (-group.count, group.first))
 
 
-def _print(groups: Sequence[_Group], topology: Topology) -> None:
+def _print(groups: Sequence[_Group]) -> None:
     total = sum(group.count for group in groups)
     for number, group in enumerate(groups):
         if number:
@@ -156,44 +202,7 @@ def _print(groups: Sequence[_Group], topology: Topology) -> None:
             packets = "packet" if group.count == 1 else "packets"
             head = f"{group.count:,} {packets} of {total:,}, the first is number {group.first:,}"
             click.secho(head, bold=True)
-        click.echo(output.columns([[group.example.packet]]))
-        rows = [row for at, step in enumerate(group.example.steps, 1) for row in _rows(at, step)]
-        click.echo(output.columns(rows))
-        click.secho(_words(group.example.outcome), fg=_colour(group.example.outcome))
-
-
-def _rows(number: int, step: Step) -> Iterator[tuple[str, ...]]:
-    """A step, and below it what the packet's fields have become."""
-    chain = f"chain {step.chain}, {step.direction}" if step.chain else ""
-    yield (
-        f"{number:3}",
-        step.node,
-        step.verdict,
-        step.because or _reason(step.reason) or chain,
-        f"{Path(step.position.file).name}:{step.position.line}" if step.position else "",
-    )
-    for change in step.changes:
-        yield "", "", change.field, f"{change.before} -> {change.after}", ""
-
-
-def _reason(name: str | None) -> str:
-    from nfv.ebpf.sources import reasons
-
-    words = dict(reasons().values())
-    return words[name].removeprefix(_TO_KERNEL) if name not in (None, "forwarded") else ""
-
-
-def _words(outcome: Outcome) -> str:
-    text = _KINDS[outcome.kind].format(
-        node=outcome.node, egress=outcome.egress, words=_reason(outcome.reason)
-    )
-    if outcome.kind in ("rejected", "answered") and outcome.egress:
-        text += f"; the answer leaves by {outcome.egress}"
-    return text
-
-
-def _colour(outcome: Outcome) -> str:
-    return {"forwarded": "green", "dropped": "red", "rejected": "red"}.get(outcome.kind, "yellow")
+        ways.show(group.example)
 
 
 def _plain(groups: Sequence[_Group], topology: Topology, is_running: bool) -> dict[str, object]:
@@ -202,34 +211,7 @@ def _plain(groups: Sequence[_Group], topology: Topology, is_running: bool) -> di
         "tables": "running" if is_running else "declared",
         "packets": sum(group.count for group in groups),
         "paths": [
-            {
-                "packets": group.count,
-                "first": group.first,
-                "example": group.example.packet,
-                "steps": [_plain_step(step) for step in group.example.steps],
-                "outcome": {
-                    "verdict": group.example.outcome.kind,
-                    "at": group.example.outcome.node,
-                    "reason": group.example.outcome.reason,
-                    "egress": group.example.outcome.egress,
-                },
-            }
+            {"packets": group.count, "first": group.first, **ways.plain(group.example)}
             for group in groups
-        ],
-    }
-
-
-def _plain_step(step: Step) -> dict[str, object]:
-    return {
-        "at": step.node,
-        "verdict": step.verdict,
-        "reason": step.reason,
-        "because": step.because,
-        "written_in": step.position and f"{step.position.file}:{step.position.line}",
-        "chain": step.chain,
-        "direction": step.direction,
-        "changes": [
-            {"field": change.field, "before": change.before, "after": change.after}
-            for change in step.changes
         ],
     }

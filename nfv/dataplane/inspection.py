@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from nfv.chain.graph import SERVICE
 from nfv.chain.topology import Topology
-from nfv.dataplane import state
+from nfv.dataplane import state, statistics
 from nfv.dataplane.change import proglink
 from nfv.dataplane.change.observation import Observation, observe
 from nfv.dataplane.kernel import bpf
-from nfv.dataplane.resident import agentctl, aging, servicectl
+from nfv.dataplane.resident import agentctl, aging, birdctl, servicectl
 from nfv.dataplane.routing import routelist
 from nfv.dataplane.state import State
+from nfv.dataplane.statistics import Count
 from nfv.dataplane.wiring import PORT, Device, Port, wire
 from nfv.errors import KernelError
+from nfv.functions.router import Router
+from nfv.services.bird import sessions
+from nfv.services.bird.sessions import Session
 
 UP = "up"
 
@@ -64,6 +68,14 @@ class ServiceStatus:
 
 
 @dataclass(frozen=True)
+class RoutingStatus:
+    """A router's BIRD; sessions are as it tells them, None if it does not run or answer."""
+
+    function: str
+    sessions: tuple[Session, ...] | None
+
+
+@dataclass(frozen=True)
 class Inspection:
     """One topology as it runs. `agent` is None when there is none."""
 
@@ -73,6 +85,7 @@ class Inspection:
     programs: tuple[ProgramStatus, ...]
     agent: AgentStatus | None
     services: tuple[ServiceStatus, ...]
+    routing: tuple[RoutingStatus, ...]
 
     @property
     def whole(self) -> bool:
@@ -80,7 +93,8 @@ class Inspection:
         gone = (port.state for port in self.ports if port.state.endswith("gone"))
         idle = (program.state for program in self.programs if program.state != UP)
         served = all(service.figures is not None for service in self.services)
-        return self.agent is not None and served and not any(gone) and not any(idle)
+        routed = all(router.sessions is not None for router in self.routing)
+        return self.agent is not None and served and routed and not any(gone) and not any(idle)
 
 
 def inspect(applied: State) -> Inspection:
@@ -99,17 +113,39 @@ def inspect(applied: State) -> Inspection:
             for name, function in topology.vnfs.items()
             if function.service
         ),
+        tuple(
+            _routing(topology.name, name)
+            for name, function in topology.vnfs.items()
+            if isinstance(function, Router) and function.has_daemon
+        ),
     )
 
 
 def rows(applied: State, function: str) -> list[dict[str, object]]:
-    """What a function has, records with the same keys. Raises `KernelError`."""
+    """What a function has: records with the same keys. Raises `KernelError`."""
     declared = applied.topology().vnfs[function]
     if declared.lists:
-        return list(aging.entries(declared, state.pins(applied.name) / "vnf" / function))
+        return _listed(applied, function)
     if declared.next_hops:
         return routelist.rows(applied, function, namespaces(applied)[function])
     return servicectl.rows(applied.name, function, "list")
+
+
+def _listed(applied: State, function: str) -> list[dict[str, object]]:
+    """The rules of a function with what they have counted, then what came into its maps."""
+    topology = applied.topology()
+    rules = statistics.rules(topology, function)
+    matched = statistics.read(applied).vnfs[function].matched if rules else {}
+    found: list[dict[str, object]] = [
+        {"kind": "rule", "rule": rule.text, **asdict(matched.get(key, Count()))}
+        for key, rule in rules.items()
+    ]
+    places = applied.counters.get(function, {})
+    counted = {place: rules[key].text for key, place in places.items() if key in rules}
+    pins = state.pins(applied.name) / "vnf" / function
+    found += aging.entries(topology.vnfs[function], pins, counted)
+    keys = dict.fromkeys(key for row in reversed(found) for key in row)
+    return [{key: row.get(key) for key in keys} for row in found]
 
 
 def agent(name: str) -> AgentStatus | None:
@@ -129,6 +165,14 @@ def _service(topology: str, function: str) -> ServiceStatus:
     figures = answer["service"]
     assert isinstance(figures, dict)
     return ServiceStatus(function, figures)
+
+
+def _routing(topology: str, function: str) -> RoutingStatus:
+    try:
+        lines = birdctl.ask(topology, function, sessions.COMMAND)
+    except KernelError:
+        return RoutingStatus(function, None)
+    return RoutingStatus(function, tuple(sessions.parse(lines)))
 
 
 def namespaces(applied: State) -> dict[str, str]:

@@ -50,34 +50,78 @@ class State(IntEnum):
 
 FLOW_LIFE = 8
 """Seconds that packets of a flow are sent on by the flow cache before one brings its connections up
-to date. Less than any timeout, so that no flow outlives its connection."""
+to date. A connection is kept for so much longer, so that no flow outlives it."""
 
-_CONNECTION = struct.Struct("=IIBB2x")  # struct self_connection: seen, counter, state, flags
+_CONNECTION = struct.Struct("=IIBBHI")  # how struct self_connection begins
 _PROTOCOL = struct.Struct("=I")  # the end of struct self_key4 and self_key6
 _SLICE = 1024  # entries between two breaks
 
-_ICMP, _TCP, _UDP, _ICMPV6 = 1, 6, 17, 58
-
-TIMEOUTS = {
-    (_TCP, State.NEW): 120,
-    (_TCP, State.REPLIED): 60,
-    (_TCP, State.ESTABLISHED): 7440,  # RFC 5382, REQ-5: 2 hours 4 minutes
-    (_TCP, State.CLOSING): 240,
-    (_TCP, State.CLOSED): 10,
-    (_UDP, State.NEW): 30,
-    (_UDP, State.REPLIED): 180,  # RFC 4787, REQ-5: at least 2 minutes
-    (_ICMP, State.NEW): 30,
-    (_ICMP, State.REPLIED): 30,
-    (_ICMPV6, State.NEW): 30,
-    (_ICMPV6, State.REPLIED): 30,
-}
-"""Seconds that a connection may be idle, by protocol and state."""
-
-OTHERWISE = {State.NEW: 60, State.REPLIED: 600}
-"""The same for protocols that are not followed closely."""
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 
 
-def sweep(table: HashMap, age: Callable[[int], float]) -> Generator[None, None, Occupancy]:
+class Timeouts(Protocol):
+    """Seconds that a connection may be idle."""
+
+    @property
+    def tcp(self) -> int: ...
+    @property
+    def tcp_opening(self) -> int: ...
+    @property
+    def tcp_closing(self) -> int: ...
+    @property
+    def tcp_closed(self) -> int: ...
+    @property
+    def udp(self) -> int: ...
+    @property
+    def udp_unanswered(self) -> int: ...
+    @property
+    def icmp(self) -> int: ...
+    @property
+    def other(self) -> int: ...
+    @property
+    def other_unanswered(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What a value of the map says."""
+
+    seen: int  # jiffies of the last packet that walked
+    counter: int  # place of the rule that admitted it
+    state: int  # State, unless the map was tampered with
+    flags: int  # SELF_ORIGIN_HIGH and those before it
+    since: int  # jiffies of the first packet
+
+    @classmethod
+    def unpack(cls, value: bytes) -> Connection:
+        seen, counter, state, flags, _reserved, since = _CONNECTION.unpack_from(value)
+        return cls(seen, counter, state, flags, since)
+
+
+def protocol_of(key: bytes) -> int:
+    """The IP protocol in a key of either map."""
+    (protocol,) = _PROTOCOL.unpack_from(key, len(key) - _PROTOCOL.size)
+    return int(protocol)
+
+
+def timeout(protocol: int, state: int, timeouts: Timeouts) -> int:
+    """Seconds without a packet after which a connection ends."""
+    if protocol == TCP:
+        return {
+            State.ESTABLISHED: timeouts.tcp,
+            State.CLOSING: timeouts.tcp_closing,
+            State.CLOSED: timeouts.tcp_closed,
+        }.get(State(state), timeouts.tcp_opening)
+    if protocol in (ICMP, ICMPV6):
+        return timeouts.icmp
+    if protocol == UDP:
+        return timeouts.udp_unanswered if state == State.NEW else timeouts.udp
+    return timeouts.other_unanswered if state == State.NEW else timeouts.other
+
+
+def sweep(
+    table: HashMap, age: Callable[[int], float], timeouts: Timeouts
+) -> Generator[None, None, Occupancy]:
     """Remove what has been idle for too long; returns what remains.
 
     `age` turns the jiffies of a packet, 32 bits, into seconds since then. Yields every
@@ -85,20 +129,15 @@ def sweep(table: HashMap, age: Callable[[int], float]) -> Generator[None, None, 
     """
     used = 0
     for number, (key, value) in enumerate(table.items(), 1):
-        if _is_over(key, value, age) and _is_unchanged(table, key, value):
+        found = Connection.unpack(value)
+        most = timeout(protocol_of(key), found.state, timeouts) + FLOW_LIFE
+        if age(found.seen) > most and _is_unchanged(table, key, value):
             table.delete(key)
         else:
             used += 1
         if number % _SLICE == 0:
             yield
     return Occupancy(used, table.max_entries)
-
-
-def _is_over(key: bytes, value: bytes, age: Callable[[int], float]) -> bool:
-    seen, _counter, state, _flags = _CONNECTION.unpack(value)
-    (protocol,) = _PROTOCOL.unpack_from(key, len(key) - _PROTOCOL.size)
-    timeout = TIMEOUTS.get((protocol, state)) or OTHERWISE.get(state, OTHERWISE[State.NEW])
-    return age(seen) > timeout + FLOW_LIFE
 
 
 def _is_unchanged(table: HashMap, key: bytes, value: bytes) -> bool:

@@ -12,6 +12,7 @@ from nfv.chain.addressing import check_addresses, check_mtu
 from nfv.chain.fields import InterfaceAddress, Mac, Model, Mtu, OneOrMore
 from nfv.chain.files import Files
 from nfv.chain.report import Report
+from nfv.chain.surroundings import Surroundings
 from nfv.ebpf.connections import Occupancy, Table
 from nfv.ebpf.tables import Maps
 from nfv.errors import InputError
@@ -120,6 +121,9 @@ class Function(Generic[ConfigT]):
     def check_chains(self, chains: Collection[str], report: Report) -> None:
         """Report what does not fit the chains that the function stands in."""
 
+    def check_surroundings(self, around: Surroundings, report: Report) -> None:
+        """Report what does not fit other functions."""
+
     @property
     def name_server(self) -> str | None:
         """The function `dns` that it tells of hosts."""
@@ -180,15 +184,20 @@ class Function(Generic[ConfigT]):
         """
         raise NotImplementedError(f"a {self.type} has no log")
 
-    def entries(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> Iterator[Row]:
+    def entries(
+        self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]
+    ) -> Iterator[Row]:
         """What has come into its maps by itself, for `nfvctl inspect`; arguments as above.
 
-        Records with the same keys.
+        `counted` says what is counted at each place of its counters. Records with the same keys.
         """
         return iter(())
 
     def tell(
         self, maps: Mapping[str, Table], request: str, values: Mapping[str, str]
     ) -> Sequence[Row]:
-        """Do one of `requests`; returns what was done. Raises `InputError`."""
+        """Do one of `requests`; returns what was done. Raises `InputError`.
+
+        Known flows are forgotten afterwards, so the next packet of each walks.
+        """
         raise InputError(f"a {self.type} cannot be told anything")

@@ -1,27 +1,59 @@
-"""Packet filter with connection tracking: ordered rules, the first that matches decides."""
+"""Packet filter with connection tracking: ordered rules, the first that matches decides.
+
+Rules may ask for MAC addresses, length, DSCP and fragments, and leave out packets by `unless`. A
+rule that counts, or is above its `limit`, lets the packet go on to the next, up to 16 times; a
+packet that more rules let go on is dropped. A `jump` is replaced by the rules of its group when
+tables are built; what none of them decides goes on behind it.
+
+With connections, rules see the first packet of each: `limit` and `log` are then of connections, and
+`mark` is for all their packets in both directions. Of a stateless firewall they are of packets.
+Packets that a rule limits, logs or marks are not sent on by the flow cache, nor are those of a
+stateless firewall where rules ask for MAC addresses, length or DSCP.
+
+A limit is a token bucket (GCRA). CPUs do not wait for each other, so as many packets too much may
+pass at one moment as there are CPUs; 65,536 source addresses are known, those longest unseen are
+forgotten. `log: N` writes a line of JSON about one packet in N, by chance, to
+`/var/lib/nfv/TOPOLOGY/NAME/log.jsonl`: rule, action and the packet's addresses, ports, flags and
+length. What comes too fast for the agent is not logged.
+
+Limits: VLAN and ethertype cannot be asked for, as tags are an affair of switches; nor interfaces,
+of which a chain has two, that `direction` tells apart. There is no mirror: XDP can send a copy only
+by a redirect to all devices of a map, which ends the walk. A group has no `return`.
+
+`nfvctl inspect TOPOLOGY NAME` lists the rules, with packets and bytes, and the connections: state,
+age, for how long nothing came, and when they expire, in seconds. Source is who began; of an echo,
+`sport` is the identifier. Packets of connections are counted by rule only: known flows are sent on
+by the flow cache, which counts for all flows of one way together. What it sends on is noted when it
+asks again, after 8 seconds, so `idle` may be so much too large, and connections are kept so much
+longer.
+
+`nfvctl tell TOPOLOGY NAME forget` ends connections, all or those with these values: `proto`, `src`
+and `dst` (addresses or prefixes), `sport`, `dport`, `state`. What comes after that has to begin
+anew, or is picked up in the middle unless `pickup: false`.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
 from typing import Annotated
 
 from pydantic import Field
 
 from nfv.chain import ruleset
-from nfv.chain.fields import Many, Name, Network, OneOrMore
+from nfv.chain.fields import Many, Model, Name, Network, OneOrMore
 from nfv.chain.pattern import Pattern
-from nfv.chain.report import Report
+from nfv.chain.report import Report, listed
 from nfv.chain.rule import Action, Rule, Verdict
 from nfv.chain.ruleset import Step
 from nfv.chain.source import KeyPath, dotted
-from nfv.ebpf import extras, logged, tables
-from nfv.ebpf.connections import HashMap, Occupancy, sweep
+from nfv.ebpf import connlist, extras, logged, tables
+from nfv.ebpf.connections import Occupancy, Table, sweep
 from nfv.ebpf.tables import Maps
 from nfv.ebpf.ticks import hz
+from nfv.errors import InputError
 from nfv.functions.base import Function, FunctionConfig, Row
 
 _ACTIONS: Mapping[Action, int] = {
@@ -41,6 +73,23 @@ _FLEETING, _TCP_FLEETING = 1, 2  # bits of self_rule.fleeting
 _RULE = struct.Struct("=BBHI")  # struct self_rule
 
 
+Seconds = Annotated[int, Field(strict=True, ge=1, le=604800)]
+
+
+class FirewallTimeouts(Model):
+    """Seconds without a packet after which a connection ends."""
+
+    tcp: Seconds = Field(7440, description="established (RFC 5382, REQ-5)")
+    tcp_opening: Seconds = Field(240, description="before the handshake is done (RFC 5382)")
+    tcp_closing: Seconds = Field(240, description="after a FIN of one side (RFC 5382)")
+    tcp_closed: Seconds = Field(10, description="after a RST, or FINs of both sides")
+    udp: Seconds = Field(180, description="answered (RFC 4787, REQ-5)")
+    udp_unanswered: Seconds = Field(30, description="one direction seen")
+    icmp: Seconds = Field(30, description="echoes, ICMP and ICMPv6")
+    other: Seconds = Field(600, description="answered, protocols that have no state of their own")
+    other_unanswered: Seconds = Field(60, description="one direction seen")
+
+
 class FirewallConfig(FunctionConfig):
     """A firewall: its rules, and what happens to packets that no rule is for."""
 
@@ -51,6 +100,10 @@ class FirewallConfig(FunctionConfig):
     connections: Annotated[int, Field(strict=True, ge=1, le=1 << 24)] = Field(
         65536, description="size of the connection table"
     )
+    pickup: Annotated[bool, Field(strict=True)] = Field(
+        True, description="false: a TCP connection begins with a SYN, none is met in the middle"
+    )
+    timeouts: FirewallTimeouts = Field(FirewallTimeouts(), description="when connections end")
     rules: Many[Rule] = Field((), description="the first that matches decides")
     groups: dict[Name, Many[Rule]] = Field(
         default_factory=dict, description="rules that a jump leads to, by the name of the group"
@@ -66,12 +119,15 @@ class Firewall(Function[FirewallConfig]):
     Config = FirewallConfig
     rejects = True
     cacheable = True
+    lists = True
+    requests = ("forget",)
     kept = frozenset({"connections4", "connections6", "counters"})
 
     def defines(self) -> Mapping[str, int]:
         classes = tables.matcher_defines(self.patterns, _RULE.size)
         rules = [step.rule for step in self.steps]
-        return {"STATELESS": int(self.config.stateless), **classes, **extras.defines(rules)}
+        states = {"STATELESS": int(self.config.stateless), "PICKUP": int(self.config.pickup)}
+        return {**states, **classes, **extras.defines(rules)}
 
     def map_sizes(self) -> Mapping[str, int]:
         return {
@@ -165,20 +221,15 @@ class Firewall(Function[FirewallConfig]):
 
     def check(self, report: Report) -> None:
         config = self.config
-        chains = {("rules",): config.rules}
+        chains: dict[KeyPath, Sequence[Rule]] = {("rules",): config.rules}
         chains |= {("groups", name): group for name, group in config.groups.items()}
         for path, rules in chains.items():
             self._check_rules(path, rules, report)
         if not ruleset.check_jumps(config.rules, config.groups, report):
             return
-        tried = sum(
-            1
-            for _ in islice(
-                ruleset.steps(config.rules, config.groups, config.prefix_lists), MAX_RULES + 1
-            )
-        )
+        tried = ruleset.amount(config.rules, config.groups)
         if tried > MAX_RULES:
-            message = f"more than {MAX_RULES} rules, with those of groups at each jump"
+            message = f"{tried} rules, the most is {MAX_RULES}"
             report.error(("rules",), message, "put prefixes and ports together into one rule")
 
     def _check_rules(self, path: KeyPath, rules: Sequence[Rule], report: Report) -> None:
@@ -194,10 +245,23 @@ class Firewall(Function[FirewallConfig]):
         return logged.document(entry, names)
 
     def maintain(
-        self, maps: Mapping[str, HashMap], age: Callable[[int], float]
+        self, maps: Mapping[str, Table], age: Callable[[int], float]
     ) -> Generator[None, None, Mapping[str, Occupancy]]:
         found = {}
         for name in ("connections4", "connections6"):
             if name in maps:
-                found[name] = yield from sweep(maps[name], age)
+                found[name] = yield from sweep(maps[name], age, self.config.timeouts)
         return found
+
+    def entries(
+        self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]
+    ) -> Iterator[Row]:
+        for entry in connlist.entries(maps):
+            yield {"kind": "connection", **entry.record(age, counted, self.config.timeouts)}
+
+    def tell(self, maps: Mapping[str, Table], request: str, values: Mapping[str, str]) -> list[Row]:
+        if request not in self.requests:
+            raise InputError(f"a firewall cannot {request}", f"it can {listed(self.requests)}")
+        connlist.check(values)
+        gone = [one for one in connlist.entries(maps) if connlist.is_meant(one.name, values)]
+        return [{"forgotten": sum(one.table.delete(one.key) for one in gone)}]

@@ -418,6 +418,6 @@ class Nat(Function[NatConfig]):
         return (yield from sweep.run())
 
     def entries(
-        self, maps: Mapping[str, Table], age: Callable[[int], float]
+        self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]
     ) -> Iterator[Mapping[str, object]]:
         return maplist.records(maps, age)

@@ -3,6 +3,14 @@
 `nfvctl inspect TOPOLOGY NAME` lists its routes and neighbours as the kernel has them, with the
 packets and bytes that the fast path has sent by each. Routes are counted one by one up to the first
 1,024 prefixes of each IP version, and as long as half of the 8,192 next hops are free.
+
+Router advertisements (RFC 4861, section 6.2; RFC 4191; RFC 8106) are sent on interfaces that have
+the key `advertise`; `{}` will do. BIRD 2 sends them (Debian: bird2), in the router's namespace. It
+takes another configuration without a restart, tells hosts with lifetime 0 of a router, prefix or
+interface that is declared no more, and answers solicitations. Flags M and O say what the functions
+`dhcp` do in the chains to the interface, also over switches without VLANs; a key that says
+otherwise is an error. Not advertised are NAT64 prefixes (RFC 8781), prefixes that the interface
+does not have, and the router's MAC address, which hosts ask for.
 """
 
 from __future__ import annotations
@@ -15,8 +23,11 @@ from pydantic import Field, PlainValidator
 from nfv.chain.addressing import check_disjoint
 from nfv.chain.fields import Address, Many, Model, Name, Network, parse_network, refusal
 from nfv.chain.report import Report, did_you_mean, listed
+from nfv.chain.surroundings import Surroundings
 from nfv.ebpf.tableshape import SHAPES, shape_of
 from nfv.functions.base import Function, FunctionConfig, Interface
+from nfv.services.bird.advertise import Advertise, check_interface
+from nfv.services.bird.dhcpflags import check_flags
 
 ADJACENCIES = 8192
 """Next hops, each with its rewrite; and each of a table's first routes has one to itself."""
@@ -95,10 +106,23 @@ class Route(Model):
             report.error(("via",), f"{hop.via} is link-local and exists on every link", hint)
 
 
+class RouterInterface(Interface):
+    """An interface of a router."""
+
+    advertise: Advertise | None = Field(
+        None, description="router advertisements; `{}` for those of the defaults"
+    )
+
+    def check(self, report: Report) -> None:
+        super().check(report)
+        if self.advertise is not None:
+            check_interface(self.advertise, self.ip, self.mtu, report)
+
+
 class RouterConfig(FunctionConfig):
     """A router: its interfaces and static routes."""
 
-    interfaces: dict[Name, Interface] = Field(min_length=1, description="interfaces by name")
+    interfaces: dict[Name, RouterInterface] = Field(min_length=1, description="interfaces by name")
     routes: Many[Route] = Field((), description="static routes")
 
 
@@ -110,8 +134,13 @@ class Router(Function[RouterConfig]):
     next_hops = True
 
     @property
-    def interfaces(self) -> Mapping[str, Interface]:
+    def interfaces(self) -> Mapping[str, RouterInterface]:
         return self.config.interfaces
+
+    @property
+    def has_daemon(self) -> bool:
+        """Whether BIRD runs in its namespace."""
+        return any(interface.advertise is not None for interface in self.interfaces.values())
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -155,6 +184,13 @@ class Router(Function[RouterConfig]):
             if first != index:
                 message = f"routes[{first}] leads to {route.to} with the same metric"
                 at.error(("to",), message, "give one of them another metric")
+
+    def check_surroundings(self, around: Surroundings, report: Report) -> None:
+        for key, interface in self.interfaces.items():
+            if interface.advertise is not None:
+                at = report.at("interfaces", key, "advertise")
+                place = f"{self.name}:{key}"
+                check_flags(interface.advertise, interface.ip, around, place, at)
 
     def _check_interface(self, name: str | None, report: Report) -> None:
         names = list(self.interfaces)

@@ -262,7 +262,9 @@ class Switch(Function[SwitchConfig]):
             return {}  # in no chain
         return {"stations": (yield from self._open(maps).sweep(self.config.ageing, age))}
 
-    def entries(self, maps: Mapping[str, Table], age: Callable[[int], float]) -> Iterator[Row]:
+    def entries(
+        self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]
+    ) -> Iterator[Row]:
         places = list(self.ports)
         found = stations(maps["stations"]) if "stations" in maps else ()
         for one in sorted(found, key=lambda one: (one.vlan, one.mac)):

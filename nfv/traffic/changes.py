@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# Layers that Ether leads to, which Scapy knows once they are imported.
+from scapy.layers import dhcp, dhcp6, dns, inet, inet6  # noqa: F401
 from scapy.layers.l2 import Ether
 from scapy.packet import NoPayload, Packet
 

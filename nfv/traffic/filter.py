@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 from functools import cache
+from typing import NamedTuple
 
 from nfv.errors import InputError
 from nfv.traffic.capture import MAX_PACKET
@@ -13,10 +14,30 @@ from nfv.traffic.link import ETHERNET
 _NETMASK_UNKNOWN = 0xFFFFFFFF
 
 
+class _Instruction(ctypes.Structure):
+    """struct bpf_insn."""
+
+    _fields_ = (
+        ("code", ctypes.c_uint16),
+        ("if_true", ctypes.c_uint8),
+        ("if_false", ctypes.c_uint8),
+        ("k", ctypes.c_uint32),
+    )
+
+
 class _Program(ctypes.Structure):
     """struct bpf_program."""
 
-    _fields_ = (("length", ctypes.c_uint), ("instructions", ctypes.c_void_p))
+    _fields_ = (("length", ctypes.c_uint), ("instructions", ctypes.POINTER(_Instruction)))
+
+
+class Instruction(NamedTuple):
+    """An instruction of classic BPF (struct bpf_insn)."""
+
+    code: int
+    if_true: int  # instructions to leave out
+    if_false: int
+    k: int
 
 
 class _Header(ctypes.Structure):
@@ -52,6 +73,14 @@ class Filter:
                 raise InputError(f"filter '{text}': {said}", "man pcap-filter explains filters")
         finally:
             library.pcap_close(handle)
+
+    @property
+    def program(self) -> list[Instruction]:
+        """The filter as classic BPF; nothing if it matches all."""
+        if not self.text:
+            return []
+        whole = self._program.instructions[: self._program.length]
+        return [Instruction(one.code, one.if_true, one.if_false, one.k) for one in whole]
 
     def matches(self, data: bytes, whole: int) -> bool:
         """Whether a frame of `whole` bytes matches, of which `data` was captured."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -125,6 +126,14 @@ def test_picks_up_what_began_before(bench: Bench, version: int, flags: str) -> N
     assert cross(bench, sent(version, flags)) == "pass"
     assert states(bench, version) == [State.ESTABLISHED]
     assert cross(bench, answered(version, flags), "right") == "pass"
+
+
+@pytest.mark.parametrize("flags", ["A", "PA", "FA", "R", "RA"])
+def test_may_be_told_to_pick_up_nothing(version: int, flags: str) -> None:
+    with closing(Bench(firewall("action: accept", pickup="false"))) as strict:
+        assert cross(strict, sent(version, flags)) == "invalid"
+        assert states(strict, version) == []
+        assert converse(strict, version, ">S", "<SA", ">A")[-1] == State.ESTABLISHED
 
 
 def test_a_reset_out_of_nothing_is_not_remembered(bench: Bench, version: int) -> None:

@@ -394,7 +394,7 @@ def test_a_capture_ends_with_its_topology(functions: None) -> None:
     with made("tc") as lab, capturing(lab.name, "lan") as running:
         lab.destroy()
         said = running.ended()
-        assert f"error: topology {lab.name} was destroyed while it was captured" in said
+        assert f"error: topology {lab.name} was destroyed while it was observed" in said
         assert running.process.returncode == ExitCode.FAILED
 
 

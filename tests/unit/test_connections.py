@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from nfv.ebpf.connections import FLOW_LIFE, Occupancy, State, sweep
+from nfv.functions.firewall import FirewallTimeouts
 
 NOW = 100_000
 TCP, UDP, ICMP, ICMPV6, GRE = 6, 17, 1, 58, 47
@@ -20,7 +21,7 @@ class Table:
         self.max_entries = 1 << 16
         self.entries = {
             struct.pack("=I", number).ljust(key_size - 4, b"\0")
-            + struct.pack("=I", protocol): struct.pack("=IIBB2x", NOW - seconds, 0, state, 0)
+            + struct.pack("=I", protocol): struct.pack("=IIBB2xI", NOW - seconds, 0, state, 0, 0)
             for number, seconds in enumerate(idle)
         }
 
@@ -56,8 +57,8 @@ def finish(steps: Generator[None, None, Occupancy]) -> tuple[int, Occupancy]:
 @pytest.mark.parametrize(
     ("protocol", "state", "timeout"),
     [
-        (TCP, State.NEW, 120),
-        (TCP, State.REPLIED, 60),
+        (TCP, State.NEW, 240),
+        (TCP, State.REPLIED, 240),
         (TCP, State.ESTABLISHED, 7440),
         (TCP, State.CLOSING, 240),
         (TCP, State.CLOSED, 10),
@@ -77,7 +78,7 @@ def test_a_connection_is_removed_after_its_timeout(
     last = timeout + FLOW_LIFE
     table = Table(protocol, state, [0, last, last + 1], key_size)
 
-    _, occupancy = finish(sweep(table, age))
+    _, occupancy = finish(sweep(table, age, FirewallTimeouts()))
 
     assert table.idle() == [0, last]
     assert occupancy == Occupancy(2, table.max_entries)
@@ -90,12 +91,12 @@ def test_a_connection_that_wakes_up_meanwhile_is_kept() -> None:
         def items(self) -> Iterator[tuple[bytes, bytes]]:
             found = list(table.entries.items())
             (key,) = table.entries
-            table.entries[key] = struct.pack("=IIBB2x", NOW, 0, State.NEW, 0)
+            table.entries[key] = struct.pack("=IIBB2xI", NOW, 0, State.NEW, 0, 0)
             return iter(found)
 
     woken = Woken(UDP, State.NEW, [])
     woken.entries = table.entries
-    finish(sweep(woken, age))
+    finish(sweep(woken, age, FirewallTimeouts()))
 
     assert woken.idle() == [0]
 
@@ -103,7 +104,29 @@ def test_a_connection_that_wakes_up_meanwhile_is_kept() -> None:
 def test_a_long_pass_makes_breaks() -> None:
     table = Table(UDP, State.NEW, [0] * 5000)
 
-    breaks, occupancy = finish(sweep(table, age))
+    breaks, occupancy = finish(sweep(table, age, FirewallTimeouts()))
 
     assert breaks == 4
     assert occupancy.used == 5000
+
+
+@pytest.mark.parametrize(
+    ("key", "protocol", "state"),
+    [
+        ("tcp", TCP, State.ESTABLISHED),
+        ("tcp_opening", TCP, State.NEW),
+        ("tcp_opening", TCP, State.REPLIED),
+        ("tcp_closing", TCP, State.CLOSING),
+        ("tcp_closed", TCP, State.CLOSED),
+        ("udp", UDP, State.REPLIED),
+        ("udp_unanswered", UDP, State.NEW),
+        ("icmp", ICMP, State.REPLIED),
+        ("other", GRE, State.REPLIED),
+        ("other_unanswered", GRE, State.NEW),
+    ],
+)
+def test_each_timeout_can_be_set(key: str, protocol: int, state: State) -> None:
+    timeouts = FirewallTimeouts.model_validate({key: 5})
+    table = Table(protocol, state, [5 + FLOW_LIFE, 6 + FLOW_LIFE])
+    finish(sweep(table, age, timeouts))
+    assert table.idle() == [5 + FLOW_LIFE]

@@ -17,7 +17,7 @@ from nfv.dataplane.change.observation import intact, observe
 from nfv.dataplane.change.plan import Change, Element, Phase, Plan, Symbol, assemble
 from nfv.dataplane.change.transaction import Step, Transaction
 from nfv.dataplane.kernel import headers
-from nfv.dataplane.resident import agentctl, clientctl, services
+from nfv.dataplane.resident import agentctl, birdctl, clientctl, services
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import give_numbers, number_ports, wire
 from nfv.ebpf.compiler import Compiler
@@ -159,6 +159,7 @@ def _prepared(
             *fastpath.changes(intact(wiring, seen)),
             *_chain_changes(topology, former),
             *services.changes(topology, former),
+            *birdctl.changes(topology, former),
             *clientctl.changes(topology, former),
             *removal.changes(topology, wiring, former, old_wiring, seen),
         ]

@@ -22,6 +22,7 @@ from nfv.dataplane.kernel.bpf import Map
 from nfv.dataplane.kernel.rtnl import Link
 from nfv.dataplane.wiring import MAX_PROGRAMS, Port, jump
 from nfv.ebpf.compose import Unit, has_frags
+from nfv.ebpf.object import Code
 from nfv.ebpf.walks import MAIN
 from nfv.ebpf.walks import Link as Constant
 
@@ -89,8 +90,12 @@ class Programs:
             if found is None:
                 return None
             idents[name] = found.id
-        whole = code.bind(idents, self.links(unit))
+        whole = self.bound(unit, code, idents)
         return self.prefix + hashlib.sha256(whole).hexdigest()[:11]
+
+    def bound(self, unit: Unit, code: Code, maps: Mapping[str, int]) -> bytes:
+        """A program's instructions, with maps and link constants."""
+        return code.bind(maps, self.links(unit))
 
     def links(self, unit: Unit) -> list[int]:
         """Values of a unit's link constants."""
@@ -172,7 +177,7 @@ class Programs:
             }
             name = self._fingerprint(slot, program)
             assert name is not None
-            whole = code.bind(fds, self.links(unit))
+            whole = self.bound(unit, code, fds)
             type_, flags = proglink.PROGRAM_TYPES[slot.hook], self.load_flags(slot.hook)
             try:
                 return bpf.prog_load(whole, name, type_=type_, flags=flags)

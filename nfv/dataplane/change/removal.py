@@ -19,7 +19,7 @@ from nfv.dataplane.change.transaction import Step
 from nfv.dataplane.kernel import netns
 from nfv.dataplane.kernel.netlink import Netlink
 from nfv.dataplane.kernel.rtnl import Link
-from nfv.dataplane.resident import agentctl, clientctl, servicectl
+from nfv.dataplane.resident import agentctl, birdctl, clientctl, servicectl
 from nfv.dataplane.wiring import Device, Wiring
 from nfv.errors import KernelError
 
@@ -98,6 +98,7 @@ def steps(name: str) -> Iterator[Step]:
     if not found and not any(path.exists() for path in directories):
         return
     yield from (_stop_client(name, sap) for sap in clientctl.started(name))
+    yield from (_stop_bird(name, router) for router in birdctl.started(name))
     yield from (_stop_service(name, function) for function in servicectl.started(name))
     yield Step("stop the agent", lambda: agentctl.stop(name))
     if state.pins(name).exists():
@@ -135,6 +136,10 @@ def _links(place: _Place) -> list[Link]:
 
 def _stop_client(name: str, sap: str) -> Step:
     return Step(f"stop the DHCP client of {sap}", lambda: clientctl.stop(name, sap))
+
+
+def _stop_bird(name: str, router: str) -> Step:
+    return Step(f"stop BIRD of {router}", lambda: birdctl.stop(name, router))
 
 
 def _stop_service(name: str, function: str) -> Step:

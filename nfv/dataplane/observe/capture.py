@@ -1,55 +1,41 @@
 """Packets captured at points of an applied topology, by observed programs.
 
-Each is known with what became of it, so it is told when its walk has ended. The programs follow a
-change of the topology: they give way to those of the change, and are put on these in turn.
+Each is known with what became of it, so it is told when its walk has ended.
 """
 
 from __future__ import annotations
 
-import select
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from types import TracebackType
 from typing import NamedTuple
 
 from nfv.chain import point
-from nfv.chain.graph import entries, floods, ports
+from nfv.chain.graph import floods, ports
 from nfv.chain.path import Attachment
 from nfv.chain.pattern import Direction
 from nfv.chain.point import Point
 from nfv.chain.reach import neighbours
 from nfv.chain.sap import Hook
 from nfv.chain.topology import Topology
-from nfv.dataplane import state
 from nfv.dataplane.kernel.bpf import TC_ACT_REDIRECT, TC_ACT_SHOT, XDP_DROP, XDP_REDIRECT
+from nfv.dataplane.observe.following import Following, Session, Waiting
 from nfv.dataplane.observe.journey import At, Between, Journey, Journeys, Where
 from nfv.dataplane.observe.notes import MAX_FRAME
-from nfv.dataplane.observe.observing import Observer
 from nfv.dataplane.observe.outcome import Outcome, Outcomes
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import wire
 from nfv.ebpf.observed import Moment, Note
-from nfv.errors import KernelError
 from nfv.traffic.filter import Filter
-from nfv.traffic.link import ETHERNET_HEADER, VLAN_TAG
 from nfv.traffic.pcapngwriter import Flow, Verdict
 
 _TOLD = 1  # bytes of a frame that is not asked for: the note alone
 _LEAST = 512  # bytes of a frame that filters and checksums are about, also where fewer are kept
-_LOOK = 0.5  # seconds between two looks at whether the topology has changed
-_AT_ONCE = 4096  # notes, until what they say is told
-_CLOCK_TRIES = 5
 _ACTIONS = {
     (Hook.XDP, True): (Verdict.XDP, XDP_DROP),
     (Hook.XDP, False): (Verdict.XDP, XDP_REDIRECT),
     (Hook.TC, True): (Verdict.TC, TC_ACT_SHOT),
     (Hook.TC, False): (Verdict.TC, TC_ACT_REDIRECT),
 }
-_MACS = ETHERNET_HEADER - 2  # bytes in front of a VLAN tag
-
-Waiting = Callable[[str], None]
 
 
 class Captured(NamedTuple):
@@ -90,7 +76,7 @@ class Count:
     lost: int = 0
 
 
-class Capture:
+class Capture(Following["_Session"]):
     """Captures at points of a topology; as a context, whose programs run meanwhile.
 
     Raises `InputError` if there is no such point, or if somebody else observes the topology.
@@ -98,35 +84,28 @@ class Capture:
 
     def __init__(self, applied: State, wanted: Wanted, waiting: Waiting) -> None:
         self.counts = [Count() for _ in wanted.points]
-        self.renewed = False  # by the last `read`, as the topology had changed
         self._left = wanted.most
-        self._looked = time.monotonic()
-        self._ended = False  # the programs that ran
         self._wanted = wanted
-        self._waiting = waiting
-        self._session = _Session(applied, wanted, waiting)
+        super().__init__(applied, waiting)
 
     @property
     def points(self) -> Sequence[Point]:
         """The points, in the order in which they were asked for."""
-        return self._session.points
+        return self.session.points
 
     @property
     def complete(self) -> bool:
         """Whether as many packets were captured as were asked for."""
         return self._left == 0
 
-    def __enter__(self) -> Capture:
-        self._session.begin()
-        return self
+    def observe(self, applied: State, waiting: Waiting) -> _Session:
+        """Load observed programs for a state of the topology."""
+        return _Session(applied, self._wanted, waiting)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._session.end()
+    def leave(self, session: _Session) -> None:
+        """Count what was lost."""
+        for count, lost in zip(self.counts, session.lost(), strict=True):
+            count.lost += lost
 
     def read(self) -> list[Captured]:
         """What was captured since the last call, by time; waits half a second for something.
@@ -134,45 +113,17 @@ class Capture:
         Raises `KernelError` if the topology was destroyed, `InputError` if a change of it has
         removed a point.
         """
-        self.renewed = self._is_out_of_date()
-        if self.renewed:
-            self._change()
-        return self._taken(self._session.read())
+        self.renew()
+        return self._taken(self.session.read())
 
     def rest(self) -> list[Captured]:
         """What was captured and not read yet. Nothing is captured any more."""
-        self._count_lost()
-        return self._taken(self._session.rest())
-
-    def _is_out_of_date(self) -> bool:
-        """Whether the topology has changed, and all was read that was captured before."""
-        if self._ended:
-            return True
-        if time.monotonic() - self._looked > _LOOK:
-            self._looked = time.monotonic()
-            self._ended = not self._session.is_current()
-        return False
-
-    def _change(self) -> None:
-        """Observe the changed topology."""
-        name = self._session.applied.name
-        self._count_lost()
-        self._session.end()
-        with state.locked(name, self._waiting):
-            applied = state.load(name)
-        if applied is None:
-            raise KernelError(f"topology {name} was destroyed while it was captured")
-        self._session = _Session(applied, self._wanted, self._waiting)
-        self._session.begin()
-        self._ended = False
-
-    def _count_lost(self) -> None:
-        for count, lost in zip(self.counts, self._session.lost(), strict=True):
-            count.lost += lost
+        self.leave(self.session)
+        return self._taken(self.session.rest())
 
     def _taken(self, journeys: Sequence[Journey]) -> list[Captured]:
         """What is asked for of journeys that have ended, by time."""
-        found = [one for journey in journeys for one in self._session.captured(journey)]
+        found = [one for journey in journeys for one in self.session.captured(journey)]
         longest = self._wanted.longest
         return [
             one if len(one.data) <= longest else one._replace(data=one.data[:longest])
@@ -193,23 +144,23 @@ class Capture:
         return True
 
 
-class _Session:
+class _Session(Session):
     """The observed programs of one state of the topology."""
 
     def __init__(self, applied: State, wanted: Wanted, waiting: Waiting) -> None:
-        self.applied = applied
         topology = applied.topology()
         self.points = [point.find(topology, text) for text in wanted.points]
-        self._topology = topology
-        self._graph = entries(topology)
+        super().__init__(applied, topology, waiting, _reaching(topology, self.points))
         self._ports = wire(topology, applied.ports).ports
         self._meant = _meant(self.points)
         self._outcomes = Outcomes(applied)
-        self._epoch = _epoch()
-        self.observed = Observer(applied, waiting, _reaching(topology, self.points))
-        self._journeys = Journeys(topology, self._graph, applied.ports, self.observed.notes)
+        self._journeys = Journeys(topology, self.graph, applied.ports, self.observed.notes)
         self._bearing: dict[Where, list[int]] = {}  # notes that have the frame, but by egress
         self._want(min(max(wanted.longest, _LEAST), MAX_FRAME))
+
+    def learn(self) -> None:
+        """Rules may have other places, and other words."""
+        self._outcomes = Outcomes(self.applied)
 
     def lost(self) -> list[int]:
         """Packets that were lost at each point, in both directions."""
@@ -221,39 +172,14 @@ class _Session:
                 found[asked] += lost
         return found
 
-    def is_current(self) -> bool:
-        """Whether packets still go this way; learns what else a change of the topology has done."""
-        if not self.observed.running:
-            return False
-        found = state.load(self.applied.name)
-        if found is None or found.changing or found == self.applied:
-            return True
-        if found.ports != self.applied.ports or entries(found.topology()) != self._graph:
-            return False
-        self.applied, self._outcomes = found, Outcomes(found)
-        return True
-
-    def begin(self) -> None:
-        self.observed.__enter__()
-
-    def end(self) -> None:
-        self.observed.close()
-
     def read(self) -> list[Journey]:
         """Journeys that have ended."""
-        select.select([self.observed.ring], [], [], _LOOK)
-        found: list[Journey] = []
-        for record in islice(self.observed.ring.records(), _AT_ONCE):
-            found += self._journeys.follow(record)
-        return found
+        return [one for record in self.notes() for one in self._journeys.follow(record)]
 
     def rest(self) -> list[Journey]:
         """All that is left, once no note is taken any more."""
-        self.observed.want(range(len(self.observed.notes)), 0)
-        found = [
-            one for record in self.observed.ring.records() for one in self._journeys.follow(record)
-        ]
-        return [*found, *self._journeys.rest()]
+        ended = [one for record in self.last_notes() for one in self._journeys.follow(record)]
+        return [*ended, *self._journeys.rest()]
 
     def captured(self, journey: Journey) -> Iterator[Captured]:
         """Where the packet of a journey was at one of the points."""
@@ -262,16 +188,12 @@ class _Session:
         for sight in journey.sights:
             for number, flow in self._meant.get(sight.where, ()):
                 record = sight.record
-                data, tag = record.frame, 0
-                if record.tag:
-                    tag = VLAN_TAG
-                    data = data[:_MACS] + record.tag.to_bytes(VLAN_TAG, "big") + data[_MACS:]
                 yield Captured(
                     number,
                     flow,
-                    record.time + self._epoch,
-                    data,
-                    record.length + tag,
+                    record.time + self.epoch,
+                    record.wire,
+                    record.wire_length,
                     record.segments,
                     hook,
                     outcome,
@@ -286,7 +208,7 @@ class _Session:
         for number, note in enumerate(self.observed.notes):
             bears = [where for where in self._borne(note) if where in self._meant]
             place = Attachment(note.function, note.interface)
-            is_router = note.interface is not None and not floods(self._topology, place)
+            is_router = note.interface is not None and not floods(self.topology, place)
             by_egress = note.moment is Moment.END or is_router
             if not by_egress:
                 for where in bears:
@@ -306,7 +228,7 @@ class _Session:
         else:
             places = [
                 place
-                for place, entry in self._graph.items()
+                for place, entry in self.graph.items()
                 if not entry.resumes
                 and place.interface is not None
                 and where in map(self._journeys.first, entry.walks)
@@ -323,12 +245,12 @@ class _Session:
         elif note.direction is not None:
             yield self._journeys.behind(note.function, note.chain, note.direction)
         elif note.moment is Moment.FUNCTION:
-            for name in self._topology.vnfs[note.function].interfaces:
+            for name in self.topology.vnfs[note.function].interfaces:
                 yield from self._out(Attachment(note.function, name))
         elif note.moment is Moment.ANSWER:
             yield from (where for where in self._meant if isinstance(where, Between))
         elif note.moment is Moment.END:
-            yield from (At(Attachment(sap), Flow.OUT) for sap in self._topology.saps)
+            yield from (At(Attachment(sap), Flow.OUT) for sap in self.topology.saps)
             for port in self._journeys.cables:
                 yield from self._out(port)
 
@@ -340,7 +262,7 @@ class _Session:
 
     def _beginning(self, where: At) -> Iterator[Where]:
         yield where
-        yield from map(self._journeys.first, self._graph[where.place].walks)
+        yield from map(self._journeys.first, self.graph[where.place].walks)
 
 
 def _meant(points: Sequence[Point]) -> dict[Where, list[tuple[int, Flow]]]:
@@ -378,12 +300,3 @@ def _reaching(topology: Topology, points: Sequence[Point]) -> list[Attachment]:
         if chain.near.node in reached:
             reached.update(chain.functions)  # their services send, too
     return [place for place in ports(topology) if place.node in reached]
-
-
-def _epoch() -> int:
-    """What is to be added to the monotonic clock for nanoseconds since the epoch."""
-    found = []
-    for _ in range(_CLOCK_TRIES):
-        before, now, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
-        found.append((after - before, now - (before + after) // 2))
-    return min(found)[1]

@@ -104,7 +104,7 @@ def _network(patch: _Patch, edits: Edits) -> int:
     return addresses
 
 
-def _with_dscp(first: bytes, dscp: int, shift: int) -> bytes:
+def _with_dscp(first: bytes | bytearray, dscp: int, shift: int) -> bytes:
     """The first 16 bits of an IP header with another DSCP, 6 bits at `shift` (RFC 2474)."""
     return (int.from_bytes(first, "big") & ~(0x3F << shift) | dscp << shift).to_bytes(2, "big")
 

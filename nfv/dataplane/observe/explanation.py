@@ -81,9 +81,12 @@ class Explainer:
         known: State,
         notes: Sequence[Note],
         route: Explain,
-        flows: Flows,
+        flows: Flows | None,
     ) -> None:
-        """`known` has numbers of ports and places of counters, `flows` what was connected."""
+        """`known` has numbers of ports and places of counters, `flows` what was connected.
+
+        Without `flows` a connection that was known is not told from one that begins.
+        """
         self._topology = topology
         self._notes = notes
         self._route = route
@@ -138,10 +141,14 @@ class Explainer:
         rule = self._rules.get(note.function, {}).get(record.counter)
         if record.counter == UNCOUNTED or rule is None:
             return step
-        known = verdict == "NEXT" and self._flows.meet(note.function, record.frame)
+        known = verdict == "NEXT" and self._is_known(note.function, record.frame)
         words, position = rule
         because = f"known connection, {words}" if known else words
         return replace(step, because=because, position=position)
+
+    def _is_known(self, firewall: str, frame: bytes) -> bool:
+        """Whether the connection of a packet that passes a firewall was there before."""
+        return self._flows is not None and self._flows.meet(firewall, frame)
 
     def _routed(self, step: Step, before: bytes) -> Step:
         """The route that a router has found, where it is that which decided."""

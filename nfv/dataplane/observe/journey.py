@@ -19,7 +19,8 @@ from nfv.ebpf.observed import Moment, Note
 from nfv.ebpf.sources import verdicts
 from nfv.traffic.pcapngwriter import Flow
 
-_CPU_SHIFT = 48  # in the number of a packet
+CPU_SHIFT = 48
+"""Where a packet's number has the CPU."""
 
 
 class At(NamedTuple):
@@ -111,7 +112,7 @@ class Journeys:
         One whose packet is answered is given twice, the second time with where the answer was.
         """
         note = self._notes[record.number]
-        cpu = record.packet >> _CPU_SHIFT
+        cpu = record.packet >> CPU_SHIFT
         journey = self._open.get(cpu)
         if journey is None or journey.packet != record.packet:
             if journey is not None:

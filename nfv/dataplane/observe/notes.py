@@ -9,12 +9,15 @@ from typing import NamedTuple
 from nfv.dataplane.kernel.ring import Ring
 from nfv.dataplane.observe.edits import Edits, commit
 from nfv.ebpf.sources import constant
+from nfv.traffic.link import ETHERNET_HEADER, VLAN_TAG
 
 MAX_FRAME = constant("observe.h", "OBSERVE_FRAME")
 """Bytes of a frame that a note has room for."""
 
 UNCOUNTED = constant("observe.h", "OBSERVE_UNCOUNTED")
 """As `Record.counter`: the function has not counted the packet by a rule."""
+
+_MACS = ETHERNET_HEADER - 2  # bytes in front of a VLAN tag
 
 HEAD = struct.Struct("=QQIIIIIIIHBB16s16s2s2s2sH12s6B6x")
 """struct observe_record, up to the frame."""
@@ -36,6 +39,18 @@ class Record(NamedTuple):
     verdict: int  # enum nf_verdict
     reason: int  # enum nf_reason
     frame: bytes  # with what functions have edited so far
+
+    @property
+    def wire(self) -> bytes:
+        """The frame as a wire has it: with the VLAN tag."""
+        if not self.tag:
+            return self.frame
+        return self.frame[:_MACS] + self.tag.to_bytes(VLAN_TAG, "big") + self.frame[_MACS:]
+
+    @property
+    def wire_length(self) -> int:
+        """Bytes of that frame, also of what was not captured."""
+        return self.length + (VLAN_TAG if self.tag else 0)
 
 
 _EDITS = len(Record._fields) - 1

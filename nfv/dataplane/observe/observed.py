@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,17 +14,20 @@ from nfv.dataplane.change.mapstore import MAX_NOTES
 from nfv.dataplane.change.observers import PREFIX
 from nfv.dataplane.change.programs import JUMPS, Programs
 from nfv.dataplane.kernel.bpf import Map
+from nfv.dataplane.observe import classic
 from nfv.dataplane.observe.notes import NoteRing, Record
 from nfv.dataplane.wiring import jump
 from nfv.ebpf.compose import Unit
+from nfv.ebpf.object import Code
 from nfv.ebpf.observed import NOTES, Note, ObservedUnit
 from nfv.ebpf.walks import MAIN, Link
 from nfv.errors import InputError
+from nfv.traffic.filter import Instruction
 
 _PRIVATE = ("observe_", *JUMPS.values())
 
-_CPU = struct.Struct("=QQQQ")  # struct observe_cpu of observe.h
-_PLACE = struct.Struct("=IIIIQ")  # struct observe_place
+_CPU = struct.Struct("=QQQQQ")  # struct observe_cpu of observe.h
+_PLACE = struct.Struct("=IIIIIIQ")  # struct observe_place
 _PORT = struct.Struct("=QQ")  # struct observe_port
 
 
@@ -55,9 +58,14 @@ class ObservedPrograms(Programs):
 
     prefix: ClassVar[str] = PREFIX
 
-    def __init__(self, path: FastPath, numbers: Numbers) -> None:
+    def __init__(self, path: FastPath, numbers: Numbers, filter_: Sequence[Instruction]) -> None:
         super().__init__(path)
         self._numbers = numbers
+        self._filter = filter_
+
+    def bound(self, unit: Unit, code: Code, maps: Mapping[str, int]) -> bytes:
+        """A program's instructions, with maps, link constants and the filter."""
+        return classic.link(super().bound(unit, code, maps), self._filter, unit.hook)
 
     def value(self, unit: Unit, link: Link) -> int:
         """What a link constant of a unit stands for."""
@@ -72,12 +80,15 @@ class Observed:
     They go on in each other, by tables of tail calls of their own.
     """
 
-    def __init__(self, path: FastPath) -> None:
-        """`path` has units of `compose_observed`, and all their maps are open."""
+    def __init__(self, path: FastPath, filter_: Sequence[Instruction] = ()) -> None:
+        """`path` has units of `compose_observed`, and all their maps are open.
+
+        `filter_` says which packets are noted where those that begin are wanted.
+        """
         self._path = path
         numbers = Numbers(path.units)
         self.notes = numbers.notes
-        ObservedPrograms(path, numbers).load(list(path.wiring.ports))
+        ObservedPrograms(path, numbers, filter_).load(list(path.wiring.ports))
         for (slot, program), fd in path.programs.items():
             number = path.wiring.ports[slot.place].number
             ordinal = path.units[slot].programs.index(program)
@@ -100,16 +111,17 @@ class Observed:
         by_egress: bool = False,
         followed: int = 0,
         ended: bool = False,
+        first: bool = False,
     ) -> None:
         """Have notes taken in some places, each with up to `size` bytes of the frame; 0: none.
 
-        By egress: only of packets that leave by one of the ports of `want_egress`. A packet of
-        which there is a note already is noted with up to `followed` bytes where it would not be, or
-        only if it has ended there.
+        By egress: only of packets that leave by one of the ports of `want_egress`. First: only of
+        packets that begin there, and pass the filter. A packet of which there is a note already is
+        noted with up to `followed` bytes where it would not be, or only if it has ended there.
         """
         wanted = self._map("observe_wanted")
         for number in numbers:
-            wanted[number] = _PLACE.pack(size, by_egress, followed, ended, 0)
+            wanted[number] = _PLACE.pack(size, by_egress, followed, ended, first, 0, 0)
 
     def want_egress(self, ports: Iterable[int]) -> None:
         """Have notes taken by egress of packets that leave by some ports, SAPs' or functions'."""
@@ -127,7 +139,7 @@ class Observed:
 
     def lost_at(self, number: int) -> int:
         """Those of a place, but for what was wanted by egress."""
-        return int(_PLACE.unpack(self._map("observe_wanted")[number])[4])
+        return int(_PLACE.unpack(self._map("observe_wanted")[number])[-1])
 
     def lost_to(self, port: int) -> int:
         """Those that were wanted by egress, of packets that leave by a port."""

@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,7 @@ from nfv.dataplane.wiring import jump, wire
 from nfv.ebpf.compiler import Compiler
 from nfv.ebpf.observed import compose_observed
 from nfv.errors import InputError
+from nfv.traffic.filter import Instruction
 
 _MEMBARRIER = {"x86_64": 324}.get(platform.machine(), 283)
 _MEMBARRIER_GLOBAL = 1
@@ -55,6 +56,7 @@ class Observer(Observed):
         applied: State,
         waiting: Callable[[str], None],
         places: Iterable[Attachment] | None = None,
+        filter_: Sequence[Instruction] = (),
     ) -> None:
         self.applied = applied
         self._waiting = waiting
@@ -74,7 +76,7 @@ class Observer(Observed):
             )
             self._open.callback(self.path.close)
             _open_maps(self.path)
-            super().__init__(self.path)
+            super().__init__(self.path, filter_)
             self._open.callback(self.ring.close)
             self._places = list(wiring.ports if places is None else places)
             self._open = self._open.pop_all()

@@ -143,7 +143,7 @@ class Agent:
         for name in self._sites:
             self._follow(name)
         self._look_around(topology, applied.ports)
-        former, self._aging = self._aging, Aging(topology, state.pins(self._name) / "vnf")
+        former, self._aging = self._aging, Aging(topology, state.pins(self._name))
         if former:
             former.close()
         self._open_logs(topology)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nfv.chain.topology import Topology
+from nfv.dataplane import epoch
 from nfv.dataplane.kernel.bpf import Map
 from nfv.dataplane.kernel.jiffies import Jiffies
 from nfv.ebpf.connections import Occupancy
@@ -28,10 +29,11 @@ class Aging:
     """The passes over the functions of one topology; call `step` when `delay` has passed."""
 
     def __init__(self, topology: Topology, pins: Path) -> None:
-        """Open the maps of the functions, pinned in `pins`/NAME. Raises `KernelError`."""
+        """Open the maps of the functions, pinned in `pins`/vnf/NAME. Raises `KernelError`."""
+        self._epoch = pins / "epoch"
         self._jiffies = Jiffies()
         self._functions = topology.vnfs
-        self._maps = {name: _open(pins / name) for name in topology.vnfs}
+        self._maps = {name: _open(pins / "vnf" / name) for name in topology.vnfs}
         self._pass: Generator[None, None, None] | None = None
         self._due = time.monotonic()
         self.occupancy: dict[str, Mapping[str, Occupancy]] = {}
@@ -60,10 +62,15 @@ class Aging:
             self._due = time.monotonic() + (_INTERVAL_CROWDED if self._is_crowded else _INTERVAL)
 
     def tell(self, name: str, request: str, values: Mapping[str, str]) -> Sequence[Row]:
-        """Have a function do something with its maps. Raises `InputError`."""
+        """Have a function do something with its maps, and no flow go on as before.
+
+        Raises `InputError`.
+        """
         if name not in self._functions:
             raise InputError(f"there is no function '{name}'")
-        return self._functions[name].tell(self._maps[name], request, values)
+        rows = self._functions[name].tell(self._maps[name], request, values)
+        epoch.advance_at(self._epoch)
+        return rows
 
     def _run(self) -> Generator[None, None, None]:
         for name, function in self._functions.items():
@@ -81,11 +88,16 @@ class Aging:
         )
 
 
-def entries(function: Function[Any], pins: Path) -> Iterator[dict[str, object]]:
-    """What has come into the maps of a function by itself. Raises `KernelError`."""
+def entries(
+    function: Function[Any], pins: Path, counted: Mapping[int, str]
+) -> Iterator[dict[str, object]]:
+    """What has come into the maps of a function by itself; `counted` names places of its counters.
+
+    Raises `KernelError`.
+    """
     maps, clock = _open(pins), Jiffies()
     try:
-        yield from map(dict, function.entries(maps, clock.age))
+        yield from map(dict, function.entries(maps, clock.age, counted))
     finally:
         clock.close()
         for found in maps.values():

@@ -27,6 +27,11 @@
 #define SELF_FLEETING 1     /* all packets */
 #define SELF_TCP_FLEETING 2 /* those of TCP */
 
+/* Whether TCP connections may be met in the middle; otherwise a SYN begins them. */
+#ifndef SELF_PICKUP
+#define SELF_PICKUP 1
+#endif
+
 enum self_action {
 	SELF_ACCEPT = 0,
 	SELF_DROP = 1,

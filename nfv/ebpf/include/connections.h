@@ -26,6 +26,7 @@ struct self_connection {
 	u8 state;    /* enum self_state */
 	u8 flags;
 	u16 reserved;
+	u32 since; /* jiffies of the first packet */
 };
 
 struct self_key4 {
@@ -296,11 +297,14 @@ static __always_inline int self_bad_flags(u8 flags)
 	return !(flags & (TCP_ACK | TCP_RST));
 }
 
-/* An echo reply or a SYN's acknowledgement: without a connection, to something nobody sent. */
+/* What only a connection that is there can have: an echo reply, a SYN's acknowledgement. */
 static __always_inline int self_is_answer(const struct nf_packet *pkt)
 {
-	if (pkt->protocol == IPPROTO_TCP)
-		return (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+	if (pkt->protocol == IPPROTO_TCP) {
+		u8 flags = pkt->tcp_flags & (TCP_SYN | TCP_ACK);
+
+		return flags == (TCP_SYN | TCP_ACK) || (!SELF_PICKUP && flags != TCP_SYN);
+	}
 	return (pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6) &&
 	       self_is_echo(pkt) == 2;
 }
@@ -318,8 +322,10 @@ static __always_inline int self_remembered(const struct nf_packet *pkt)
 static __always_inline int self_remember(struct nf_packet *pkt, struct self_tuple *tuple,
 					 u32 counter)
 {
+	u32 now = bpf_jiffies64();
 	struct self_connection fresh = {
-		.seen = bpf_jiffies64(),
+		.seen = now,
+		.since = now,
 		.counter = counter,
 		.flags = tuple->from_high ? SELF_ORIGIN_HIGH : 0,
 	};

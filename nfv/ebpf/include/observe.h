@@ -11,6 +11,7 @@
 #include "entry.h"
 
 #define OBSERVE_FRAME 16384     /* bytes of a frame that a note has room for */
+#define OBSERVE_PASSES 65533    /* the number of a helper that the kernel has not */
 #define OBSERVE_UNCOUNTED 65534 /* the function has not counted the packet by a rule */
 
 /* One note. What is read of a frame stands at its end, the rest of it is not written out. */
@@ -49,6 +50,7 @@ struct observe_cpu {
 	u64 lost;    /* notes for which there was no room */
 	u64 onward;  /* the packet goes on in the walk of another port */
 	u64 noted;   /* the last packet of which a note was taken */
+	u64 fresh;   /* the packet has been at no place yet */
 };
 
 /* Whether a note is wanted of a place, and how many were lost. */
@@ -57,6 +59,8 @@ struct observe_place {
 	u32 by_egress; /* `size` is for packets to a port that is wanted, in nf_observe_egress */
 	u32 followed;  /* the same of a packet of which there is a note already */
 	u32 ended;     /* `followed` is for packets that do not go on from there */
+	u32 first;     /* `size` is for packets at their first place that pass the filter */
+	u32 reserved;
 	u64 lost;
 };
 
@@ -72,6 +76,9 @@ BPF_TABLE("array", u32, struct observe_place, nf_observe_wanted, 1); /* by note 
 BPF_TABLE("array", u32, struct observe_port, nf_observe_egress, 1);
 BPF_RINGBUF_OUTPUT(nf_observe_notes, 1);
 
+/* Whether the filter lets a frame pass: put in place of the call when the program is loaded. */
+static long (*observe_passes)(nf_ctx *ctx) = (void *)OBSERVE_PASSES;
+
 /* A packet begins its walk, or goes on with it behind another port's. */
 static __always_inline void observe_enter(void)
 {
@@ -80,8 +87,8 @@ static __always_inline void observe_enter(void)
 
 	if (!cpu)
 		return;
-	if (!cpu->onward)
-		cpu->packets++;
+	cpu->fresh = !cpu->onward;
+	cpu->packets += cpu->fresh;
 	cpu->onward = 0;
 }
 
@@ -164,12 +171,15 @@ static __always_inline void observe_edits(struct observe_record *record,
 }
 
 /* How many bytes are wanted of a packet's frame, at most; 0: no note. */
-static __always_inline u32 observe_size(const struct observe_place *place,
-					const struct observe_port *port,
-					const struct observe_cpu *cpu, int verdict)
+static __always_inline u32 observe_size(nf_ctx *ctx, const struct observe_place *place,
+					const struct observe_port *port, struct observe_cpu *cpu,
+					int verdict)
 {
 	u32 size = !place->by_egress || (port && port->wanted) ? place->size : 0;
 
+	if (size && place->first && (!cpu->fresh || !observe_passes(ctx)))
+		size = 0;
+	cpu->fresh = 0;
 	if (size || cpu->noted != cpu->packets)
 		return size;
 	if (place->ended && (verdict == NF_NEXT || verdict == NF_FORWARD))
@@ -210,7 +220,7 @@ static __always_inline void observe_note(nf_ctx *ctx, const struct nf_packet *pk
 
 	if (!place || !record || !cpu)
 		return;
-	size = observe_size(place, port, cpu, verdict);
+	size = observe_size(ctx, place, port, cpu, verdict);
 	if (!size || !observe_frame(ctx, record, size))
 		return;
 	record->time = bpf_ktime_get_ns();
