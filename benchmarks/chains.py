@@ -43,6 +43,7 @@ _NAT = {
     "ports": TRANSLATION.port_bits,
 }
 _FOLLOW_SECONDS = 300.0
+_POLL_SECONDS = 0.2  # nobody tells when larger maps are there
 
 
 def router(name: str, hook: str | None = "xdp") -> Topology:
@@ -77,9 +78,9 @@ def standard(
 @contextmanager
 def chain(declared: Topology, composer: Composer = compose) -> Iterator[Path]:
     """The topology, applied, with its programs cut in this way."""
+    engine.apply(declared, None, _wait, composer)
     with ExitStack() as stack:
         stack.callback(engine.destroy, declared.name, None, _wait)
-        engine.apply(declared, None, _wait, composer)
         hosts = [Device(names.node_netns(declared.name, host), names.HOST_DEVICE) for host in HOSTS]
         if "gw" not in declared.vnfs:
             yield path(hosts, hosts[::-1])
@@ -100,6 +101,17 @@ def follow(name: str) -> None:
     Raises `InputError` if they are more than a router takes.
     """
     deadline = time.monotonic() + _FOLLOW_SECONDS
+    while any(router["growing"] for router in _synced(name, deadline)):
+        if time.monotonic() > deadline:
+            raise KernelError("the router's maps are still being made larger")
+        time.sleep(_POLL_SECONDS)
+    for router in _synced(name, deadline):
+        if router["why"]:
+            raise InputError(f"the router leaves its packets to Linux: {router['why']}")
+
+
+def _synced(name: str, deadline: float) -> list[dict[str, Any]]:
+    """The agent's routers, when the maps have what the kernel told up to here."""
     while True:
         try:
             agentctl.sync(name)
@@ -110,9 +122,7 @@ def follow(name: str) -> None:
     found = agentctl.status(name)
     routers = found["routers"] if found else {}
     assert isinstance(routers, dict)
-    for status in routers.values():
-        if status["why"]:
-            raise InputError(f"the router leaves its packets to Linux: {status['why']}")
+    return list(routers.values())
 
 
 def _routed(

@@ -61,15 +61,11 @@ class Sap(Model):
         check_gateways(self.gateways, self.addresses, report)
 
 
-class HostSap(Sap):
-    """A host of its own: a network namespace with one interface, eth0."""
+class _InterfaceSap(Sap):
+    """An interface in a network namespace, with what nfv gives it there."""
 
-    kind: Literal["host"]
-    ip: OneOrMore[InterfaceAddress] = Field((), description="addresses of the host")
+    ip: OneOrMore[InterfaceAddress] = Field((), description="addresses of the interface")
     gateway: OneOrMore[Address] = Field((), description="default gateway, one for each family")
-    dhcp: Annotated[bool, Field(strict=True)] = Field(
-        False, description="true: it gets an IPv4 address by DHCP, from a function of its chain"
-    )
     mac: Mac | None = Field(None, description=_OWN_MAC)
     hook: Literal["xdp", "tc"] | None = Field(None, description=_HOOK)
 
@@ -84,6 +80,15 @@ class HostSap(Sap):
     @property
     def gateways(self) -> tuple[Address, ...]:
         return self.gateway
+
+
+class HostSap(_InterfaceSap):
+    """A host of its own: a network namespace with one interface, eth0."""
+
+    kind: Literal["host"]
+    dhcp: Annotated[bool, Field(strict=True)] = Field(
+        False, description="true: it gets an IPv4 address by DHCP, from a function of its chain"
+    )
 
     def check(self, report: Report) -> None:
         super().check(report)
@@ -113,28 +118,12 @@ class NicSap(Sap):
     device: DeviceName = Field(description="its name", examples=["eth1"])
 
 
-class VethSap(Sap):
+class VethSap(_InterfaceSap):
     """An interface in a network namespace that exists already, such as a container's."""
 
     kind: Literal["veth"]
     netns: NetnsName = Field(description="namespace that gets the interface")
     device: DeviceName = Field(description="name of the interface there", examples=["eth0"])
-    ip: OneOrMore[InterfaceAddress] = Field((), description="addresses of the interface")
-    gateway: OneOrMore[Address] = Field((), description="default gateway, one for each family")
-    mac: Mac | None = Field(None, description=_OWN_MAC)
-    hook: Literal["xdp", "tc"] | None = Field(None, description=_HOOK)
-
-    @property
-    def declared_hook(self) -> Hook | None:
-        return Hook(self.hook) if self.hook else None
-
-    @property
-    def addresses(self) -> tuple[InterfaceAddress, ...]:
-        return self.ip
-
-    @property
-    def gateways(self) -> tuple[Address, ...]:
-        return self.gateway
 
 
 KINDS: dict[str, type[Sap]] = {"host": HostSap, "tap": TapSap, "nic": NicSap, "veth": VethSap}

@@ -122,6 +122,7 @@ def _function(name: str, found: Inspection) -> str:
         parts.append(f"routed by the {_PATHS[str(router['mode'])]}")
         parts += [f"{router[key]} {words}" for key, words in _ROUTER.items() if key in router]
         parts += [str(router["why"])] if router["why"] else []
+        parts += ["larger maps are being made"] if router.get("growing") else []
     if any(one.function == name and one.sessions is None for one in found.routing):
         parts.append(output.state("BIRD is gone"))
     if tables:

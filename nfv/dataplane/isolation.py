@@ -15,9 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar
 
+from nfv.closing import Closing
 from nfv.dataplane import state
 from nfv.dataplane.kernel import netns
 from nfv.dataplane.kernel.netlink import Netlink
@@ -35,7 +35,7 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 
-class Place(Generic[T]):
+class Place(Closing, Generic[T]):
     """The process, which has an object that `make` makes there, and does with it what it is told.
 
     What it is told, and what it answers, must be possible to pickle.
@@ -56,17 +56,6 @@ class Place(Generic[T]):
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Place[T]:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def call(
         self, work: Callable[Concatenate[T, P], R], *arguments: P.args, **words: P.kwargs

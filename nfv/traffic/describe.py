@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 import subprocess
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 
+from nfv.closing import Closing
 from nfv.errors import InputError, KernelError
 from nfv.traffic.capture import MAX_PACKET
 from nfv.traffic.link import ETHERNET
@@ -24,7 +24,7 @@ _LONGEST = _AT_ONCE // 2  # bytes of a frame that are looked at
 _DUMP = b"\t0x"  # what lines with the bytes of unknown protocols begin with
 
 
-class Describer:
+class Describer(Closing):
     """Describes Ethernet frames, each in one line."""
 
     def __init__(self) -> None:
@@ -46,15 +46,7 @@ class Describer:
         self._to.flush()
         self._end = self._from.readline()
 
-    def __enter__(self) -> Describer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._to.close()
         self._from.close()
         self._process.wait()

@@ -157,7 +157,7 @@ FIELDS = [
     (
         "ip: 10.0.0.1/24, pppoe: true",
         "unknown key 'pppoe'",
-        "known here: kind, mtu, ip, gateway, dhcp",
+        "known here: kind, mtu, ip, gateway, mac, hook, dhcp",
     ),
     ("ip: 10.0.0.1/24, dhcp: true", "10.0.0.1/24 and dhcp: true exclude each other", None),
     ("ip: 10.0.0.1/24, gatway: 10.0.0.2", "unknown key 'gatway'", "did you mean 'gateway'?"),

@@ -14,9 +14,9 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, TypeVar
 
+from nfv.closing import Closing
 from nfv.dataplane.kernel import netns as namespaces
 from nfv.dataplane.kernel import rtnl
 from nfv.dataplane.kernel.refusal import refused
@@ -35,7 +35,7 @@ _ROUTE_CODES = {name: code for code, name in rtnl.ROUTE_TYPES.items()}
 T = TypeVar("T")
 
 
-class Netlink:
+class Netlink(Closing):
     """rtnetlink in a namespace, None being the calling thread's.
 
     Devices are given by name or by ifindex. Every method raises `KernelError`. Not for use by
@@ -50,17 +50,6 @@ class Netlink:
         self._pending: list[Request] = []
         self._elsewhere: list[tuple[str, Request]] = []  # to be made in another namespace, after
         self._descriptors: list[int] = []  # of namespaces that pending requests name
-
-    def __enter__(self) -> Netlink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._forget_pending()

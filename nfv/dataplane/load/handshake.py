@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from types import TracebackType
 
 from nfv.bench.connections import HANDSHAKE, Step
 from nfv.bench.trial import Load, Trial
+from nfv.closing import Closing
 from nfv.dataplane.load.fitting import Setup
 from nfv.dataplane.load.rig import Rig, check_arrival
 from nfv.dataplane.resident import agentctl
@@ -27,7 +27,7 @@ _WARM_UPS = 5
 _SLOWEST = 100_000  # segments a second, as slow as which a step may be
 
 
-class Handshakes:
+class Handshakes(Closing):
     """Connections of a profile, as long as the `with` block lasts."""
 
     def __init__(self, applied: State, setup: Setup) -> None:
@@ -57,12 +57,7 @@ class Handshakes:
             self._open = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._open.close()
 
     def take(self, step: Step) -> Trial:

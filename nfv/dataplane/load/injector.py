@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
 
+from nfv.closing import Closing
 from nfv.dataplane.load.histogram import BUCKETS
 from nfv.dataplane.load.live import LiveProgram
 from nfv.dataplane.state import State
@@ -41,7 +41,7 @@ class Sent:
     bytes: int
 
 
-class Injector:
+class Injector(Closing):
     """The program, and the memory that it sends from: a ring of `slots` chunks.
 
     It is for all ports that have XDP programs, or for one that has a TC program. Frames are for
@@ -65,15 +65,7 @@ class Injector:
         self._sources = self._program.memory("replay_sources").cast("Q")
         self._gaps = self._program.memory("replay_gaps").cast("Q")
 
-    def __enter__(self) -> Injector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._program.close()
 
     # Filling

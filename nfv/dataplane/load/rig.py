@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from types import TracebackType
 
 from nfv.bench.trial import Load, Trial
 from nfv.chain.path import Attachment
+from nfv.closing import Closing
 from nfv.dataplane import state, statistics
 from nfv.dataplane.load.fitting import Setup, addresses, fitted
 from nfv.dataplane.load.generator import Generator, Renewal
@@ -36,7 +36,7 @@ _WARM_UP_RATE = 20_000  # frames a second, which even the slow path takes
 _WARM_UPS = 5
 
 
-class Rig:
+class Rig(Closing):
     """Trials between two SAPs, as long as the `with` block lasts."""
 
     def __init__(self, applied: State, setup: Setup) -> None:
@@ -65,12 +65,7 @@ class Rig:
             self._open = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._open.close()
 
     @property

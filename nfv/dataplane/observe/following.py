@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import select
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from nfv.chain.graph import entries
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
+from nfv.closing import Closing
 from nfv.dataplane import state
 from nfv.dataplane.observe.notes import Record
 from nfv.dataplane.observe.observing import Observer
@@ -80,7 +80,7 @@ S = TypeVar("S", bound=Session)
 F = TypeVar("F", bound="Following[Any]")
 
 
-class Following(ABC, Generic[S]):
+class Following(Closing, Generic[S]):
     """A topology observed; as a context, observed programs run meanwhile."""
 
     def __init__(self, applied: State, waiting: Waiting) -> None:
@@ -102,12 +102,7 @@ class Following(ABC, Generic[S]):
         self.session.observed.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self.session.observed.close()
 
     def renew(self) -> None:

@@ -18,11 +18,11 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 
 from nfv.chain.hook import Slot
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook
+from nfv.closing import Closing
 from nfv.dataplane import state
 from nfv.dataplane.change import observers, proglink
 from nfv.dataplane.change.fastpath import FastPath
@@ -44,7 +44,7 @@ _MEMBARRIER = {"x86_64": 324}.get(platform.machine(), 283)
 _MEMBARRIER_GLOBAL = 1
 
 
-class Observer(Observed):
+class Observer(Observed, Closing):
     """The observed programs of an applied topology, on its maps; as a context they run.
 
     `places` are the ports where packets are observed, from where they enter on: by default all.
@@ -91,14 +91,6 @@ class Observer(Observed):
             self.close()
             raise
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Have the other programs run again."""

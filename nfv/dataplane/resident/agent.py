@@ -105,7 +105,10 @@ class Agent:
             "pid": os.getpid(),
             "started": self._started,
             "generation": self._generation,
-            "routers": {name: routers[name].document() for name in self._sites},
+            "routers": {
+                name: {**routers[name].document(), "growing": self._grows(name)}
+                for name in self._sites
+            },
             "connections": {
                 name: {table: asdict(found) for table, found in tables.items()}
                 for name, tables in occupancy.items()
@@ -220,6 +223,11 @@ class Agent:
         growth = self._growths.setdefault(name, Growth(self._name, name))
         if growth.want(follower.wanted):
             _log("info", f"router {name}: has larger maps made")
+
+    def _grows(self, name: str) -> bool:
+        """Whether a router's packets are the kernel's only until there are larger maps."""
+        follower, growth = self._followers.get(name), self._growths.get(name)
+        return bool(follower and growth and growth.is_pending(follower.wanted))
 
     def _fail(self, name: str, error: NfvError) -> None:
         if self._failures.get(name) != error.message:

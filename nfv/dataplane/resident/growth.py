@@ -36,6 +36,10 @@ class Growth:
         )
         return True
 
+    def is_pending(self, sizes: Mapping[str, int]) -> bool:
+        """Whether maps of such capacities are being made, or are still to be asked for."""
+        return self.is_running or (bool(sizes) and sizes != self._asked)
+
     @property
     def is_running(self) -> bool:
         """Whether the maps are being made."""

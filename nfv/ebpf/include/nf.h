@@ -112,8 +112,7 @@ enum nf_fragment {
  * the paths of a long chain meet again instead of multiplying, and a program that is reached by a tail
  * call finds it as it was.
  */
-#define NF_PATH_LENGTH 26     /* functions that a walk can count */
-#define NF_COUNTED_WALK 65535 /* of a function that counts whole walks only, by their reason */
+#define NF_PATH_LENGTH 26 /* functions that a walk can count */
 
 /* What functions have changed of a packet: written into the frame once, when the walk ends. */
 enum nf_edit {
