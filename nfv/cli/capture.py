@@ -117,8 +117,7 @@ def command(
         counts = _run(applied, wanted, sink, stop)
     for name, one in zip(points, counts, strict=True):
         click.echo(
-            f"{one.captured:,} packets captured at {name} of {one.seen:,} that were seen, "
-            f"{one.lost:,} lost",
+            f"{one.captured:,} packets captured at {name}, {one.lost:,} lost",
             err=True,
         )
 

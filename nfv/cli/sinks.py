@@ -72,8 +72,7 @@ class FileSink:
 
         ended = time.time_ns()
         for number, count in enumerate(counts):
-            seen = count.seen + count.lost
-            told = Counts(self._began, ended, seen, count.lost, count.captured, count.captured)
+            told = Counts(self._began, ended, count.lost, count.captured)
             self._writer.statistics(number, told)
         self._writer.flush()
 

@@ -211,9 +211,12 @@ def _counted(counts: Counts) -> Counts:
 
 
 def _by_reason(pin: Path, known: tuple[int, int]) -> Counts:
-    """What is not zero of an array by reason; the packets of known flows were all forwarded."""
-    counts = _counts(pin)
-    found = {name: counts[number] for number, (name, _) in sources.reasons().items()}
+    """What is not zero of an array by reason; the packets of known flows were all forwarded.
+
+    The array is shorter where a version that had fewer reasons has applied the topology.
+    """
+    counts = dict(enumerate(_counts(pin)))
+    found = {name: counts.get(number, Count()) for number, (name, _) in sources.reasons().items()}
     return _counted({**found, FORWARDED: found[FORWARDED] + Count(*known)})
 
 

@@ -11,6 +11,15 @@ interface that is declared no more, and answers solicitations. Flags M and O say
 `dhcp` do in the chains to the interface, also over switches without VLANs; a key that says
 otherwise is an error. Not advertised are NAT64 prefixes (RFC 8781), prefixes that the interface
 does not have, and the router's MAC address, which hosts ask for.
+
+Where Linux differs, with the same packets and routes (`tests/integration/test_router_oracle.py`):
+
+- It forwards packets from 0/8 and 240/4; here they are dropped as `source` (RFC 1812, section
+  5.3.7; RFC 6890). It drops packets from its own addresses, which the fast path forwards.
+- It looks at no IPv6 extension header but hop-by-hop; a packet whose headers reach beyond its end
+  is dropped here as `malformed`, without an error.
+- It sends redirects; here only for packets that the fast path has left to it.
+- It cuts off what follows a packet; here padding stays in frames of up to 60 bytes.
 """
 
 from __future__ import annotations

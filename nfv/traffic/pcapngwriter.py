@@ -25,7 +25,7 @@ _END, _COMMENT = 0, 1
 _OS, _APPLICATION = 3, 4  # of a section
 _NAME, _DESCRIPTION, _RESOLUTION, _FILTER = 2, 3, 9, 11  # of an interface
 _FLAGS, _LOST, _VERDICT = 2, 4, 7  # of a packet
-_START, _STOP, _RECEIVED, _DROPPED, _ACCEPTED, _DELIVERED = 2, 3, 4, 5, 6, 8  # of statistics
+_START, _STOP, _DROPPED, _ACCEPTED, _DELIVERED = 2, 3, 5, 6, 8  # of statistics
 _FILTER_TEXT = b"\0"  # in front of a filter in libpcap's syntax
 
 Options = Iterable[tuple[int, bytes]]
@@ -61,10 +61,8 @@ class Counts:
 
     began: int
     ended: int
-    seen: int  # also those that were lost
     lost: int
-    accepted: int  # by the filter
-    written: int
+    written: int  # those that the filter has let pass
 
 
 class Writer:
@@ -110,9 +108,8 @@ class Writer:
         """What was counted at an interface; the last that is said of it holds."""
         head = struct.pack("=3I", interface, counts.ended >> 32, counts.ended & 0xFFFFFFFF)
         numbers = {
-            _RECEIVED: counts.seen,
             _DROPPED: counts.lost,
-            _ACCEPTED: counts.accepted,
+            _ACCEPTED: counts.written,
             _DELIVERED: counts.written,
         }
         times = {_START: counts.began, _STOP: counts.ended}

@@ -172,3 +172,18 @@ def test_a_note_lies_in_memory_as_it_is_read(lab: Lab) -> None:
     with closing(Observer(found, pytest.fail)) as observed:
         size = observed.path.maps[lab.pins / "observe_record"].value_size
     assert size == notes.HEAD.size + notes.MAX_FRAME
+
+
+def test_an_error_while_notes_are_read_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(data: bytes) -> Record:
+        raise ValueError("a note that cannot be read")
+
+    def misread() -> None:
+        with observer(lab) as observed:
+            want_all(observed)
+            lab.run("lan", "ping -n -c 1 -W 2 192.0.2.254")
+            monkeypatch.setattr(notes, "decode", fail)
+            list(observed.ring.records())
+
+    with pytest.raises(ValueError, match="a note that cannot be read"):
+        misread()

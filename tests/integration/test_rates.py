@@ -19,6 +19,8 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
+from nfv.dataplane import statistics
+from nfv.dataplane.statistics import Count
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import Lab, applied, example, nfvctl, started
 
@@ -159,3 +161,10 @@ def test_an_interval_is_not_watched_as_well(lab: Lab) -> None:
     done = nfvctl("stats", lab.name, "--watch", "--interval", "1")
     assert done.returncode == 3
     assert "--interval and --watch exclude each other" in done.stderr
+
+
+def test_fewer_reasons_of_another_version_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topology that was applied by a version with two reasons."""
+    monkeypatch.setattr(statistics, "_counts", lambda pin: [Count(), Count(3, 180)])
+    found = statistics._by_reason(Path("reasons"), (2, 120))
+    assert found == {"forwarded": Count(5, 300)}

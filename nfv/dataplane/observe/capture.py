@@ -71,7 +71,6 @@ class Wanted:
 class Count:
     """Packets at a point, of the directions asked for; those that were lost may be of any."""
 
-    seen: int = 0
     captured: int = 0
     lost: int = 0
 
@@ -132,13 +131,11 @@ class Capture(Following["_Session"]):
         ]
 
     def _takes(self, one: Captured) -> bool:
-        count = self.counts[one.point]
         if one.flow not in self._wanted.flows or self.complete:
             return False
-        count.seen += 1
         if not self._wanted.filter.matches(one.data, one.whole):
             return False
-        count.captured += 1
+        self.counts[one.point].captured += 1
         if self._left is not None:
             self._left -= 1
         return True
@@ -150,7 +147,8 @@ class _Session(Session):
     def __init__(self, applied: State, wanted: Wanted, waiting: Waiting) -> None:
         topology = applied.topology()
         self.points = [point.find(topology, text) for text in wanted.points]
-        super().__init__(applied, topology, waiting, _reaching(topology, self.points))
+        places = _reaching(topology, self.points)
+        super().__init__(applied, topology, waiting, places, wanted.filter.program)
         self._ports = wire(topology, applied.ports).ports
         self._meant = _meant(self.points)
         self._outcomes = Outcomes(applied)

@@ -83,7 +83,7 @@ class Observed:
     def __init__(self, path: FastPath, filter_: Sequence[Instruction] = ()) -> None:
         """`path` has units of `compose_observed`, and all their maps are open.
 
-        `filter_` says which packets are noted where those that begin are wanted.
+        Frames that do not pass `filter_` are not noted where they are known whole.
         """
         self._path = path
         numbers = Numbers(path.units)
@@ -116,8 +116,8 @@ class Observed:
         """Have notes taken in some places, each with up to `size` bytes of the frame; 0: none.
 
         By egress: only of packets that leave by one of the ports of `want_egress`. First: only of
-        packets that begin there, and pass the filter. A packet of which there is a note already is
-        noted with up to `followed` bytes where it would not be, or only if it has ended there.
+        packets that begin there. A packet of which there is a note already is noted with up to
+        `followed` bytes where it would not be, or only if it has ended there.
         """
         wanted = self._map("observe_wanted")
         for number in numbers:

@@ -59,7 +59,7 @@ struct observe_place {
 	u32 by_egress; /* `size` is for packets to a port that is wanted, in nf_observe_egress */
 	u32 followed;  /* the same of a packet of which there is a note already */
 	u32 ended;     /* `followed` is for packets that do not go on from there */
-	u32 first;     /* `size` is for packets at their first place that pass the filter */
+	u32 first;     /* `size` is for packets that have been at no place before */
 	u32 reserved;
 	u64 lost;
 };
@@ -170,16 +170,28 @@ static __always_inline void observe_edits(struct observe_record *record,
 	record->dscp = pkt->dscp;
 }
 
+/*
+ * Whether the filter lets a packet pass. What functions have edited is not in the frame yet, and what is
+ * answered becomes another frame: those pass, and are looked at where the notes are read.
+ */
+static __always_inline int observe_matches(nf_ctx *ctx, const struct nf_packet *pkt, int verdict)
+{
+	return pkt->edits || verdict == NF_REJECT || verdict == NF_ANSWER || observe_passes(ctx);
+}
+
 /* How many bytes are wanted of a packet's frame, at most; 0: no note. */
-static __always_inline u32 observe_size(nf_ctx *ctx, const struct observe_place *place,
+static __always_inline u32 observe_size(nf_ctx *ctx, const struct nf_packet *pkt,
+					const struct observe_place *place,
 					const struct observe_port *port, struct observe_cpu *cpu,
 					int verdict)
 {
 	u32 size = !place->by_egress || (port && port->wanted) ? place->size : 0;
 
-	if (size && place->first && (!cpu->fresh || !observe_passes(ctx)))
+	if (place->first && !cpu->fresh)
 		size = 0;
 	cpu->fresh = 0;
+	if (size && !observe_matches(ctx, pkt, verdict))
+		size = 0;
 	if (size || cpu->noted != cpu->packets)
 		return size;
 	if (place->ended && (verdict == NF_NEXT || verdict == NF_FORWARD))
@@ -220,7 +232,7 @@ static __always_inline void observe_note(nf_ctx *ctx, const struct nf_packet *pk
 
 	if (!place || !record || !cpu)
 		return;
-	size = observe_size(ctx, place, port, cpu, verdict);
+	size = observe_size(ctx, pkt, place, port, cpu, verdict);
 	if (!size || !observe_frame(ctx, record, size))
 		return;
 	record->time = bpf_ktime_get_ns();
