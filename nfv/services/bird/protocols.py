@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
+from nfv.chain.families import Address4, parse_address4
 from nfv.chain.fields import (
     Address,
     InterfaceAddress,
@@ -22,7 +23,6 @@ from nfv.chain.fields import (
     text_schema,
 )
 from nfv.chain.report import Report, did_you_mean, listed
-from nfv.services.dhcp.options import Address4, parse_address4
 
 _PASSWORD = re.compile(r"[!#-~]{1,80}")  # TCP takes 80 bytes; BIRD knows no escape for quotes
 
