@@ -332,7 +332,7 @@ def test_idle_connections_are_removed(bed: Bed) -> None:
     table = Map.open(bed.pins.with_name("fw") / "connections4")
     keys = [struct.pack("=IIHHI", 1, 2, 3, port, 17) for port in (4, 5)]
     for key, seen in zip(keys, (fresh, idle), strict=True):
-        table.update(key, struct.pack("=IIBB2x", seen, 0, 0, 0))
+        table.update(key, struct.pack("=IIBB2xI", seen, 0, 0, 0, seen))
 
     agentctl.start(bed.name)
     eventually(lambda: occupancy(bed) == 1)

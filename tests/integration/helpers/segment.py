@@ -102,8 +102,9 @@ class Segment:
         """
         end = number.to_bytes(8, "big")
         marks = ((name, frame(BROADCAST, MARKER, end, tag=tag, size=0)) for name, tag in ways)
-        for name, data in (*frames, *marks):
-            self.wires[name].send(data)
+        with traffic.alone():
+            for name, data in (*frames, *marks):
+                self.wires[name].send(data)
         found: dict[str, Counter[bytes]] = {name: Counter() for name in self.wires}
         waiting = set(self.wires)
         while waiting:
