@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from nfv.ebpf.tableshape import Shape
 from nfv.ebpf.ticks import hz
 from nfv.errors import KernelError
 from tests.integration.agentbed import PUNT, Bed, running_bed, scratch_name
+from tests.integration.helpers.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -54,11 +54,8 @@ def running(bed: Bed) -> Bed:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait for what comes without an event to wait for."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    """Wait until it is so."""
+    until(condition, seconds)
 
 
 def supervisor_pid(bed: Bed) -> int:
