@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -88,6 +89,18 @@ def test_learns_moves_and_flushes() -> None:
         assert got["1"] == got["3"] == {frame(A, B): 1}
         refused = nfvctl("tell", lab.name, "sw", "flush", "door=3")
         assert (refused.returncode, "there is no 'door' here" in refused.stderr) == (3, True)
+
+
+def test_frames_stay_as_they_are_and_in_order() -> None:
+    with wired(lan("{type: switch, ports: 3}")) as (_, wires):
+        wires.exchange([("2", frame(A, B))], 0, WAYS)
+        for far in (B, C):  # to the port of one station, then to all others
+            sent = [frame(far, A, number.to_bytes(4, "big")) for number in range(1000)]
+            with traffic.alone():
+                for data in sent:
+                    wires.wires["1"].send(data)
+            received = (wires.wires["2"].receive() for _ in itertools.count())
+            assert list(itertools.islice(filter(None, received), len(sent))) == sent
 
 
 def test_a_silent_station_is_unknown_after_its_time() -> None:
