@@ -30,8 +30,10 @@ NAME flush` forgets those that are not declared: all, or those of `port=`, `vlan
 Limits, and why:
 
 - No spanning tree (STP, RSTP), and its frames are dropped: within a file there are no loops.
-- No snooping of IGMP and MLD (RFC 4541): groups are flooded in their VLAN, as RFC 4541 has it where
-  nothing is known of them. `storm` bounds them.
+- No snooping of IGMP and MLD (RFC 4541), and so no groups to list: groups are flooded in their
+  VLAN, as RFC 4541 has it where nothing is known of them, so no member misses a frame. `storm`
+  bounds them. Who has joined what would have to be read from reports of any length on the fast
+  path, which sees 1,023 bytes.
 - A copy of a flooded frame that passes a program counts as received at that port; a port that is a
   cable has no counters of its own, its SAP has them.
 - Flows on the way to a switch are not kept in the flow cache: where a frame leaves depends on its
