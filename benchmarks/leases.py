@@ -25,8 +25,8 @@ from tests.integration.helpers.dhcpload import exchanges
 
 _NAME = "leases"
 _SERVER_CPU, _CLIENT_CPU = 0, 1
-_SECONDS = 4
-_FIRST = 250  # clients a second
+_SECONDS = 3
+_FIRST = 1000  # clients a second
 _STEPS = 4  # of halving what is between a rate that is kept and one that is not
 _ENOUGH = 0.99
 
