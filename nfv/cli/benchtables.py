@@ -34,7 +34,10 @@ def _table(test: str, outcomes: Sequence[Outcome]) -> str:
         )
         for one in outcomes
     ]
-    return f"{test}\n{output.table(header, rows, right=header[:-1])}"
+    filled = [index for index, column in enumerate(zip(*rows, strict=True)) if any(column)]
+    rows = [tuple(row[index] for index in filled) for row in rows]
+    shown = [header[index] for index in filled]
+    return f"{test}\n{output.table(shown, rows, right=header[:-1])}"
 
 
 def _drops(outcomes: Sequence[Outcome]) -> str:

@@ -40,6 +40,11 @@ class Progress(Closing):
         elif number in (1, total) or number % -(-total // _LINES) == 0:
             click.echo(f"[{number}/{total}] {title}", err=True)
 
+    def count(self, title: str, number: int) -> None:
+        """So many are done, of how many is not known: told on a terminal alone."""
+        if self._terminal and not self._quiet:
+            self._draw(title, number, number)
+
     def waiting(self, holder: str) -> None:
         """Say that another process holds the topology."""
         if not self._quiet:

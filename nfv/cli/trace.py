@@ -189,7 +189,7 @@ def _grouped(trace: Trace, sap: str, frames: Iterator[bytes], progress: Progress
         group = groups.setdefault(found.path, _Group(found, number))
         group.count += 1
         if number % _PROGRESS == 0:
-            progress("packets traced", number, number)
+            progress.count("packets traced", number)
     return sorted(groups.values(), key=lambda group: (-group.count, group.first))
 
 

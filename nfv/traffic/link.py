@@ -12,6 +12,7 @@ VLAN_TAG = 4
 VLAN_TYPES = frozenset({0x8100, 0x88A8})
 IPV4, IPV6, ARP = 0x0800, 0x86DD, 0x0806
 
+_FAMILY = 4  # bytes in front of packets of LINKTYPE_NULL and LINKTYPE_LOOP
 _LINUX_HEADER, _LINUX_HEADER2 = 16, 20  # bytes of LINKTYPE_LINUX_SLL and _SLL2
 
 
@@ -28,6 +29,12 @@ def _by_version(data: bytes) -> tuple[int, int] | None:
     return {4: (IPV4, 0), 6: (IPV6, 0)}.get(version)
 
 
+def _loopback(data: bytes) -> tuple[int, int] | None:
+    """A protocol family in front, in any byte order: of IPv6 each system has its own number."""
+    found = _by_version(data[_FAMILY:])
+    return found and (found[0], _FAMILY)
+
+
 def _linux(data: bytes) -> tuple[int, int] | None:
     if len(data) < _LINUX_HEADER:
         return None
@@ -42,6 +49,8 @@ def _linux2(data: bytes) -> tuple[int, int] | None:
 
 ETHERNET = 1
 _WITHOUT_MACS: dict[int, Callable[[bytes], tuple[int, int] | None]] = {
+    0: _loopback,  # LINKTYPE_NULL: the loopback interface of BSD and macOS
+    108: _loopback,  # LINKTYPE_LOOP: that of OpenBSD
     12: _by_version,  # LINKTYPE_RAW as BSD numbers it
     101: _by_version,  # LINKTYPE_RAW
     228: _by_version,  # LINKTYPE_IPV4

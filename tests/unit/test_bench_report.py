@@ -15,6 +15,8 @@ from nfv.bench.report import page
 from nfv.bench.result import Result, plain
 from nfv.bench.svg import Axis, Series, chart
 from nfv.bench.trial import Hop
+from nfv.bench.words import duration
+from nfv.cli.benchtables import tables
 from nfv.traffic.profile import Profile
 from tests.unit.test_bench_search import Device
 
@@ -79,6 +81,22 @@ def test_charts_are_rates_losses_and_a_latency_for_each_size() -> None:
     lines = [len(one.findall(f"{SVG}polyline")) for one in drawn]
     # throughput, mrr, NDR and PDR; 100, 50 and 10 % of each size; each size
     assert lines == [4, 3, 3, 2]
+
+
+def test_tables_fit_a_hundred_columns_without_folding() -> None:
+    parts = tables(result(outcomes())).split("\n\n")
+    latency = next(part for part in parts if part.startswith("latency")).splitlines()
+    assert len(latency) == 2 + 6  # title, header, three loads of two sizes
+    assert max(map(len, latency)) <= 100
+    assert "LIMIT" not in latency[1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 µs"), (943e-9, "943 ns"), (0.9996e-6, "1 µs"), (7.77e-6, "7.77 µs"), (2.0, "2 s")],
+)
+def test_times_have_three_digits(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_an_interrupted_bench_says_so() -> None:

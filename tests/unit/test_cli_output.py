@@ -234,6 +234,18 @@ def test_a_terminal_without_control_codes_gets_lines(
     assert capsys.readouterr().err == "[1/2] half\n"
 
 
+def test_a_count_without_end_is_told_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress(quiet=False) as progress:
+        progress.count("packets", 256)
+        assert capsys.readouterr().err == ""
+    terminal(sys.stderr, monkeypatch)
+    with Progress(quiet=False) as progress:
+        progress.count("packets", 256)
+    assert "256/256 packets" in click.unstyle(capsys.readouterr().err)
+
+
 def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(quiet=True) as progress:
         progress("step", 1, 1)

@@ -139,6 +139,8 @@ def test_frames_cut_short_are_not_written_beyond(length: int) -> None:
     [
         (101, b""),
         (12, b""),
+        (0, bytes.fromhex("02000000")),
+        (108, bytes.fromhex("00000002")),
         (228, b""),
         (113, bytes.fromhex("0000 0001 0006 020000000009 0000 0800")),
         (276, bytes.fromhex("0800 0000 00000002 0001 00 06 020000000009 0000")),
@@ -154,5 +156,6 @@ def test_packets_that_can_be_no_frame_are_none() -> None:
     assert link.frame(1, bytes(13), macs) is None
     assert link.frame(101, b"", macs) is None
     assert link.frame(101, b"\x55", macs) is None
+    assert link.frame(0, bytes.fromhex("02000000"), macs) is None
     assert link.frame(113, bytes(15), macs) is None
     assert link.frame(276, bytes(19), macs) is None
