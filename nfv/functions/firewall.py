@@ -18,7 +18,19 @@ length. What comes too fast for the agent is not logged.
 
 Limits: VLAN and ethertype cannot be asked for, as tags are an affair of switches; nor interfaces,
 of which a chain has two, that `direction` tells apart. There is no mirror: XDP can send a copy only
-by a redirect to all devices of a map, which ends the walk. A group has no `return`.
+by a redirect to all devices of a map, which ends the walk. A group has no `return`. Not built are:
+
+- sets that change while the firewall runs, of up to a million elements or with a timeout: a prefix
+  list is a part of the file, and of the tables that hold all rules
+- `include` of files with rules, and import from nftables or iptables
+- warnings of rules that are never reached, or change nothing
+- a count of the log's lines that had no room
+- marks of flows that the flow cache sends on: each packet of a marked connection walks
+
+Verdicts are compared with a model of the rules in Python, not with nftables. Every change, also of
+one rule, builds all tables again. Read and applied in one process on 2 cores, it took 0.03 s with
+10 rules, 0.5 to 0.6 s with 1,000, and 5.6 to 6.5 s with 10,000; packets meet the former rules
+meanwhile.
 
 `nfvctl inspect TOPOLOGY NAME` lists the rules, with packets and bytes, and the connections: state,
 age, for how long nothing came, and when they expire, in seconds. Source is who began; of an echo,
