@@ -21,11 +21,27 @@ communities, BFD, virtual links, and stub or NSSA areas; BGP takes whatever no `
 Where Linux differs, with the same packets and routes (`tests/integration/test_router_oracle.py`):
 
 - It forwards packets from 0/8 and 240/4; here they are dropped as `source` (RFC 1812, section
-  5.3.7; RFC 6890). It drops packets from its own addresses, which the fast path forwards.
+  5.3.7; RFC 6890). It drops packets from its own IPv4 addresses, which the fast path forwards.
 - It looks at no IPv6 extension header but hop-by-hop; a packet whose headers reach beyond its end
   is dropped here as `malformed`, without an error.
 - It sends redirects; here only for packets that the fast path has left to it.
 - It cuts off what follows a packet; here padding stays in frames of up to 60 bytes.
+
+Limits:
+
+- Source addresses are not looked up: there is no reverse path filter (RFC 3704). One that is set in
+  the namespace (`rp_filter`) does not see what the fast path forwards.
+- There is one table of routes. VRFs have no key: declare a router for each. Policy rules have none
+  either: those of `ip rule` hold, but leave their IP version to Linux, as `nfvctl inspect TOPOLOGY`
+  says.
+- Static neighbours, proxy ARP, proxy NDP and directed broadcast have no keys. What `ip neigh` and
+  sysctl set in the namespace is Linux's affair, and goes with the namespace.
+- Linux counts the neighbours of all namespaces of a machine together, up to `gc_thresh3` of
+  net.ipv4.neigh.default and net.ipv6.neigh.default, which `apply` does not raise.
+- VRRP is not spoken. An address that moves to another host of a segment is followed by gratuitous
+  ARP or an unsolicited neighbour advertisement.
+- Interfaces have no VLAN: a function `vlans` takes tags off (`topologies/vlans.yaml`). Frames that
+  have a tag are left to Linux, which takes those of VLAN 0.
 """
 
 from __future__ import annotations
