@@ -17,6 +17,18 @@ class Direction(IntEnum):
     REVERSE = 1
 
 
+class Fragment(IntEnum):
+    """The place of a packet in its datagram: enum nf_fragment of nf.h."""
+
+    NONE = 0  # it is the whole datagram
+    FIRST = 1
+    LATER = 2
+
+
+MAC_SHIFT = 80
+"""MAC addresses are the upper 48 bits of prefixes of 128."""
+
+
 @dataclass(frozen=True)
 class Pattern:
     """All conditions must hold; within one condition any of its values. Empty or None: anything.
@@ -32,3 +44,12 @@ class Pattern:
     tcp_flags: tuple[int, int] | None = None  # mask, value: flags & mask == value; TCP only
     directions: tuple[Direction, ...] = ()
     families: tuple[int, ...] = ()  # 4, 6
+    src_macs: tuple[IPv6Network, ...] = ()  # of each the first 48 bits, as MAC_SHIFT puts them
+    dst_macs: tuple[IPv6Network, ...] = ()
+    lengths: tuple[Range, ...] = ()  # of the IP packet, in bytes, with its header
+    dscps: tuple[int, ...] = ()  # RFC 2474
+    fragments: tuple[Fragment, ...] = ()
+
+
+NEVER = Pattern(tcp_flags=(0, 1))
+"""Matches no packet."""

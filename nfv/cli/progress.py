@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import click
+
+from nfv.closing import Closing
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -16,7 +17,7 @@ _WIDTH = 24
 _LINES = 10  # about as many for a series, where there is no terminal
 
 
-class Progress:
+class Progress(Closing):
     """Called at each step with its title, its number and how many there are.
 
     On a terminal a bar, gone when the `with` block ends; elsewhere a line for every few steps; if
@@ -28,15 +29,7 @@ class Progress:
         self._terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._bar: Bar | None = None
 
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self.clear()
 
     def __call__(self, title: str, number: int, total: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from nfv.chain.source import Source
+from nfv.chain.source import KeyPath, Source
 from nfv.chain.topology import Topology
 from nfv.dataplane import paths, state
 from nfv.dataplane.kernel.bpf import Map
@@ -134,8 +134,8 @@ class Statistics:
 
 @runtime_checkable
 class _HasRules(Protocol):
-    def rule_names(self) -> Mapping[str, int]:
-        """Index of each rule by what it is counted under; -1 stands for the default."""
+    def rule_paths(self) -> Mapping[str, KeyPath]:
+        """Where each rule stands in the function's keys, by what it is counted under."""
 
 
 def read(applied: State) -> Statistics:
@@ -176,16 +176,19 @@ def rules(topology: Topology, vnf: str) -> dict[str, Rule]:
     function = topology.vnfs[vnf]
     if not isinstance(function, _HasRules):
         return {}
-    ordered = sorted(function.rule_names().items(), key=lambda item: (item[1] < 0, item[1]))
-    return {name: _rule(topology.source, vnf, name, index) for name, index in ordered}
+    return {
+        name: _rule(topology.source, ("vnfs", vnf, *path), name)
+        for name, path in function.rule_paths().items()
+    }
 
 
-def _rule(source: Source, vnf: str, name: str, index: int) -> Rule:
-    if index < 0:
-        return Rule(name, source.position(("vnfs", vnf, "default"), key=True))
-    written = source.data["vnfs"][vnf]["rules"][index]
-    position = source.position(("vnfs", vnf, "rules", index))
-    return Rule(written.get("name") or _words(written), position)
+def _rule(source: Source, path: KeyPath, name: str) -> Rule:
+    if path[-1] == name:  # the default
+        return Rule(name, source.position(path, key=True))
+    written = source.data
+    for part in path:
+        written = written[part]
+    return Rule(written.get("name") or _words(written), source.position(path))
 
 
 def _words(rule: Mapping[str, object]) -> str:

@@ -28,12 +28,16 @@ from ipaddress import IPv4Network, IPv6Network
 import numpy as np
 from numpy.typing import NDArray
 
-from nfv.chain.pattern import Pattern
+from nfv.chain.pattern import Pattern, Range
 from nfv.ebpf import vectors
+from nfv.ebpf.sources import constant
 from nfv.ebpf.tries import LINE, Image, ipv4_trie, ipv6_trie, port_trie
 from nfv.ebpf.vectors import WORD, Rows
 
-HEAD = struct.Struct("=9I28x")  # struct match_head, and the rest of its cache line
+HEAD = struct.Struct("=13I12x")  # struct match_head, and the rest of its cache line
+MACS, LENGTH, TRAITS = (
+    constant("match.h", f"MATCH_{name}") for name in ("MACS", "LENGTH", "TRAITS")
+)
 NO_PLACE = 0xFFFFFFFF
 GROUP = 4  # words that a bit of an aggregate stands for
 CHUNK = 16  # words that stand together
@@ -71,6 +75,16 @@ def size_class(patterns: int) -> SizeClass:
     raise ValueError(f"{patterns} patterns, the most is {MAX_PATTERNS}")
 
 
+def asks(patterns: Sequence[Pattern]) -> int:
+    """What further fields patterns ask for: SELF_ASKS of matcher.h."""
+    found = 0
+    for pattern in patterns:
+        found |= MACS if pattern.src_macs or pattern.dst_macs else 0
+        found |= LENGTH if pattern.lengths else 0
+        found |= TRAITS if pattern.dscps or pattern.fragments else 0
+    return found
+
+
 def build(patterns: Sequence[Pattern], base: int = 0) -> bytes:
     """The image of a list of patterns, to stand in a map at `base`, a multiple of 64 bytes.
 
@@ -82,18 +96,49 @@ def build(patterns: Sequence[Pattern], base: int = 0) -> bytes:
     places = image.append(_places(order), LINE)
     rows = _RowWriter(image, size_class(len(order)))
     roots = []
-    for version, trie in ((4, ipv4_trie), (6, ipv6_trie)):
+    for version in (4, 6):
         for conditions in ([p.src for p in ordered], [p.dst for p in ordered]):
-            numbers, sets = vectors.address_rows(conditions, version)
-            results = rows.write(sets).tolist()
-            roots.append(trie(image, {prefix: results[i] for prefix, i in numbers.items()}))
+            roots.append(_prefixes(image, rows, conditions, version))
     for ranges in ([p.sports for p in ordered], [p.dports for p in ordered]):
-        starts, sets = vectors.port_rows(ranges)
-        roots.append(port_trie(image, starts, rows.write(sets).tolist()))
+        roots.append(_ranges(image, rows, ranges))
     slots, sets = vectors.kind_rows(ordered)
     kinds = image.append(rows.write(sets)[slots].tobytes())
+    further = _further(image, rows, ordered)
     beside = image.append(b"", LINE)
-    return HEAD.pack(*roots, kinds, places, beside) + bytes(image)
+    return HEAD.pack(*roots, kinds, places, beside, *further) + bytes(image)
+
+
+def _prefixes(
+    image: Image,
+    rows: _RowWriter,
+    conditions: Sequence[Sequence[IPv4Network | IPv6Network]],
+    version: int,
+) -> int:
+    """The slot where lookups of addresses begin."""
+    numbers, sets = vectors.address_rows(conditions, version)
+    results = rows.write(sets).tolist()
+    trie = ipv4_trie if version == 4 else ipv6_trie
+    return trie(image, {prefix: results[i] for prefix, i in numbers.items()})
+
+
+def _ranges(image: Image, rows: _RowWriter, ranges: Sequence[Sequence[Range]]) -> int:
+    """The slot where lookups of 16-bit numbers begin."""
+    starts, sets = vectors.port_rows(ranges)
+    return port_trie(image, starts, rows.write(sets).tolist())
+
+
+def _further(image: Image, rows: _RowWriter, ordered: Sequence[Pattern]) -> Sequence[int]:
+    """Where the tables of the fields begin that not all patterns have; 0 for what none asks."""
+    asked = asks(ordered)
+    src = dst = length = traits = 0
+    if asked & MACS:
+        src = _prefixes(image, rows, [p.src_macs for p in ordered], 6)
+        dst = _prefixes(image, rows, [p.dst_macs for p in ordered], 6)
+    if asked & LENGTH:
+        length = _ranges(image, rows, [p.lengths for p in ordered])
+    if asked & TRAITS:
+        traits = image.append(rows.write(vectors.trait_rows(ordered)).tobytes())
+    return src, dst, length, traits
 
 
 def _order(patterns: Sequence[Pattern]) -> list[int]:

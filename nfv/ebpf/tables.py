@@ -47,9 +47,11 @@ def matcher_defines(patterns: Sequence[Pattern], beside: int = 0) -> Mapping[str
 
     Raises InputError if there is none for so many.
     """
+    asked = matcher.asks(patterns)
     return {
         "WORDS": matcher.size_class(len(patterns)).words,
         "TABLE": _table(tuple(patterns), beside),
+        **({"ASKS": asked} if asked else {}),
     }
 
 
@@ -110,6 +112,11 @@ def turned(pattern: Pattern) -> Pattern:
         sports=pattern.dports,
         dports=pattern.sports,
     )
+
+
+def asks_for_packets(pattern: Pattern) -> bool:
+    """Whether packets of one flow may match it or not, by what is no part of a flow's name."""
+    return bool(pattern.src_macs or pattern.dst_macs or pattern.lengths or pattern.dscps)
 
 
 def asks_for_flags(pattern: Pattern) -> bool:

@@ -27,6 +27,8 @@ PORTS = 1 << 16
 Rows: TypeAlias = "NDArray[np.uint64]"
 """Rows by words."""
 
+_DSCPS = 1 << 6
+
 _HAS_PORTS = np.isin(np.arange(SLOTS), list(PORT_PROTOCOLS))
 
 KINDS = 12
@@ -87,6 +89,17 @@ def port_rows(conditions: Sequence[Sequence[Range]]) -> tuple[list[int], Rows]:
     rows = np.bitwise_xor.accumulate(rows, axis=0)
     inside = int(np.searchsorted(starts, PORTS))
     return starts[:inside].tolist(), rows[:inside]
+
+
+def trait_rows(patterns: Sequence[Pattern]) -> Rows:
+    """The row of each DSCP and place in the datagram: slot MATCH_TRAIT of match.h."""
+    members = np.zeros((SLOTS, words(len(patterns)) * WORD), bool)
+    slots = np.arange(SLOTS)
+    for index, pattern in enumerate(patterns):
+        dscps = np.isin(slots % _DSCPS, pattern.dscps) if pattern.dscps else True
+        places = np.isin(slots // _DSCPS, pattern.fragments) if pattern.fragments else True
+        members[:, index] = dscps & places
+    return np.packbits(members, axis=1, bitorder="little").view(np.uint64)
 
 
 def kind_rows(patterns: Sequence[Pattern]) -> tuple[NDArray[np.intp], Rows]:

@@ -487,11 +487,15 @@ class Walks:
         return lines
 
     def _return(self, start: Attachment) -> list[str]:
-        """Leave where the packet came in; a service is not told what became of its frames."""
+        """Leave where the packet came in; a service is not told what became of its frames.
+
+        Through a switch it is by a program of its own: the verifier would look at that once for
+        each form that an answer can have.
+        """
         if self.entry.resumes:
             return ["verdict = NF_DROP;", "goto out;"]
         if floods(self.topology, start):
-            return self._switch(start, 1)
+            return self._jump(self._write(self._part(), lambda: self._switch(start, 1)))
         return self._deliver(start, "out")
 
     def _chunks(self, way: _WayBack) -> list[str]:

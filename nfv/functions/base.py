@@ -192,6 +192,13 @@ class Function(Generic[ConfigT]):
         """
         yield from ()
 
+    def described(self, entry: bytes, names: Mapping[int, str]) -> Row:
+        """A line about what its programs have written to the map `log`.
+
+        `names` are of what is counted, by place.
+        """
+        raise NotImplementedError(f"a {self.type} has no log")
+
     def entries(
         self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]
     ) -> Iterator[Row]:

@@ -1,5 +1,25 @@
 """Packet filter with connection tracking: ordered rules, the first that matches decides.
 
+Rules may ask for MAC addresses, length, DSCP and fragments, and leave out packets by `unless`. A
+rule that counts, or is above its `limit`, lets the packet go on to the next, up to 16 times; a
+packet that more rules let go on is dropped. A `jump` is replaced by the rules of its group when
+tables are built; what none of them decides goes on behind it.
+
+With connections, rules see the first packet of each: `limit` and `log` are then of connections, and
+`mark` is for all their packets in both directions. Of a stateless firewall they are of packets.
+Packets that a rule limits, logs or marks are not sent on by the flow cache, nor are those of a
+stateless firewall where rules ask for MAC addresses, length or DSCP.
+
+A limit is a token bucket (GCRA). CPUs do not wait for each other, so as many packets too much may
+pass at one moment as there are CPUs; 65,536 source addresses are known, those longest unseen are
+forgotten. `log: N` writes a line of JSON about one packet in N, by chance, to
+`/var/lib/nfv/TOPOLOGY/NAME/log.jsonl`: rule, action and the packet's addresses, ports, flags and
+length. What comes too fast for the agent is not logged.
+
+Limits: VLAN and ethertype cannot be asked for, as tags are an affair of switches; nor interfaces,
+of which a chain has two, that `direction` tells apart. There is no mirror: XDP can send a copy only
+by a redirect to all devices of a map, which ends the walk. A group has no `return`.
+
 `nfvctl inspect TOPOLOGY NAME` lists the rules, with packets and bytes, and the connections: state,
 age, for how long nothing came, and when they expire, in seconds. Source is who began; of an echo,
 `sport` is the identifier. Packets of connections are counted by rule only: known flows are sent on
@@ -18,73 +38,39 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, PlainValidator
+from pydantic import Field
 
-from nfv.chain.fields import (
-    NAME,
-    Many,
-    Model,
-    Name,
-    Network,
-    OneOrMore,
-    parse_network,
-    text_schema,
-)
-from nfv.chain.match import Conditions
-from nfv.chain.pattern import Direction, Pattern
-from nfv.chain.report import Report, did_you_mean, listed
-from nfv.ebpf import connlist, tables
+from nfv.chain import ruleset
+from nfv.chain.fields import Many, Model, Name, Network, OneOrMore
+from nfv.chain.pattern import Pattern
+from nfv.chain.report import Report, listed
+from nfv.chain.rule import Action, Rule, Verdict
+from nfv.chain.ruleset import Step
+from nfv.chain.source import KeyPath, dotted
+from nfv.ebpf import connlist, extras, logged, tables
 from nfv.ebpf.connections import Occupancy, Table, sweep
 from nfv.ebpf.tables import Maps
+from nfv.ebpf.ticks import hz
 from nfv.errors import InputError
 from nfv.functions.base import Function, FunctionConfig, Row
 
-Action = Literal["accept", "drop", "reject"]
-
-_ACTIONS: Mapping[Action, int] = {"accept": 0, "drop": 1, "reject": 2}  # enum self_action
+_ACTIONS: Mapping[Action, int] = {
+    "accept": 0,
+    "drop": 1,
+    "reject": 2,
+    "count": 3,
+}  # enum self_action
 
 DEFAULT = "default"
 """The default policy's name in statistics."""
 
 MAX_RULES = 10_000
 
-_RULE = struct.Struct("=HHI")  # struct self_rule
+_FLEETING, _TCP_FLEETING = 1, 2  # bits of self_rule.fleeting
 
-PrefixLists = Mapping[str, tuple[Network, ...]]
-
-
-def _parse_prefix_or_list(value: object) -> object:
-    if isinstance(value, str) and NAME.fullmatch(value) and not value[0].isdigit():
-        return value
-    return parse_network(value)
-
-
-PrefixOrList = Annotated[
-    Network | str,
-    PlainValidator(_parse_prefix_or_list),
-    text_schema("prefix, address, or name of a prefix list", "10.0.0.0/8", "2001:db8::/32"),
-]
-
-
-class Rule(Conditions):
-    """A rule: what happens to the packets that all its conditions hold for."""
-
-    name: Name | None = Field(None, description="name of the rule in statistics")
-    action: Action = Field(description="reject: drop, and answer with a TCP reset or an ICMP error")
-    direction: Literal["forward", "reverse"] | None = Field(
-        None, description="only packets going along the path, or only against it"
-    )
-    src: OneOrMore[PrefixOrList] = Field((), description="source prefixes or prefix lists")
-    dst: OneOrMore[PrefixOrList] = Field((), description="destination prefixes or prefix lists")
-
-    def pattern(self, prefix_lists: PrefixLists) -> Pattern:
-        """The packets that the rule is for."""
-        directions = (Direction[self.direction.upper()],) if self.direction else ()
-        return self.reduce(
-            _expand(self.src, prefix_lists), _expand(self.dst, prefix_lists), directions
-        )
+_RULE = struct.Struct("=BBHI")  # struct self_rule
 
 
 Seconds = Annotated[int, Field(strict=True, ge=1, le=604800)]
@@ -107,7 +93,7 @@ class FirewallTimeouts(Model):
 class FirewallConfig(FunctionConfig):
     """A firewall: its rules, and what happens to packets that no rule is for."""
 
-    default: Action = Field("drop", description="for packets that no rule matches")
+    default: Verdict = Field("drop", description="for packets that no rule matches")
     stateless: Annotated[bool, Field(strict=True)] = Field(
         False, description="true: don't track connections, rules see every packet"
     )
@@ -119,6 +105,9 @@ class FirewallConfig(FunctionConfig):
     )
     timeouts: FirewallTimeouts = Field(FirewallTimeouts(), description="when connections end")
     rules: Many[Rule] = Field((), description="the first that matches decides")
+    groups: dict[Name, Many[Rule]] = Field(
+        default_factory=dict, description="rules that a jump leads to, by the name of the group"
+    )
     prefix_lists: dict[Name, OneOrMore[Network]] = Field(
         default_factory=dict, description="lists of prefixes that rules refer to by name"
     )
@@ -136,31 +125,52 @@ class Firewall(Function[FirewallConfig]):
 
     def defines(self) -> Mapping[str, int]:
         classes = tables.matcher_defines(self.patterns, _RULE.size)
+        rules = [step.rule for step in self.steps]
         states = {"STATELESS": int(self.config.stateless), "PICKUP": int(self.config.pickup)}
-        return {**states, **classes}
+        return {**states, **classes, **extras.defines(rules)}
 
     def map_sizes(self) -> Mapping[str, int]:
         return {
             **tables.matcher_sizes(self.patterns, _RULE.size),
+            "matched": 1,
             "counters": self._places,
+            "extras": self._places,
+            "sources": extras.SOURCES,
+            "log": extras.LOG_BYTES,
             "connections4": self.config.connections,
             "connections6": self.config.connections,
             "datagrams": tables.DATAGRAMS,
         }
 
-    def rule_names(self) -> Mapping[str, int]:
-        """Index of each rule by its name in statistics, or its text; -1 is the default."""
-        names = {DEFAULT: -1}
+    def rule_paths(self) -> Mapping[str, KeyPath]:
+        """Where each rule stands in the function's keys, by its name in statistics or its text.
+
+        The default is the last.
+        """
+        paths = {name: step.path for name, step in zip(self._names, self.steps, strict=True)}
+        return {**paths, DEFAULT: (DEFAULT,)}
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The rules in the order in which they are tried, those of groups where they are."""
+        config = self.config
+        return tuple(ruleset.steps(config.rules, config.groups, config.prefix_lists))
+
+    @cached_property
+    def _names(self) -> Sequence[str]:
+        """Of each step, what it is counted under: all those of one rule in one place."""
+        names: dict[KeyPath, str] = {}
         repeated = Counter([DEFAULT])
-        for index, rule in enumerate(self.config.rules):
-            text = rule.name or rule.model_dump_json(exclude_defaults=True, warnings=False)
-            names[f"{text}#{repeated[text]}" if repeated[text] else text] = index
-            repeated[text] += 1
-        return names
+        for step in self.steps:
+            if step.path not in names:
+                count = repeated[step.name]
+                names[step.path] = f"{step.name}#{count}" if count else step.name
+                repeated[step.name] += 1
+        return [names[step.path] for step in self.steps]
 
     def counters(self, before: Mapping[str, int]) -> Mapping[str, int]:
         """A rule keeps its place wherever it moves; a place given up is not taken at once."""
-        names = self.rule_names()
+        names = self.rule_paths()
         size = self._places
         kept = {name: before[name] for name in names if before.get(name, size) < size}
         used, given_up = set(kept.values()), set(before.values())
@@ -172,43 +182,67 @@ class Firewall(Function[FirewallConfig]):
         for name, place in counters.items():
             if before.get(name) != place:
                 maps.clear("counters", place)
-        actions = [self.config.default, *(rule.action for rule in self.config.rules)]
-        names = self.rule_names()
-        asking = [i for i, p in enumerate(self.patterns) if tables.asks_for_flags(p)]
-        first = min(asking, default=len(names))
-        elements = [
-            _RULE.pack(
-                _ACTIONS[actions[index + 1]],
-                index >= first or (index < 0 and bool(asking)),
-                counters[name],
-            )
-            for name, index in names.items()
+        self._fill_extras(maps, counters)
+        *fleeting, last = self._fleeting()
+        elements = [_RULE.pack(_ACTIONS[self.config.default], 0, last, counters[DEFAULT])]
+        elements += [
+            _RULE.pack(_ACTIONS[step.rule.action], step.rule.is_extra, flags, counters[name])
+            for step, name, flags in zip(self.steps, self._names, fleeting, strict=True)
         ]
         tables.publish(maps.memory("matcher"), self.patterns, elements)
 
+    def _fill_extras(self, maps: Maps, counters: Mapping[str, int]) -> None:
+        rules = dict(zip(self._names, (step.rule for step in self.steps), strict=True))
+        if not any(rule.is_extra for rule in rules.values()):
+            return
+        memory, second = maps.memory("extras"), hz()
+        for name, rule in rules.items():
+            extras.write(memory, counters[name], rule, second)
+
+    def _fleeting(self) -> Sequence[int]:
+        """Of each rule, and of the default at the end, which packets' flows may go otherwise."""
+        found, so_far = [], 0
+        for pattern in self.patterns:
+            so_far |= _TCP_FLEETING if tables.asks_for_flags(pattern) else 0
+            so_far |= _FLEETING if tables.asks_for_packets(pattern) else 0
+            found.append(so_far)
+        return [*found, so_far]
+
     @cached_property
     def patterns(self) -> tuple[Pattern, ...]:
-        """The pattern of each rule, in order."""
-        return tuple(rule.pattern(self.config.prefix_lists) for rule in self.config.rules)
+        """The pattern of each step, in order."""
+        return tuple(step.pattern for step in self.steps)
 
     @property
     def _places(self) -> int:
         """Twice those that its rules and the default need, and some for further rules."""
-        return 2 * (max(64, 1 << (len(self.config.rules) - 1).bit_length()) + 1)
+        rules = len(set(self._names))
+        return 2 * (max(64, 1 << (rules - 1).bit_length()) + 1)
 
     def check(self, report: Report) -> None:
-        names: dict[str, int] = {}
-        lists = self.config.prefix_lists
-        if len(self.config.rules) > MAX_RULES:
-            message = f"{len(self.config.rules)} rules, the most is {MAX_RULES}"
+        config = self.config
+        chains: dict[KeyPath, Sequence[Rule]] = {("rules",): config.rules}
+        chains |= {("groups", name): group for name, group in config.groups.items()}
+        for path, rules in chains.items():
+            self._check_rules(path, rules, report)
+        if not ruleset.check_jumps(config.rules, config.groups, report):
+            return
+        tried = ruleset.amount(config.rules, config.groups)
+        if tried > MAX_RULES:
+            message = f"{tried} rules, the most is {MAX_RULES}"
             report.error(("rules",), message, "put prefixes and ports together into one rule")
-        for index, rule in enumerate(self.config.rules):
-            at = report.at("rules", index)
+
+    def _check_rules(self, path: KeyPath, rules: Sequence[Rule], report: Report) -> None:
+        names: dict[str, int] = {}
+        for index, rule in enumerate(rules):
+            at = report.at(*path, index)
             if rule.name and names.setdefault(rule.name, index) != index:
-                at.error(("name",), f"rules[{names[rule.name]}] is named '{rule.name}' too")
-            known = [_check_lists(key, getattr(rule, key), lists, at) for key in ("src", "dst")]
-            if all(known):
-                rule.check_families(_expand(rule.src, lists), _expand(rule.dst, lists), at)
+                other = dotted((*path, names[rule.name]))
+                at.error(("name",), f"{other} is named '{rule.name}' too")
+            rule.check_lists(self.config.prefix_lists, at)
+
+    def described(self, entry: bytes, names: Mapping[int, str]) -> Row:
+        return logged.document(entry, names)
 
     def maintain(
         self, maps: Mapping[str, Table], age: Callable[[int], float]
@@ -231,25 +265,3 @@ class Firewall(Function[FirewallConfig]):
         connlist.check(values)
         gone = [one for one in connlist.entries(maps) if connlist.is_meant(one.name, values)]
         return [{"forgotten": sum(one.table.delete(one.key) for one in gone)}]
-
-
-def _check_lists(
-    key: str, entries: Sequence[Network | str], lists: PrefixLists, report: Report
-) -> bool:
-    """Report references to prefix lists that don't exist; True if there are none."""
-    unknown = [
-        (index, entry)
-        for index, entry in enumerate(entries)
-        if isinstance(entry, str) and entry not in lists
-    ]
-    for index, entry in unknown:
-        otherwise = f"prefix lists are {listed(lists)}" if lists else "add it to prefix_lists"
-        hint = did_you_mean(entry, lists, otherwise)
-        report.error((key, index), f"'{entry}' is neither a prefix nor a prefix list", hint)
-    return not unknown
-
-
-def _expand(entries: Sequence[Network | str], lists: PrefixLists) -> tuple[Network, ...]:
-    """The prefixes themselves in place of the names of lists."""
-    groups = (lists[entry] if isinstance(entry, str) else (entry,) for entry in entries)
-    return tuple(prefix for group in groups for prefix in group)

@@ -12,6 +12,12 @@ interface that is declared no more, and answers solicitations. Flags M and O say
 otherwise is an error. Not advertised are NAT64 prefixes (RFC 8781), prefixes that the interface
 does not have, and the router's MAC address, which hosts ask for.
 
+Routing protocols (`protocols`): BGP (RFC 4271), OSPFv2 (RFC 2328) and OSPFv3 (RFC 5340), spoken by
+the same BIRD. What it gives to the kernel reaches the fast path as any route does, behind static
+routes in preference. The sessions are shown by `nfvctl inspect TOPOLOGY`; what changes is taken
+over without ending those that stay as they are. Not to be declared are route reflectors,
+communities, BFD, virtual links, and stub or NSSA areas; BGP takes whatever no `import` filters.
+
 Where Linux differs, with the same packets and routes (`tests/integration/test_router_oracle.py`):
 
 - It forwards packets from 0/8 and 240/4; here they are dropped as `source` (RFC 1812, section
@@ -37,6 +43,7 @@ from nfv.ebpf.tableshape import SHAPES, shape_of
 from nfv.functions.base import Function, FunctionConfig, Interface
 from nfv.services.bird.advertise import Advertise, check_interface
 from nfv.services.bird.dhcpflags import check_flags
+from nfv.services.bird.protocols import Protocols, check_protocols
 
 ADJACENCIES = 8192
 """Next hops, each with its rewrite; and each of a table's first routes has one to itself."""
@@ -133,6 +140,7 @@ class RouterConfig(FunctionConfig):
 
     interfaces: dict[Name, RouterInterface] = Field(min_length=1, description="interfaces by name")
     routes: Many[Route] = Field((), description="static routes")
+    protocols: Protocols | None = Field(None, description="routing protocols")
 
 
 class Router(Function[RouterConfig]):
@@ -149,7 +157,8 @@ class Router(Function[RouterConfig]):
     @property
     def has_daemon(self) -> bool:
         """Whether BIRD runs in its namespace."""
-        return any(interface.advertise is not None for interface in self.interfaces.values())
+        advertises = (one.advertise is not None for one in self.interfaces.values())
+        return self.config.protocols is not None or any(advertises)
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -181,6 +190,8 @@ class Router(Function[RouterConfig]):
     def check(self, report: Report) -> None:
         subnets = {name: interface.ip for name, interface in self.interfaces.items()}
         check_disjoint(subnets, report.at("interfaces"))
+        if self.config.protocols is not None:
+            check_protocols(self.config.protocols, subnets, report.at("protocols"))
         seen: dict[tuple[Network, int], int] = {}
         for index, route in enumerate(self.config.routes):
             at = report.at("routes", index)

@@ -78,8 +78,13 @@ def as_parsed(packet: Packet) -> Packet:
     return replace(packet, has_l4=has_l4, sport=sport)
 
 
+def common(pattern: Pattern) -> Pattern:
+    """The pattern without what these programs are not compiled to look at."""
+    return replace(pattern, src_macs=(), dst_macs=(), lengths=(), dscps=(), fragments=())
+
+
 @settings(max_examples=40, deadline=None)
-@given(st.lists(patterns, max_size=12), st.lists(packets, min_size=1, max_size=12))
+@given(st.lists(patterns.map(common), max_size=12), st.lists(packets, min_size=1, max_size=12))
 def test_decides_like_the_patterns_read_in_order(
     matcher: tuple[Bench, int], rules: list[Pattern], some: list[Packet]
 ) -> None:

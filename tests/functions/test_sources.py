@@ -12,7 +12,12 @@ from nfv.ebpf.compiler import Compiler
 
 INCLUDED = sorted(path.name for path in (sources.ROOT / "include").glob("*.h"))
 FUNCTIONS = sorted(f"functions/{path.name}" for path in (sources.ROOT / "functions").glob("*.c"))
-PREREQUISITES = {"connections.h": "functions/firewall.c", "tc.h": "hook.h", "xdp.h": "hook.h"}
+PREREQUISITES = {
+    "connections.h": "functions/firewall.c",
+    "extras.h": "functions/firewall.c",
+    "tc.h": "hook.h",
+    "xdp.h": "hook.h",
+}
 """Headers that are a part of another file and make no sense without it."""
 
 

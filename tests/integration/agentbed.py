@@ -101,8 +101,8 @@ class Bed:
         )
         firewall = self.pins.with_name("fw")
         firewall.mkdir()
-        self._pin(firewall / "connections4", MapType.HASH, 16, 12, self.connections, 0)
-        self._pin(firewall / "connections6", MapType.HASH, 40, 12, self.connections, 0)
+        self._pin(firewall / "connections4", MapType.HASH, 16, 16, self.connections, 0)
+        self._pin(firewall / "connections6", MapType.HASH, 40, 16, self.connections, 0)
 
     @staticmethod
     def _pin(pin: Path, type_: MapType, key: int, value: int, count: int, flags: int) -> None:

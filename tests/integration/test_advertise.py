@@ -25,7 +25,7 @@ from scapy.layers.l2 import Ether
 
 from nfv.dataplane.kernel import netns
 from nfv.dataplane.resident import birdctl
-from tests.integration.helpers import traffic
+from tests.integration.helpers import traffic, waiting
 from tests.integration.helpers.lab import Lab, applied, kill, namespace, nfvctl, unique
 
 pytestmark = pytest.mark.root
@@ -94,11 +94,7 @@ def lab(box: str) -> Iterator[Lab]:
 
 def until(done: Callable[[], Any]) -> Any:
     """What something is once it is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := done()):
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.1)
-    return found
+    return waiting.until(done, PATIENCE)
 
 
 def told(lab: Lab, node: str) -> dict[str, str]:
@@ -213,7 +209,7 @@ def test_what_changes_is_told_without_a_restart(lab: Lab) -> None:
     lab.edit("advertise: {other: true}", "advertise: {preference: low}")
     (line,) = lab.lines()
     assert (line.name, line.mode) == ("gw", "live")
-    assert line.reason.endswith("router advertisements")
+    assert line.reason.endswith("routing protocols or advertisements")
     lab.apply()
     shown = nfvctl("inspect", lab.name, "--format", "json")
 

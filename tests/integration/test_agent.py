@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from nfv.ebpf.tableshape import Shape
 from nfv.ebpf.ticks import hz
 from nfv.errors import KernelError
 from tests.integration.agentbed import PUNT, Bed, running_bed, scratch_name
+from tests.integration.helpers.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -54,11 +54,8 @@ def running(bed: Bed) -> Bed:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait for what comes without an event to wait for."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    """Wait until it is so."""
+    until(condition, seconds)
 
 
 def supervisor_pid(bed: Bed) -> int:
@@ -332,7 +329,7 @@ def test_idle_connections_are_removed(bed: Bed) -> None:
     table = Map.open(bed.pins.with_name("fw") / "connections4")
     keys = [struct.pack("=IIHHI", 1, 2, 3, port, 17) for port in (4, 5)]
     for key, seen in zip(keys, (fresh, idle), strict=True):
-        table.update(key, struct.pack("=IIBB2x", seen, 0, 0, 0))
+        table.update(key, struct.pack("=IIBB2xI", seen, 0, 0, 0, seen))
 
     agentctl.start(bed.name)
     eventually(lambda: occupancy(bed) == 1)

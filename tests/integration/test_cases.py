@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +23,7 @@ from nfv.dataplane.kernel import netns
 from nfv.errors import ExitCode, InputError
 from nfv.testing.lab import Lab, Labs
 from tests.integration.helpers.lab import nfvctl, started
+from tests.integration.helpers.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -416,10 +416,7 @@ def _processes() -> set[int]:
 
 def _wait_until(condition: Callable[[], bool]) -> None:
     """Processes end without telling those that are not their parents."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(condition, 20)
 
 
 # pytest

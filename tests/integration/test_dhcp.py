@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from nfv.dataplane import state
 from nfv.dataplane.change import resolving
 from nfv.dataplane.kernel import netns
 from nfv.dataplane.resident import clientctl, servicectl
-from tests.integration.helpers import snapshot
+from tests.integration.helpers import snapshot, waiting
 from tests.integration.helpers.dhcpload import exchanges
 from tests.integration.helpers.lab import Lab, applied, example, kill, nfvctl
 from tests.integration.helpers.lab import lab as unapplied
@@ -66,11 +65,8 @@ def lab() -> Iterator[Lab]:
 
 
 def until(found: Callable[[], object]) -> None:
-    """Look again until there is something; what is looked for has no event to wait for."""
-    deadline = time.monotonic() + PATIENCE
-    while not found():
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.05)
+    """Look again until there is something."""
+    waiting.until(found, PATIENCE)
 
 
 def addresses(lab: Lab, host: str) -> list[str]:

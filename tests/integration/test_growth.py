@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from nfv.dataplane.kernel import netns
 from tests.integration.helpers.lab import Lab, applied
+from tests.integration.helpers.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -74,10 +74,7 @@ def router(lab: Lab) -> dict[str, Any]:
 
 
 def wait_until_grown(lab: Lab) -> None:
-    deadline = time.monotonic() + 120
-    while router(lab)["growing"] or router(lab)["mode"] != "fast":
-        assert time.monotonic() < deadline, router(lab)
-        time.sleep(0.2)  # nobody tells when it is done
+    until(lambda: not router(lab)["growing"] and router(lab)["mode"] == "fast", 120)
 
 
 def send(lab: Lab, version: int) -> None:

@@ -53,7 +53,7 @@ def gather(observed: Observed, enough: Callable[[list[Record]], bool]) -> list[R
         left = deadline - time.monotonic()
         assert left > 0, f"only {found}"
         select.select([observed.ring], [], [], left)
-        found += observed.ring.read()
+        found += observed.ring.records()
     return found
 
 
@@ -183,7 +183,7 @@ def test_an_error_while_notes_are_read_is_told(lab: Lab, monkeypatch: pytest.Mon
             want_all(observed)
             lab.run("lan", "ping -n -c 1 -W 2 192.0.2.254")
             monkeypatch.setattr(notes, "decode", fail)
-            list(observed.ring.read())
+            list(observed.ring.records())
 
     with pytest.raises(ValueError, match="a note that cannot be read"):
         misread()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from nfv.chain.sap import Hook
-from tests.integration.helpers.routers import Put, Received, Router, alone, linux, ours
+from tests.integration.helpers.routers import Put, Received, Router, linux, ours
+from tests.integration.helpers.traffic import alone
 from tests.property.generate.traffic import Traffic
 from tests.property.model.packets import (
     ARP,

@@ -8,9 +8,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
-from nfv.chain.pattern import Direction, Pattern, Range
+from nfv.chain.pattern import MAC_SHIFT, Direction, Fragment, Pattern, Range
 from nfv.ebpf.matcher import CHUNK, GROUP, HEAD, size_class
 from nfv.ebpf.tries import NODE, SELECT, SLOTS
 from nfv.ebpf.vectors import PORT_PROTOCOLS, TCP, WORD
@@ -31,6 +31,11 @@ class Packet:
     tcp_flags: int
     has_l4: bool  # false for fragments but the first, and where no transport header was read
     direction: Direction
+    src_mac: int = 0
+    dst_mac: int = 0
+    length: int = 0  # of the IP packet
+    dscp: int = 0
+    fragment: Fragment = Fragment.NONE
 
 
 def first_match(patterns: Sequence[Pattern], packet: Packet) -> int | None:
@@ -74,7 +79,9 @@ class _Reader:
     def __init__(self, image: bytes, base: int) -> None:
         self._image = image
         self._base = base
-        *self._roots, self._kinds, self._places, self._beside = HEAD.unpack_from(image)
+        head = HEAD.unpack_from(image)
+        self._roots, (self._kinds, self._places) = head[:6], head[6:8]
+        self._src_mac, self._dst_mac, self._length, self._traits = head[9:]
 
     def match(self, patterns: int, packet: Packet) -> int | None:
         ipv6 = packet.family == 6
@@ -87,6 +94,7 @@ class _Reader:
             walk(self._roots[2 * ipv6 + 1], dst),
             *(self._step(root, port) for root, port in zip(self._roots[4:], ports, strict=True)),
             self._kind(packet),
+            *self._further(packet),
         ]
         found = [
             self._u32(self._places + 4 * (word * WORD + entry(bits)))
@@ -123,6 +131,16 @@ class _Reader:
         table = (packet.direction * 2 + (packet.family == 6)) * 3 + packet.has_l4 + tcp
         slot = packet.tcp_flags if tcp else packet.protocol
         return self._u32(self._kinds + 4 * (table * SLOTS + slot))
+
+    def _further(self, packet: Packet) -> Iterator[int]:
+        """The rows of fields that some pattern asks for."""
+        for root, mac in ((self._src_mac, packet.src_mac), (self._dst_mac, packet.dst_mac)):
+            if root:
+                yield self._walk(root, (mac << MAC_SHIFT).to_bytes(16, "big"))
+        if self._length:
+            yield self._step(self._length, packet.length.to_bytes(2, "big"))
+        if self._traits:
+            yield self._u32(self._traits + 4 * (packet.fragment << 6 | packet.dscp))
 
     def _words(self, rows: Sequence[int], patterns: int) -> Iterator[tuple[int, int]]:
         """The words that are looked at, with what all rows share in them."""
@@ -163,7 +181,16 @@ def _matches(pattern: Pattern, packet: Packet) -> bool:
         and (not pattern.sports or (has_ports and _in_ranges(packet.sport, pattern.sports)))
         and (not pattern.dports or (has_ports and _in_ranges(packet.dport, pattern.dports)))
         and (pattern.tcp_flags is None or _has_flags(packet, *pattern.tcp_flags))
+        and (not pattern.src_macs or _is_mac(packet.src_mac, pattern.src_macs))
+        and (not pattern.dst_macs or _is_mac(packet.dst_mac, pattern.dst_macs))
+        and (not pattern.lengths or _in_ranges(packet.length, pattern.lengths))
+        and (not pattern.dscps or packet.dscp in pattern.dscps)
+        and (not pattern.fragments or packet.fragment in pattern.fragments)
     )
+
+
+def _is_mac(mac: int, prefixes: Sequence[IPv6Network]) -> bool:
+    return any(IPv6Address(mac << MAC_SHIFT) in prefix for prefix in prefixes)
 
 
 def _contains(network: IPv4Network | IPv6Network, packet: Packet, address: int) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nfv.chain.pattern import Direction, Pattern
+from nfv.chain.pattern import MAC_SHIFT, Direction, Fragment, Pattern
 from nfv.ebpf.matcher import MAX_PATTERNS, SIZE_CLASSES, build
 from tests.unit.matching import Packet, first_match, lookup
 
@@ -23,6 +23,11 @@ NETWORKS: tuple[IPv4Network | IPv6Network, ...] = (
     *map(IPv6Network, ("::/0", "2001:db8::/32", "2001:db8::/33", "2001:db8:1::/64")),
     *map(IPv6Network, ("2001:db8:1::10/127", "2001:db8:1::11/128", "fe80::/10")),
 )
+MACS = tuple(
+    IPv6Network((mac << MAC_SHIFT, length))
+    for mac, length in ((0, 0), (0x02 << 40, 8), (0x020000 << 24, 24), (0x02_00_00_00_00_01, 48))
+)
+MAC_EDGES = (0, 0x02_00_00_00_00_01, 0x02_00_00_00_00_02, 0x02_00_01 << 24, (1 << 48) - 1)
 PORTS = (0, 1, 22, 80, 255, 256, 1023, 1024, 2048, 8080, 0xFFFE, 0xFFFF)
 
 
@@ -58,6 +63,11 @@ patterns = st.builds(
     tcp_flags=st.one_of(st.none(), st.tuples(flag_bytes, flag_bytes)),
     directions=some(st.sampled_from(Direction)),
     families=some(st.sampled_from((4, 6))),
+    src_macs=some(st.sampled_from(MACS)),
+    dst_macs=some(st.sampled_from(MACS)),
+    lengths=some(ranges),
+    dscps=some(st.sampled_from((0, 1, 46, 63))),
+    fragments=some(st.sampled_from(Fragment)),
 )
 near_ports = st.builds(
     lambda port, step: min(max(port + step, 0), 0xFFFF),
@@ -76,6 +86,11 @@ packets = st.sampled_from((4, 6)).flatmap(
         tcp_flags=st.one_of(flag_bytes, st.integers(0, 255)),
         has_l4=st.booleans(),
         direction=st.sampled_from(Direction),
+        src_mac=st.sampled_from(MAC_EDGES),
+        dst_mac=st.sampled_from(MAC_EDGES),
+        length=near_ports,
+        dscp=st.sampled_from((0, 1, 45, 46, 63)),
+        fragment=st.sampled_from(Fragment),
     )
 )
 

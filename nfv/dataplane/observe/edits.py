@@ -20,6 +20,7 @@ class Edit(IntFlag):
     SPORT = 8
     DPORT = 16
     ECHO = 32
+    DSCP = 64
 
 
 class Edits(NamedTuple):
@@ -37,6 +38,7 @@ class Edits(NamedTuple):
     family: int
     protocol: int
     has_l4: int
+    dscp: int
 
 
 class _Patch:
@@ -90,6 +92,8 @@ def _network(patch: _Patch, edits: Edits) -> int:
     if edits.edits & Edit.DST:
         patch.put(_IP + src + size, edits.dst[:size])
     addresses = patch.gain
+    if edits.edits & Edit.DSCP:
+        patch.put(_IP, _with_dscp(patch.frame[_IP : _IP + 2], edits.dscp, 2 if is_ipv4 else 6))
     if edits.edits & Edit.HOP:
         if is_ipv4:
             patch.put(_IP + ttl, bytes([edits.ttl, edits.protocol]))
@@ -98,6 +102,11 @@ def _network(patch: _Patch, edits: Edits) -> int:
     if is_ipv4:
         patch.update(_IP + 10)
     return addresses
+
+
+def _with_dscp(first: bytes | bytearray, dscp: int, shift: int) -> bytes:
+    """The first 16 bits of an IP header with another DSCP, 6 bits at `shift` (RFC 2474)."""
+    return (int.from_bytes(first, "big") & ~(0x3F << shift) | dscp << shift).to_bytes(2, "big")
 
 
 def _transport(patch: _Patch, edits: Edits, addresses: int) -> None:

@@ -68,12 +68,12 @@ class Session:
     def notes(self) -> Iterator[Record]:
         """Some notes; waits half a second for one."""
         select.select([self.observed.ring], [], [], _LOOK)
-        return islice(self.observed.ring.read(), _AT_ONCE)
+        return islice(self.observed.ring.records(), _AT_ONCE)
 
     def last_notes(self) -> Iterator[Record]:
         """All that are left, once no note is taken any more."""
         self.observed.want(range(len(self.observed.notes)), 0)
-        return self.observed.ring.read()
+        return self.observed.ring.records()
 
 
 S = TypeVar("S", bound=Session)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from nfv.dataplane.kernel.bpf import Map
+from nfv.dataplane.kernel.ring import Ring
 from nfv.dataplane.observe.edits import Edits, commit
 from nfv.ebpf.sources import constant
 from nfv.traffic.link import ETHERNET_HEADER, VLAN_TAG
@@ -20,7 +19,7 @@ UNCOUNTED = constant("observe.h", "OBSERVE_UNCOUNTED")
 
 _MACS = ETHERNET_HEADER - 2  # bytes in front of a VLAN tag
 
-HEAD = struct.Struct("=QQIIIIIIIHBB16s16s2s2s2sH12s5B7x")
+HEAD = struct.Struct("=QQIIIIIIIHBB16s16s2s2s2sH12s6B6x")
 """struct observe_record, up to the frame."""
 
 
@@ -59,54 +58,13 @@ _EDITS = len(Record._fields) - 1
 
 _EDITED = _EDITS + Edits._fields.index("edits")
 
-_BUSY, _DISCARDED = 1 << 31, 1 << 30  # of a length (BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT)
-_LENGTH = _DISCARDED - 1
-_ENTRY = 8  # bytes in front of each entry
 
+class NoteRing(Ring):
+    """The ring buffer that programs write notes to."""
 
-class NoteRing:
-    """The ring buffer that programs write notes to (BPF_MAP_TYPE_RINGBUF), with one reader."""
-
-    def __init__(self, found: Map) -> None:
-        self._fd = found.fd
-        self._size = found.max_entries
-        page = mmap.PAGESIZE
-        self._own = mmap.mmap(found.fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        length = page + 2 * self._size  # the content twice, so that none is cut at its end
-        self._theirs = mmap.mmap(found.fd, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
-        # So that a position is read and written by one instruction.
-        self._read_to = memoryview(self._own).cast("Q")
-        self._written_to = memoryview(self._theirs)[:page].cast("Q")
-        self._data = memoryview(self._theirs)[page:]
-
-    def fileno(self) -> int:
-        """For select or poll: there is something to read."""
-        return self._fd
-
-    def read(self) -> Iterator[Record]:
+    def records(self) -> Iterator[Record]:
         """The notes that are there now. A place is free again as soon as its note was given."""
-        position, end = self._read_to[0], self._written_to[0]
-        while position < end:
-            start = position % self._size
-            head = int.from_bytes(self._data[start : start + 4], "little")
-            if head & _BUSY:
-                return
-            length = head & _LENGTH
-            found = None
-            if not head & _DISCARDED:
-                # A copy: an error must not hold on to memory that `close` gives back.
-                found = decode(bytes(self._data[start + _ENTRY : start + _ENTRY + length]))
-            position += (_ENTRY + length + 7) // 8 * 8
-            self._read_to[0] = position
-            if found is not None:
-                yield found
-
-    def close(self) -> None:
-        """Give the memory back; the map stays."""
-        for view in (self._read_to, self._written_to, self._data):
-            view.release()
-        self._own.close()
-        self._theirs.close()
+        return map(decode, self.read())
 
 
 def decode(data: bytes) -> Record:

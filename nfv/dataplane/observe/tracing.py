@@ -114,7 +114,7 @@ class Tracer:
             raise InputError(
                 f"a frame of {len(frame)} bytes cannot be traced at {place}: {error.message}"
             ) from error
-        return Run(list(self._observed.ring.read()), verdict, out)
+        return Run(list(self._observed.ring.records()), verdict, out)
 
 
 class Trace:

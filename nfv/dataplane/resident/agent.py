@@ -27,6 +27,7 @@ from nfv.dataplane.kernel.namewatch import NameWatch
 from nfv.dataplane.resident import control
 from nfv.dataplane.resident.aging import Aging
 from nfv.dataplane.resident.growth import Growth
+from nfv.dataplane.resident.logs import Log, logs
 from nfv.dataplane.resident.outside import Outside, surroundings
 from nfv.dataplane.routing.egress import Egress, egresses
 from nfv.dataplane.routing.follower import Follower, Status
@@ -62,6 +63,7 @@ class Agent:
         self._reasons: dict[str, str] = {}  # routers that the kernel helps, and why
         self._growths: dict[str, Growth] = {}  # of routers' maps
         self._outsides: dict[str, Outside] = {}  # of functions that translate addresses
+        self._logs: dict[str, Log] = {}  # of functions that have one
         self._aging: Aging | None = None
         self._next_check = time.monotonic() + _CHECK_INTERVAL
         self._watch = NameWatch()
@@ -147,6 +149,7 @@ class Agent:
         former, self._aging = self._aging, Aging(topology, state.pins(self._name))
         if former:
             former.close()
+        self._open_logs(topology)
         self._generation += 1
         _log("info", f"generation {self._generation}: follows {', '.join(self._sites) or 'none'}")
 
@@ -183,6 +186,16 @@ class Agent:
             found = self._outsides[name] = Outside(place)
             if found.follows:
                 self._selector.register(found, selectors.EVENT_READ, found.read)
+
+    def _open_logs(self, topology: Topology) -> None:
+        """Begin to write what functions' programs tell of packets."""
+        for former in self._logs.values():
+            former.read()
+            self._selector.unregister(former)
+            former.close()
+        self._logs = logs(self._name, topology.vnfs)
+        for log in self._logs.values():
+            self._selector.register(log, selectors.EVENT_READ, log.read)
 
     def _attend(self, name: str, action: Callable[[Follower], None]) -> None:
         """Do something with a follower; what fails leaves its router to the kernel for a while."""

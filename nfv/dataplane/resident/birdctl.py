@@ -78,7 +78,7 @@ def changes(topology: Topology, former: Topology | None) -> Iterator[Change]:
             )
         elif told != words:
             step = _tell(name, router, words, told or words)
-            reason = "router advertisements"
+            reason = "routing protocols or advertisements"
             steps = [(Phase.SETTLE, step)]
             yield Change(Element("vnf", router), Symbol.CHANGE, reason, steps=steps)
     for router in started(name):

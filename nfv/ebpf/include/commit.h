@@ -88,6 +88,18 @@ static __always_inline u32 commit_address6(u32 *address, const u32 *edited)
 	return gain;
 }
 
+/*
+ * The DSCP (RFC 2474), of which the first 16 bits of the header have 6 at `shift`; returns what the
+ * checksum of IPv4's complement gains.
+ */
+static __always_inline u32 commit_dscp(u16 *first, u32 dscp, u32 shift)
+{
+	u16 before = *first;
+
+	*first = bpf_htons((bpf_ntohs(before) & ~(0x3f << shift)) | dscp << shift);
+	return checksum_change(before, *first);
+}
+
 static __always_inline void commit_ipv4(nf_ctx *ctx, const struct nf_packet *pkt)
 {
 	struct iphdr *ip = nf_l3(ctx, sizeof(*ip));
@@ -102,6 +114,8 @@ static __always_inline void commit_ipv4(nf_ctx *ctx, const struct nf_packet *pkt
 		ip->ttl = pkt->ttl;
 		hop = checksum_change(before, *ttl_protocol);
 	}
+	if (pkt->edits & NF_EDIT_DSCP)
+		hop += commit_dscp((u16 *)ip, pkt->dscp, 2);
 	if (pkt->edits & NF_EDIT_SRC)
 		addresses += commit_address4(&ip->saddr, pkt->src[0]);
 	if (pkt->edits & NF_EDIT_DST)
@@ -120,6 +134,8 @@ static __always_inline void commit_ipv6(nf_ctx *ctx, const struct nf_packet *pkt
 		return;
 	if (pkt->edits & NF_EDIT_HOP)
 		ip->hop_limit = pkt->ttl;
+	if (pkt->edits & NF_EDIT_DSCP)
+		commit_dscp((u16 *)ip, pkt->dscp, 6);
 	if (pkt->edits & NF_EDIT_SRC)
 		addresses += commit_address6((u32 *)&ip->saddr, pkt->src);
 	if (pkt->edits & NF_EDIT_DST)

@@ -378,7 +378,7 @@ static __always_inline int self_track(nf_ctx *ctx, struct nf_packet *pkt, u32 di
 	} else {
 		if (self_is_answer(pkt))
 			return nf_drop(pkt, NF_REASON_INVALID);
-		verdict = self_judge(pkt, direction, &counter);
+		verdict = self_judge(ctx, pkt, direction, &counter);
 		if (verdict != NF_NEXT)
 			return verdict;
 		if (self_remembered(pkt))

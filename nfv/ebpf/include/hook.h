@@ -27,6 +27,22 @@ struct hook_wire {
 	u64 largest; /* of them, from the IP header on */
 };
 
+#define HOOK_TAG 4 /* bytes of a VLAN tag */
+
+/*
+ * The VLAN tag at an offset of the bytes from `data` to `end`: its protocol, ETH_P_8021Q or ETH_P_8021AD,
+ * in the upper half, and what it says; 0 if there is none.
+ */
+static __always_inline u32 hook_read_tag(const void *data, const void *end, u32 offset)
+{
+	const u16 *tag = data + offset;
+
+	if ((void *)(tag + 2) > end ||
+	    (tag[0] != bpf_htons(ETH_P_8021Q) && tag[0] != bpf_htons(ETH_P_8021AD)))
+		return 0;
+	return (u32)bpf_ntohs(tag[0]) << 16 | bpf_ntohs(tag[1]);
+}
+
 #ifdef NFV_TC
 #include "tc.h"
 #else

@@ -21,6 +21,13 @@
 /* Times a power of two, the highest 6 bits number all powers of two. */
 #define MATCH_DE_BRUIJN 0x03f79d71b4cb0a89ull
 
+/* Fields that are looked at only where a pattern asks for them: bits of SELF_ASKS. */
+#define MATCH_MACS 1
+#define MATCH_LENGTH 2
+#define MATCH_TRAITS 4 /* DSCP and place in the datagram */
+
+#define MATCH_TRAIT(dscp, fragment) ((fragment) << 6 | (dscp))
+
 /* In front of an image. */
 struct match_head {
 	u32 src4; /* slots where lookups start */
@@ -29,9 +36,13 @@ struct match_head {
 	u32 dst6;
 	u32 sport;
 	u32 dport;
-	u32 kinds;  /* rows by direction and family, MATCH_TABLES of 256 each */
-	u32 places; /* of the bits of each word, by entry */
-	u32 beside; /* what the function keeps for each rule, the default first */
+	u32 kinds;   /* rows by direction and family, MATCH_TABLES of 256 each */
+	u32 places;  /* of the bits of each word, by entry */
+	u32 beside;  /* what the function keeps for each rule, the default first */
+	u32 src_mac; /* slots again, 0 without that bit of SELF_ASKS */
+	u32 dst_mac;
+	u32 length;
+	u32 traits; /* rows by MATCH_TRAIT, 256 */
 };
 
 /* A prefix that keys are compared with, where they go if it is another's, and where if it is theirs. */

@@ -13,6 +13,11 @@
 #define SELF_WORDS 1
 #endif
 
+/* What further fields patterns ask for: MATCH_MACS and so on. */
+#ifndef SELF_ASKS
+#define SELF_ASKS 0
+#endif
+
 /* What is read begins in the first so many bytes of the map, a power of two, and ends a bit behind. */
 #ifndef SELF_TABLE
 #define SELF_TABLE 262144
@@ -117,6 +122,12 @@ static __always_inline u32 self_place(const struct match_head *head, u64 word, u
 	return *(u32 *)self_at(head->places + (word * 64 + self_entry(bits)) * 4, 4);
 }
 
+/* What the rows of the further fields share, of which `of` tells what is wanted. */
+#define SELF_FURTHER(of, rows)                                                                     \
+	((SELF_ASKS & MATCH_MACS ? of((rows)->src_mac) & of((rows)->dst_mac) : ~0ull) &            \
+	 (SELF_ASKS & MATCH_LENGTH ? of((rows)->length) : ~0ull) &                                 \
+	 (SELF_ASKS & MATCH_TRAITS ? of((rows)->traits) : ~0ull))
+
 #if SELF_WORDS <= MATCH_PLAIN
 
 static __always_inline u64 self_bits(u64 place, u64 word)
@@ -126,11 +137,13 @@ static __always_inline u64 self_bits(u64 place, u64 word)
 	return row->words[word];
 }
 
+#define SELF_WORD(place) self_bits(place, word)
+
 static __always_inline u64 self_shared(const struct nf_rows *rows, u64 word)
 {
 	return self_bits(rows->src, word) & self_bits(rows->dst, word) &
 	       self_bits(rows->kind, word) & self_bits(rows->sport, word) &
-	       self_bits(rows->dport, word);
+	       self_bits(rows->dport, word) & SELF_FURTHER(SELF_WORD, rows);
 }
 
 static __always_inline u32 self_first(const struct match_head *head, const struct nf_rows *rows)
@@ -156,6 +169,8 @@ static __always_inline u64 *self_group(u64 place, u64 group)
 	return chunk + group * MATCH_GROUP % MATCH_CHUNK;
 }
 
+#define SELF_WORD(place) self_group(place, group)[i]
+
 /* The first rule of a group that all rows share, or MATCH_NONE. */
 static __always_inline u64 self_of_group(const struct match_head *head, const struct nf_rows *rows,
 					 u64 group)
@@ -166,7 +181,8 @@ static __always_inline u64 self_of_group(const struct match_head *head, const st
 
 #pragma unroll
 	for (u64 i = 0; i < MATCH_GROUP; i++) {
-		u64 bits = src[i] & dst[i] & kind[i] & sport[i] & dport[i];
+		u64 bits = src[i] & dst[i] & kind[i] & sport[i] & dport[i] &
+			   SELF_FURTHER(SELF_WORD, rows);
 
 		if (bits)
 			return self_place(head, group * MATCH_GROUP + i, bits);
@@ -181,10 +197,16 @@ static __always_inline u64 self_groups(u64 place)
 	return row->groups;
 }
 
+static __always_inline u64 self_shared_groups(const struct nf_rows *rows)
+{
+	return self_groups(rows->src) & self_groups(rows->dst) & self_groups(rows->kind) &
+	       self_groups(rows->sport) & self_groups(rows->dport) &
+	       SELF_FURTHER(self_groups, rows);
+}
+
 static __always_inline u32 self_first(const struct match_head *head, struct nf_rows *rows)
 {
-	u64 groups = self_groups(rows->src) & self_groups(rows->dst) & self_groups(rows->kind) &
-		     self_groups(rows->sport) & self_groups(rows->dport);
+	u64 groups = self_shared_groups(rows);
 
 	rows->first = MATCH_NONE;
 #pragma clang loop unroll(disable)
@@ -206,9 +228,9 @@ static __always_inline const struct match_head *self_tables(void)
 	return self_at(*(u32 *)self_at(0, 4), 64);
 }
 
-/* The first matching rule's number, or MATCH_NONE. */
-static __always_inline u32 self_match(const struct match_head *head, struct nf_packet *pkt,
-				      u32 direction)
+/* Find the rows of a packet's fields, but for those of SELF_ASKS: traits.h. */
+static __always_inline void self_find_rows(const struct match_head *head, struct nf_packet *pkt,
+					   u32 direction)
 {
 	struct nf_rows *rows = &pkt->rows;
 
@@ -222,5 +244,12 @@ static __always_inline u32 self_match(const struct match_head *head, struct nf_p
 	rows->sport = self_port(head->sport, &pkt->sport);
 	rows->dport = self_port(head->dport, &pkt->dport);
 	rows->kind = self_kind(head->kinds, pkt, direction);
-	return self_first(head, rows);
+}
+
+/* The first matching rule's number, or MATCH_NONE. */
+static __always_inline u32 self_match(const struct match_head *head, struct nf_packet *pkt,
+				      u32 direction)
+{
+	self_find_rows(head, pkt, direction);
+	return self_first(head, &pkt->rows);
 }

@@ -123,6 +123,7 @@ enum nf_edit {
 	NF_EDIT_SPORT = 8,
 	NF_EDIT_DPORT = 16,
 	NF_EDIT_ECHO = 32, /* echo_id */
+	NF_EDIT_DSCP = 64,
 };
 
 /* What the matcher has found of a packet's fields: here, as the verifier need not follow it. */
@@ -132,6 +133,11 @@ struct nf_rows {
 	u32 kind;
 	u32 sport;
 	u32 dport;
+	u32 src_mac; /* from here on only what rules ask for */
+	u32 dst_mac;
+	u32 length;
+	u32 traits;
+	u32 mac[4]; /* the key of a MAC address's lookup */
 	u32 first;
 };
 
@@ -165,6 +171,7 @@ struct nf_packet {
 	u8 family;   /* 4, 6, or 0 for anything else */
 	u8 protocol; /* behind IPv6 extension headers */
 	u8 ttl;
+	u8 dscp; /* if edited */
 	u8 tcp_flags;
 	u8 fragment; /* enum nf_fragment */
 	u8 has_l4;   /* ports or ICMP type were there to read */

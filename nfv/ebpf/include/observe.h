@@ -40,7 +40,8 @@ struct observe_record {
 	u8 family;
 	u8 protocol;
 	u8 has_l4;
-	u8 reserved[7];
+	u8 dscp;
+	u8 reserved[6];
 	u8 frame[OBSERVE_FRAME];
 };
 
@@ -166,6 +167,7 @@ static __always_inline void observe_edits(struct observe_record *record,
 	record->family = pkt->family;
 	record->protocol = pkt->protocol;
 	record->has_l4 = pkt->has_l4;
+	record->dscp = pkt->dscp;
 }
 
 /*

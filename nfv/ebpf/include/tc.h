@@ -11,7 +11,6 @@ typedef struct __sk_buff nf_ctx;
 #define HOOK_WHOLE 0 /* whether every frame is one on the wire */
 
 #define HOOK_LINEAR 1024 /* bytes from the start of a frame that functions may look at */
-#define HOOK_TAG 4       /* bytes of a VLAN tag */
 #define HOOK_HEADERS4 (sizeof(struct ethhdr) + sizeof(struct iphdr))
 #define HOOK_HEADERS6 (sizeof(struct ethhdr) + sizeof(struct ipv6hdr))
 
@@ -246,6 +245,19 @@ static __always_inline u32 hook_told(nf_ctx *ctx)
 	return word;
 }
 
+/*
+ * The first or second VLAN tag behind the MAC addresses (place 0, 1): protocol, ETH_P_8021Q or ETH_P_8021AD,
+ * in the upper half, and what it says; 0 without one. A second tag has a first.
+ */
+static __always_inline u32 hook_tag_at(nf_ctx *ctx, u32 place)
+{
+	if (!HOOK_READ(ctx, vlan_present))
+		return 0;
+	if (place)
+		return hook_read_tag(hook_data(ctx), hook_end(ctx), 2 * ETH_ALEN);
+	return (u32)bpf_ntohs(HOOK_READ(ctx, vlan_proto)) << 16 | HOOK_READ(ctx, vlan_tci);
+}
+
 /* What the tag of IEEE 802.1Q says, or -1 without one. */
 static __always_inline s32 hook_tag(nf_ctx *ctx)
 {
@@ -255,9 +267,9 @@ static __always_inline s32 hook_tag(nf_ctx *ctx)
 }
 
 /* Put a tag in front of what follows the MAC addresses; take it; say something else by it. */
-static __always_inline int hook_add_tag(nf_ctx *ctx, u16 value)
+static __always_inline int hook_add_tag(nf_ctx *ctx, u16 protocol, u16 value)
 {
-	return bpf_skb_vlan_push(ctx, bpf_htons(ETH_P_8021Q), value);
+	return bpf_skb_vlan_push(ctx, bpf_htons(protocol), value);
 }
 
 static __always_inline int hook_untag(nf_ctx *ctx)
@@ -267,7 +279,7 @@ static __always_inline int hook_untag(nf_ctx *ctx)
 
 static __always_inline int hook_set_tag(nf_ctx *ctx, u16 value)
 {
-	return bpf_skb_vlan_pop(ctx) ? -1 : hook_add_tag(ctx, value);
+	return bpf_skb_vlan_pop(ctx) ? -1 : hook_add_tag(ctx, ETH_P_8021Q, value);
 }
 
 /* Send a copy into a device, by ifindex; XDP has a call for all copies instead. */

@@ -38,6 +38,6 @@ static __always_inline int self_set_vlan(nf_ctx *ctx, u32 vlan, u32 untagged)
 	if (vlan == untagged)
 		return tag < 0 ? 0 : hook_untag(ctx);
 	if (tag < 0)
-		return hook_add_tag(ctx, vlan);
+		return hook_add_tag(ctx, ETH_P_8021Q, vlan);
 	return tag & VLAN_ID ? 0 : hook_set_tag(ctx, tag | vlan);
 }

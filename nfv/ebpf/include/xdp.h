@@ -128,36 +128,33 @@ static __always_inline void hook_copy(nf_ctx *ctx, u32 index)
 {
 }
 
-/* The VLAN tag behind the MAC addresses, or 0. */
-static __always_inline u16 *hook_tag_at(nf_ctx *ctx)
+static __always_inline u32 hook_tag_at(nf_ctx *ctx, u32 place)
 {
-	u16 *tag = hook_data(ctx) + 2 * ETH_ALEN;
-
-	return (void *)(tag + 3) <= hook_end(ctx) && tag[0] == bpf_htons(ETH_P_8021Q) ? tag : 0;
+	return hook_read_tag(hook_data(ctx), hook_end(ctx), 2 * ETH_ALEN + place * HOOK_TAG);
 }
 
 static __always_inline s32 hook_tag(nf_ctx *ctx)
 {
-	u16 *tag = hook_tag_at(ctx);
+	u32 tag = hook_tag_at(ctx, 0);
 
-	return tag ? bpf_ntohs(tag[1]) : -1;
+	return tag >> 16 == ETH_P_8021Q ? (s32)(tag & 0xffff) : -1;
 }
 
 static __always_inline int hook_set_tag(nf_ctx *ctx, u16 value)
 {
-	u16 *tag = hook_tag_at(ctx);
+	u16 *tag = hook_data(ctx) + 2 * ETH_ALEN;
 
-	if (!tag)
+	if ((void *)(tag + 2) > hook_end(ctx))
 		return -1;
 	tag[1] = bpf_htons(value);
 	return 0;
 }
 
-static __always_inline int hook_add_tag(nf_ctx *ctx, u16 value)
+static __always_inline int hook_add_tag(nf_ctx *ctx, u16 protocol, u16 value)
 {
 	u32 *macs;
 
-	if (bpf_xdp_adjust_head(ctx, -4))
+	if (bpf_xdp_adjust_head(ctx, -HOOK_TAG))
 		return -1;
 	macs = hook_data(ctx);
 	if ((void *)(macs + 4) > hook_end(ctx))
@@ -165,7 +162,7 @@ static __always_inline int hook_add_tag(nf_ctx *ctx, u16 value)
 	macs[0] = macs[1];
 	macs[1] = macs[2];
 	macs[2] = macs[3];
-	macs[3] = bpf_htonl(ETH_P_8021Q << 16 | value);
+	macs[3] = bpf_htonl((u32)protocol << 16 | value);
 	return 0;
 }
 
@@ -178,7 +175,7 @@ static __always_inline int hook_untag(nf_ctx *ctx)
 	macs[3] = macs[2];
 	macs[2] = macs[1];
 	macs[1] = macs[0];
-	return bpf_xdp_adjust_head(ctx, 4);
+	return bpf_xdp_adjust_head(ctx, HOOK_TAG);
 }
 
 static __always_inline int hook_is_partial(nf_ctx *ctx, u32 offset)

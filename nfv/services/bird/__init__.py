@@ -1,1 +1,1 @@
-"""Routing by BIRD 2: router advertisements of the function router, one process a router."""
+"""Routing by BIRD 2: router advertisements, BGP and OSPF of the function router."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 COMMAND = "show protocols"
 
-_SHOWN = {"RAdv": "advertise"}
+_SHOWN = {"RAdv": "advertise", "BGP": "bgp", "OSPF": "ospf"}
 """Those that somebody declared; the others carry routes inside BIRD."""
 
 _COLUMNS = 6

@@ -18,6 +18,7 @@ from nfv.services.bird.advertise import (
     advertised,
 )
 from nfv.services.bird.dhcpflags import Served, served
+from nfv.services.bird.routing import routing
 
 _HEAD = """\
 log stderr {{ info, remote, warning, error, auth, fatal, bug }};
@@ -33,6 +34,10 @@ def text(topology: Topology, name: str) -> str | None:
         return None
     around = _surroundings(topology)
     parts = [_HEAD.format(identity=_identity(router))]
+    protocols = router.config.protocols
+    if protocols is not None:
+        addresses = {key: interface.ip for key, interface in router.interfaces.items()}
+        parts.append("\n".join(routing(protocols, addresses)) + "\n")
     for key, interface in router.config.interfaces.items():
         if interface.advertise is not None:
             found = served(around, str(Attachment(name, key)))
@@ -50,7 +55,9 @@ def _surroundings(topology: Topology) -> Surroundings:
 
 
 def _identity(router: Router) -> str:
-    """The router ID: its first IPv4 address, or one that is nobody's."""
+    """The router ID: as declared, or its first IPv4 address, or one that is nobody's."""
+    if router.config.protocols is not None and router.config.protocols.router_id is not None:
+        return str(router.config.protocols.router_id)
     addresses = (one for interface in router.interfaces.values() for one in interface.ip)
     own = (str(one.ip) for one in addresses if isinstance(one, IPv4Interface))
     return next(own, "192.0.0.8")  # the dummy address of RFC 7600

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 
+from nfv.dataplane.journal import Journal
 from nfv.services.dhcp.leases import AnyLease, State
-
-_LIMIT = 4 << 20  # bytes; with the one old file that is kept, twice that
 
 Change = tuple[AnyLease | None, AnyLease]
 """A lease as it was, and is."""
@@ -23,29 +20,18 @@ class Events:
     """A file of events, the latest last."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("a")
+        self._journal = Journal(path)
 
     def close(self) -> None:
-        self._file.close()
+        self._journal.close()
 
     def note(self, moment: float, changes: Iterable[Change]) -> None:
         """Note changes, which are seen at once. Offers are none: nobody may take them."""
         told = ((_event(before, lease), lease) for before, lease in changes)
-        lines = [_line(moment, what, lease) for what, lease in told if what is not None]
-        if not lines:
-            return
-        text = "".join(lines)
-        if self._file.tell() + len(text) > _LIMIT:
-            self._file.close()
-            os.replace(self._path, self._path.with_name(f"{self._path.name}.1"))
-            self._file = self._path.open("a")
-        self._file.write(text)
-        self._file.flush()
-
-
-def _line(moment: float, what: str, lease: AnyLease) -> str:
-    return json.dumps({"time": _moment(moment), "event": what, **document(lease)}) + "\n"
+        at = {"time": _moment(moment)}
+        rows = [{**at, "event": what, **document(lease)} for what, lease in told if what]
+        if rows:
+            self._journal.write(*rows)
 
 
 def document(lease: AnyLease) -> dict[str, object]:

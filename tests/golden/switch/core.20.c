@@ -12,11 +12,12 @@
 /* NF_LINK(11): port gw:guests */
 /* NF_LINK(12): function gw */
 /* NF_LINK(13): program core:20 */
-/* NF_LINK(14): constant gw */
+/* NF_LINK(14): program core:20 */
 /* NF_LINK(15): constant gw */
 /* NF_LINK(16): constant gw */
 /* NF_LINK(17): constant gw */
 /* NF_LINK(18): constant gw */
+/* NF_LINK(19): constant gw */
 /* f0: core */
 /* f1: fw */
 /* f2: gw */
@@ -27,9 +28,9 @@
 #line 1 "checksum.h"
 #line 22 "hook.h"
 #line 1 "tc.h"
-#line 32 "hook.h"
+#line 48 "hook.h"
 #line 1 "xdp.h"
-#line 34 "hook.h"
+#line 50 "hook.h"
 #line 7 "nf.h"
 #line 1 "commit.h"
 #line 11 "commit.h"
@@ -68,19 +69,26 @@
 #line 1 "match.h"
 #line 7 "match.h"
 #line 10 "matcher.h"
+#line 1 "traits.h"
+#line 8 "traits.h"
 #line 1 "quoted.h"
 #line 7 "quoted.h"
-#line 12 "functions/firewall.c"
+#line 13 "functions/firewall.c"
+#line 1 "extras.h"
+#line 1 "matches.h"
+#line 4 "matches.h"
+#line 7 "extras.h"
+#line 72 "functions/firewall.c"
 #line 1 "connections.h"
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 10 "connections.h"
-#line 82 "functions/firewall.c"
-#define F2_SHIFT4 NF_LINK(14)
-#define F2_MASK4 NF_LINK(15)
-#define F2_BANK4 NF_LINK(16)
-#define F2_MASK6 NF_LINK(17)
-#define F2_BANK6 NF_LINK(18)
+#line 130 "functions/firewall.c"
+#define F2_SHIFT4 NF_LINK(15)
+#define F2_MASK4 NF_LINK(16)
+#define F2_BANK4 NF_LINK(17)
+#define F2_MASK6 NF_LINK(18)
+#define F2_BANK6 NF_LINK(19)
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/router.c"
@@ -167,6 +175,22 @@ int nfv_reject(nf_ctx *ctx)
 	verdict = nf_drop(pkt, NF_REASON_NONE);
 	goto out;
 	back0_end:
+	hook_jump(ctx, NF_LINK(14));
+	verdict = nf_drop(pkt, NF_REASON_LOOP);
+	goto out;
+out:
+	return entry_finish(ctx, pkt, verdict);
+}
+
+int nfv_part3(nf_ctx *ctx)
+{
+	struct nf_packet *pkt;
+	int verdict = NF_NEXT;
+	u32 index = 0;
+
+	pkt = nf_packets.lookup(&index);
+	if (!pkt)
+		return HOOK_DROP;
 	verdict = f0_process(ctx, pkt, NF_LINK(7));
 	f0_report(pkt);
 	if (verdict == NF_FLOOD) {
@@ -188,7 +212,7 @@ out:
 	return entry_finish(ctx, pkt, verdict);
 }
 
-int nfv_part3(nf_ctx *ctx)
+int nfv_part4(nf_ctx *ctx)
 {
 	struct nf_packet *pkt;
 	int verdict = NF_NEXT;

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from nfv.dataplane.resident import servicectl
 from tests.integration.helpers.lab import Lab, kill
+from tests.integration.helpers.waiting import until
 
 PATIENCE = 20.0  # seconds
 
@@ -18,10 +18,7 @@ def dig(net: Lab, node: str, question: str) -> list[str]:
 
 def eventually(found: Callable[[], object]) -> None:
     """Ask until it is so; a name server does not say when it has taken a zone over."""
-    deadline = time.monotonic() + PATIENCE
-    while not found():
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.05)
+    until(found, PATIENCE)
 
 
 def restart(net: Lab) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import selectors
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -118,17 +117,6 @@ def _marked(ends: Ends, end: bytes) -> Iterator[bytes]:
         return
     for options in (b"", _NOP):
         yield packet(ends, 17, udp(ends, 9, 9, bytes(18) + end), Shape(options=options))
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Send from one CPU: each has queues of its own, and only within one there is an order."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 @contextmanager

@@ -68,6 +68,14 @@ class Wire:
 
     def receive(self) -> bytes | None:
         """The next test frame with its tag, None for a frame of somebody else."""
+        data = self.next_frame()
+        if data is None:
+            return None
+        at = 16 if data[12:14] == struct.pack("!H", TAG) else 12
+        return data if data[at : at + 2] == struct.pack("!H", EXPERIMENT) else None
+
+    def next_frame(self) -> bytes | None:
+        """The next frame with its tags, None for one that was sent from here."""
         data, extra, _flags, address = self.socket.recvmsg(1 << 16, 64)
         if address[2] == socket.PACKET_OUTGOING:
             return None
@@ -76,8 +84,7 @@ class Wire:
                 status, *_, tci, tpid = _AUXDATA.unpack(value[: _AUXDATA.size])
                 if status & _VLAN_VALID:
                     data = data[:12] + struct.pack("!HH", tpid or TAG, tci) + data[12:]
-        at = 16 if data[12:14] == struct.pack("!H", TAG) else 12
-        return data if data[at : at + 2] == struct.pack("!H", EXPERIMENT) else None
+        return data
 
 
 class Segment:
@@ -102,8 +109,9 @@ class Segment:
         """
         end = number.to_bytes(8, "big")
         marks = ((name, frame(BROADCAST, MARKER, end, tag=tag, size=0)) for name, tag in ways)
-        for name, data in (*frames, *marks):
-            self.wires[name].send(data)
+        with traffic.alone():
+            for name, data in (*frames, *marks):
+                self.wires[name].send(data)
         found: dict[str, Counter[bytes]] = {name: Counter() for name in self.wires}
         waiting = set(self.wires)
         while waiting:

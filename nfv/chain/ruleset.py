@@ -1,0 +1,84 @@
+"""The rules of a firewall in the order in which they are tried, groups in place of the jumps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from nfv.chain import algebra
+from nfv.chain.pattern import NEVER, Pattern
+from nfv.chain.report import Report, did_you_mean, listed
+from nfv.chain.rule import PrefixLists, Rule
+from nfv.chain.source import KeyPath
+
+Groups = Mapping[str, Sequence[Rule]]
+
+MAX_DEPTH = 8
+"""Jumps from group to group."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rule at one of the places where it is tried."""
+
+    pattern: Pattern
+    rule: Rule
+    path: KeyPath  # in the function's keys
+    name: str  # its own or its text, behind the name of its group
+
+
+def steps(rules: Sequence[Rule], groups: Groups, lists: PrefixLists) -> Iterator[Step]:
+    """The rules without jumps: those of a group stand where a jump leads to it.
+
+    A packet that no rule of a group decides goes on behind the jump.
+    """
+    for index, rule in enumerate(rules):
+        yield from _steps(rule, ("rules", index), "", Pattern(), groups, lists)
+
+
+def _steps(
+    rule: Rule, path: KeyPath, group: str, around: Pattern, groups: Groups, lists: PrefixLists
+) -> Iterator[Step]:
+    own = rule.pattern(lists)
+    pattern = algebra.both(own, around) if own else None
+    if rule.action != "jump":
+        text = rule.name or rule.model_dump_json(exclude_defaults=True, warnings=False)
+        yield Step(pattern or NEVER, rule, path, f"{group}/{text}" if group else text)
+    elif pattern and rule.to:
+        for index, inner in enumerate(groups[rule.to]):
+            place = ("groups", rule.to, index)
+            yield from _steps(inner, place, rule.to, pattern, groups, lists)
+
+
+def check_jumps(rules: Sequence[Rule], groups: Groups, report: Report) -> bool:
+    """Report jumps to groups that don't exist, or in circles; True if there are none."""
+    good = True
+    chains = [(("rules",), rules), *((("groups", name), group) for name, group in groups.items())]
+    for path, chain in chains:
+        for index, rule in enumerate(chain):
+            if rule.to is not None and rule.to not in groups:
+                otherwise = f"groups are {listed(groups)}" if groups else "add it to groups"
+                hint = did_you_mean(rule.to, groups, otherwise)
+                report.error((*path, index, "to"), f"no group '{rule.to}'", hint)
+                good = False
+    if not good:
+        return False
+    for name in groups:
+        if _depth(name, groups, 0) > MAX_DEPTH:
+            message = f"its jumps lead back to it, or through more than {MAX_DEPTH} groups"
+            report.error(("groups", name), message, "remove one of the jumps", key=True)
+            good = False
+    return good
+
+
+def amount(rules: Sequence[Rule], groups: Groups) -> int:
+    """How many steps there are, after `check_jumps`."""
+    return sum(1 if rule.to is None else amount(groups[rule.to], groups) for rule in rules)
+
+
+def _depth(name: str, groups: Groups, above: int) -> int:
+    """How many groups are entered one from the other, beginning with this."""
+    if above >= MAX_DEPTH:
+        return above + 1
+    inner = {rule.to for rule in groups[name] if rule.to is not None}
+    return max((_depth(to, groups, above + 1) for to in inner), default=above + 1)
