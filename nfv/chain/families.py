@@ -11,29 +11,21 @@ from pydantic import PlainValidator
 from nfv.chain.fields import parse_address, parse_network, refusal, text_of, text_schema
 
 _Address = TypeVar("_Address", IPv4Address, IPv6Address)
-_Network = TypeVar("_Network", IPv4Network, IPv6Network)
+_T = TypeVar("_T")
 
 AddressRange = tuple[IPv4Address, IPv4Address]
 AddressRange6 = tuple[IPv6Address, IPv6Address]
 """The first address, and the last."""
 
 
-def _address(kind: type[_Address], version: int) -> Callable[[object], _Address]:
-    def parse(value: object) -> _Address:
-        address = parse_address(value)
-        if not isinstance(address, kind):
-            raise refusal(f"{address} is not an IPv{version} address")
-        return address
-
-    return parse
-
-
-def _network(kind: type[_Network], version: int) -> Callable[[object], _Network]:
-    def parse(value: object) -> _Network:
-        network = parse_network(value)
-        if not isinstance(network, kind):
-            raise refusal(f"{network} is not an IPv{version} prefix")
-        return network
+def _of_version(
+    parse_any: Callable[[object], object], kind: type[_T], noun: str
+) -> Callable[[object], _T]:
+    def parse(value: object) -> _T:
+        parsed = parse_any(value)
+        if not isinstance(parsed, kind):
+            raise refusal(f"{parsed} is not {noun}")
+        return parsed
 
     return parse
 
@@ -53,8 +45,8 @@ def _range(
     return parse
 
 
-parse_address4 = _address(IPv4Address, 4)
-parse_address6 = _address(IPv6Address, 6)
+parse_address4 = _of_version(parse_address, IPv4Address, "an IPv4 address")
+parse_address6 = _of_version(parse_address, IPv6Address, "an IPv6 address")
 
 Address4 = Annotated[
     IPv4Address, PlainValidator(parse_address4), text_schema("IPv4 address", "10.0.1.1")
@@ -64,12 +56,12 @@ Address6 = Annotated[
 ]
 Network4 = Annotated[
     IPv4Network,
-    PlainValidator(_network(IPv4Network, 4)),
+    PlainValidator(_of_version(parse_network, IPv4Network, "an IPv4 prefix")),
     text_schema("IPv4 prefix, or a single address", "10.0.1.0/24", "192.0.2.1"),
 ]
 Network6 = Annotated[
     IPv6Network,
-    PlainValidator(_network(IPv6Network, 6)),
+    PlainValidator(_of_version(parse_network, IPv6Network, "an IPv6 prefix")),
     text_schema("IPv6 prefix", "2001:db8:1::/64"),
 ]
 Range4 = Annotated[

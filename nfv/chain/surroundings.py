@@ -4,14 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 from nfv.chain.fields import InterfaceAddress
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Sap
 
-if TYPE_CHECKING:
-    from nfv.functions.base import Function
+
+class Place(Protocol):
+    """Where a chain may end at a function: an interface of a router, or a port of a switch."""
+
+    @property
+    def ip(self) -> tuple[InterfaceAddress, ...]: ...
+
+    @property
+    def mac(self) -> str | None: ...
+
+    @property
+    def mtu(self) -> int: ...
+
+
+class Neighbour(Protocol):
+    """Another function (nfv.functions.base.Function), as far as it is looked at from outside."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def interfaces(self) -> Mapping[str, Place]: ...
+
+    @property
+    def floods(self) -> bool: ...
+
+    @property
+    def filters(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -19,7 +45,7 @@ class Surroundings:
     """Its parts by name, as far as they could be read; None: declared, but with errors."""
 
     saps: Mapping[str, Sap | None]
-    vnfs: Mapping[str, Function[Any] | None]
+    vnfs: Mapping[str, Neighbour | None]
     paths: Mapping[str, Sequence[str]]  # of the chains, as they are written
 
     def addresses(self, end: str) -> tuple[InterfaceAddress, ...]:

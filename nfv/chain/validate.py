@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from nfv.chain.fields import Model, quoted
@@ -71,7 +72,7 @@ def _report(model: type[Model], details: ErrorDetails, report: Report) -> None:
     kind, value, path = details["type"], details["input"], details["loc"]
     if kind == "missing":
         key = str(path[-1])
-        description = _model_at(model, path[:-1]).model_fields[key].description
+        description = _field(_model_at(model, path[:-1]), key).description
         hint = f"{key}: {description}" if description else None
         report.error(path[:-1], f"missing key '{key}'", hint)
     elif kind == "extra_forbidden":
@@ -158,10 +159,15 @@ def _model_at(model: type[Model], path: Sequence[str | int]) -> type[Model]:
         if found is None or kinds & {dict, tuple}:
             annotation = found
         else:
-            annotation = found.model_fields[str(part)].annotation
+            annotation = _field(found, str(part)).annotation
     found = _model_in(annotation)
     assert found is not None
     return found
+
+
+def _field(model: type[Model], key: str) -> FieldInfo:
+    """The field that a key of the file is read into."""
+    return next(field for name, field in model.model_fields.items() if key in (name, field.alias))
 
 
 def _model_in(annotation: Any) -> type[Model] | None:

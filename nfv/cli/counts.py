@@ -1,4 +1,4 @@
-"""The counters of a topology as tables and as plain data: as they are, or as rates."""
+"""The counters of a topology as tables: as they are, or as rates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nfv.cli import output, rates
 
 if TYPE_CHECKING:
-    from nfv.dataplane.statistics import Count, Counts, Statistics, VnfCounts
+    from nfv.dataplane.statistics import Count, Counts, Statistics
 
 _RULE_WIDTH = 34
 
@@ -87,42 +87,3 @@ def _rules(counted: Statistics, unit: Unit) -> str:
     ]
     header = ("FUNCTION", "RULE", *unit.titles, "WRITTEN IN")
     return output.table(header, rows, right=unit.titles)
-
-
-def plain(counted: Statistics, unit: Unit) -> dict[str, object]:
-    """All of it as plain data."""
-    return {
-        "topology": counted.topology.name,
-        "ports": {
-            place: {
-                "in": unit.plain(port.entered),
-                "out": unit.plain(port.sent),
-                "ended": _plain_counts(port.received, unit),
-            }
-            for place, port in counted.ports.items()
-        },
-        "vnfs": {
-            name: {
-                "type": counted.topology.vnfs[name].type,
-                "ended": _plain_counts(vnf.ended, unit),
-                "rules": _plain_rules(vnf, unit),
-            }
-            for name, vnf in counted.vnfs.items()
-        },
-    }
-
-
-def _plain_counts(counts: Counts, unit: Unit) -> dict[str, object]:
-    return {reason: unit.plain(count) for reason, count in counts.items()}
-
-
-def _plain_rules(vnf: VnfCounts, unit: Unit) -> list[dict[str, object]]:
-    return [
-        {
-            "rule": rule.text,
-            "file": rule.position.file,
-            "line": rule.position.line,
-            **unit.plain(vnf.matched[key]),
-        }
-        for key, rule in vnf.rules.items()
-    ]

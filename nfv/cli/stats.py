@@ -65,7 +65,7 @@ def command(
     elif format_ == "table":
         click.echo(counts.tables(_read(topology, name), name, counts.TOTALS))
     else:
-        output.document(counts.plain(_read(topology, name), counts.TOTALS), format_)
+        output.document(_plain(_read(topology, name), counts.TOTALS), format_)
 
 
 def _repeat(topology: str, name: str | None, seconds: float, format_: Format) -> None:
@@ -74,8 +74,7 @@ def _repeat(topology: str, name: str | None, seconds: float, format_: Format) ->
         if format_ == "table":
             click.echo(f"\n{_moment(counted)}\n{counts.tables(counted, name, counts.TOTALS)}")
         else:
-            plain = counts.plain(counted, counts.TOTALS)
-            output.item({"seconds": counted.moment, **plain}, format_)
+            output.item({"seconds": counted.moment, **_plain(counted, counts.TOTALS)}, format_)
 
 
 def _watch(topology: str, name: str | None, seconds: float, format_: Format) -> None:
@@ -86,8 +85,7 @@ def _watch(topology: str, name: str | None, seconds: float, format_: Format) -> 
             if format_ == "table":
                 show(f"{_moment(counted)}\n{counts.tables(counted, name, unit)}")
             else:
-                plain = counts.plain(counted, unit)
-                output.item({"seconds": counted.moment, **plain}, format_)
+                output.item({"seconds": counted.moment, **_plain(counted, unit)}, format_)
 
 
 def _intervals(topology: str, name: str | None, seconds: float) -> Iterator[Statistics]:
@@ -98,6 +96,12 @@ def _intervals(topology: str, name: str | None, seconds: float) -> Iterator[Stat
         present = _read(topology, name)
         yield present.since(last)
         last = present
+
+
+def _plain(counted: Statistics, unit: counts.Unit) -> dict[str, object]:
+    from nfv.dataplane import plaincounts
+
+    return plaincounts.plain(counted, unit.plain)
 
 
 def _moment(counted: Statistics) -> str:

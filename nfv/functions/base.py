@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from nfv.chain.addressing import check_addresses, check_mtu
 from nfv.chain.fields import InterfaceAddress, Mac, Model, Mtu, OneOrMore
 from nfv.chain.files import Files
 from nfv.chain.report import Report
-from nfv.chain.surroundings import Surroundings
+from nfv.chain.surroundings import Place, Surroundings
 from nfv.ebpf.connections import Occupancy, Table
 from nfv.ebpf.tables import Maps
 from nfv.errors import InputError
@@ -20,19 +20,6 @@ from nfv.errors import InputError
 
 class FunctionConfig(Model):
     """Base of the configuration models: the keys of a function besides `type`."""
-
-
-class Place(Protocol):
-    """Where a chain may end at a function: an interface of a router, or a port of a switch."""
-
-    @property
-    def ip(self) -> tuple[InterfaceAddress, ...]: ...
-
-    @property
-    def mac(self) -> str | None: ...
-
-    @property
-    def mtu(self) -> int: ...
 
 
 class Interface(Model):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 
 from nfv.chain.report import did_you_mean
-from nfv.cli import counts
+from nfv.dataplane.plaincounts import plain
 from nfv.dataplane.statistics import Statistics, drops
 from nfv.ebpf.sources import reasons
 from nfv.testing.values import Amount
@@ -25,7 +26,7 @@ def counters(expected: Mapping[str, Amount], counted: Statistics) -> Iterator[st
 
 def by_name(counted: Statistics) -> dict[str, int]:
     """All counters that are not zero for their reason, by that path."""
-    return dict(_flat("", counts.plain(counted, counts.TOTALS)))
+    return dict(_flat("", plain(counted, asdict)))
 
 
 def dropped(expected: Mapping[str, Mapping[str, Amount]], counted: Statistics) -> Iterator[str]:

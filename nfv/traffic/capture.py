@@ -11,36 +11,12 @@ import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from nfv.errors import InputError
-
-MAX_PACKET = 262144
-"""Bytes of the longest packet that a capture holds (MAXIMUM_SNAPLEN of libpcap)."""
+from nfv.traffic import pcap, pcapng
+from nfv.traffic.packet import Damage, Packet
 
 _GZIP = b"\x1f\x8b"
-
-
-class Packet(NamedTuple):
-    """One packet of a capture.
-
-    `moment` is in nanoseconds since the epoch, None if the file does not say. `link` is the type of
-    its link layer (LINKTYPE_*), `whole` its length in bytes on the wire.
-    """
-
-    moment: int | None
-    link: int
-    data: bytes
-    whole: int
-
-
-class Damage(Exception):
-    """A capture that contradicts itself, at a byte."""
-
-    def __init__(self, what: str, place: int) -> None:
-        super().__init__(what)
-        self.what = what
-        self.place = place
 
 
 def read(path: Path) -> Iterator[Packet]:
@@ -48,8 +24,6 @@ def read(path: Path) -> Iterator[Packet]:
 
     Raises `InputError` with the packet and the byte where the file is damaged or cut short.
     """
-    from nfv.traffic import pcap, pcapng
-
     with _opened(path) as data:
         for reader in (pcap, pcapng):
             if reader.knows(data):

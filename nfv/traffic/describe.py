@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from nfv.closing import Closing
 from nfv.errors import InputError, KernelError
-from nfv.traffic.capture import MAX_PACKET
 from nfv.traffic.link import ETHERNET
+from nfv.traffic.packet import MAX_PACKET
 
 _COMMAND = ("tcpdump", "-n", "-t", "-l", "-r", "-")
 _HEADER = struct.pack("=IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, MAX_PACKET, ETHERNET)

@@ -15,6 +15,7 @@ from nfv.errors import InputError
 from nfv.traffic import capture, link
 from nfv.traffic.link import Macs
 from nfv.traffic.pace import Original, Pace
+from nfv.traffic.packet import Packet
 from nfv.traffic.rewrite import Rewriting
 
 TRUNCATED = "cut by the capture's snap length"
@@ -98,7 +99,7 @@ def _why(skipped: Counter[str]) -> str | None:
     return ", ".join(f"{count:,} {reason}" for reason, count in skipped.items()) or None
 
 
-def _frame(source: Source, packet: capture.Packet) -> bytes | str:
+def _frame(source: Source, packet: Packet) -> bytes | str:
     """The packet as a frame, or why it cannot be sent."""
     if len(packet.data) < packet.whole:
         return TRUNCATED

@@ -8,8 +8,8 @@ from functools import cache
 from typing import NamedTuple
 
 from nfv.errors import InputError
-from nfv.traffic.capture import MAX_PACKET
 from nfv.traffic.link import ETHERNET
+from nfv.traffic.packet import MAX_PACKET
 
 _NETMASK_UNKNOWN = 0xFFFFFFFF
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from nfv.traffic.capture import MAX_PACKET, Damage, Packet
+from nfv.traffic.packet import MAX_PACKET, Damage, Packet
 
 _NANOSECOND_MAGIC = 0xA1B23C4D
 _MAGIC = {0xA1B2C3D4: 1000, _NANOSECOND_MAGIC: 1}  # nanoseconds in a unit of the times' fraction

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nfv.traffic.capture import MAX_PACKET, Damage, Packet
+from nfv.traffic.packet import MAX_PACKET, Damage, Packet
 
 _SECTION = 0x0A0D0D0A  # the same in both byte orders
 _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _ENHANCED_PACKET = 1, 2, 3, 6

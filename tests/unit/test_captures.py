@@ -16,7 +16,7 @@ from scapy.utils import RawPcapReader, wrpcap, wrpcapng
 
 from nfv.errors import InputError
 from nfv.traffic import capture, pcap, pcapng
-from nfv.traffic.capture import Damage, Packet
+from nfv.traffic.packet import Damage, Packet
 
 FRAMES = [bytes([number]) * (60 + 7 * number) for number in range(5)]
 SECOND = 1_700_000_000

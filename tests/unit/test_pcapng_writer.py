@@ -13,8 +13,8 @@ from scapy.packet import Raw
 from scapy.utils import RawPcapNgReader
 
 from nfv.traffic import capture
-from nfv.traffic.capture import Packet
 from nfv.traffic.link import ETHERNET
+from nfv.traffic.packet import Packet
 from nfv.traffic.pcapngwriter import Counts, Flow, Interface, Verdict, Writer
 
 MOMENT = 1_700_000_000_123_456_789

@@ -36,6 +36,8 @@ def told(protocols: str) -> str:
     [
         ("", "no protocol"),
         ("bgp: {as: 0, neighbors: []}", "0 is too small"),
+        ("bgp: {neighbors: [{address: 10.1.0.7, as: 2}]}", "missing key 'as'"),
+        ("bgp: {as: 1, neighbors: [{address: 10.1.0.7}]}", "missing key 'as'"),
         ("bgp: {as: 1, neighbors: [{address: 10.9.0.1, as: 2}]}", "in no connected subnet"),
         ("bgp: {as: 1, neighbors: [{address: 10.1.0.1, as: 2}]}", "the router's own address"),
         ('bgp: {as: 1, neighbors: [{address: "fe80::1", as: 2}]}', "link-local"),

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from nfv.chain.fields import NAME
 from nfv.chain.topology import Topology
 from nfv.dataplane import state
-from nfv.dataplane.change import devices, removal
-from nfv.dataplane.change.fastpath import FastPath, remove_replaced
+from nfv.dataplane.change import devices, pathchanges, removal
+from nfv.dataplane.change.fastpath import FastPath
 from nfv.dataplane.change.observation import intact, observe
+from nfv.dataplane.change.pathchanges import remove_replaced
 from nfv.dataplane.change.plan import Change, Element, Phase, Plan, Symbol, assemble
 from nfv.dataplane.change.transaction import Step, Transaction
 from nfv.dataplane.kernel import headers
@@ -156,7 +157,7 @@ def _prepared(
         seen = observe([wiring] if old_wiring is None else [wiring, old_wiring])
         changes = [
             *devices.changes(topology, wiring, old_wiring, seen),
-            *fastpath.changes(intact(wiring, seen)),
+            *pathchanges.changes(fastpath, intact(wiring, seen)),
             *_chain_changes(topology, former),
             *services.changes(topology, former),
             *birdctl.changes(topology, former),
@@ -200,7 +201,10 @@ def _frame(
         (Phase.AGENT, _tell_agent(name, running)),
         *((Phase.AGENT, step) for step in services.reloads(topology)),
         (Phase.SETTLE, Step("end the change", lambda: state.store(after))),
-        (Phase.PURGE, Step("free what was replaced", lambda: remove_replaced(state.pins(name)))),
+        (
+            Phase.PURGE,
+            Step("free what was replaced", lambda: remove_replaced(state.pins(name))),
+        ),
     ]
     symbol = Symbol.CHANGE if before else Symbol.ADD
     reason = _frame_reason(before, running)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from nfv.chain.graph import Entry, entries
@@ -13,26 +11,17 @@ from nfv.chain.hook import Slot, slots
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane import epoch
-from nfv.dataplane.change.mapchanges import MapChanges
 from nfv.dataplane.change.mapstore import (
     ACTIONS,
-    ASIDE,
     CPUS,
-    LINK,
     MAX_FLOW_SETS,
     MapNames,
     MapPlan,
     flow_bits,
     flow_limit,
 )
-from nfv.dataplane.change.plan import Change, Element, Phase, Symbol, element_named
-from nfv.dataplane.change.portleads import PortLeads
-from nfv.dataplane.change.portmaps import PortMaps
-from nfv.dataplane.change.programs import Programs
-from nfv.dataplane.change.tablechanges import TableChanges
-from nfv.dataplane.change.transaction import Step
+from nfv.dataplane.change.plan import Element
 from nfv.dataplane.kernel.bpf import Map
-from nfv.dataplane.kernel.rtnl import Link
 from nfv.dataplane.state import State
 from nfv.dataplane.wiring import MAX_PROGRAMS, Wiring
 from nfv.ebpf.compiler import Compiler
@@ -102,18 +91,6 @@ class FastPath:
             os.close(descriptor)
         self.programs, self.held = {}, []
 
-    def changes(self, devices: Mapping[Attachment, Link]) -> Iterator[Change]:
-        """Everything about maps, their content and programs that is not as declared.
-
-        `devices` are those of the ports that are there and stay.
-        """
-        yield from MapChanges(self).changes()
-        yield from TableChanges(self).changes()
-        yield from PortMaps(self).changes(devices)
-        yield from PortLeads(self).changes(devices)
-        yield from Programs(self).changes(devices)
-        yield from self._surplus()
-
     def function_constants(self, name: str) -> Mapping[str, int]:
         """What the programs of a function are loaded with, by the capacities of its maps."""
         directory = self.names.vnf(name)
@@ -148,46 +125,6 @@ class FastPath:
         if epochs is not None:
             epoch.advance(epochs)
 
-    def _surplus(self) -> Iterator[Change]:
-        """Pins of ports and functions that are gone."""
-        wanted = {self.names.port(place) for place in self.wiring.ports}
-        wanted |= {pin.parent for pin in self.plans}
-        for kind in ("port", "vnf"):
-            parent = self.names.root / kind
-            found = sorted(parent.iterdir()) if parent.is_dir() else []
-            for directory in found:
-                if directory not in wanted:
-                    yield self._remove(kind, directory)
-        stale = [
-            pin
-            for directory in [self.names.root, *wanted]
-            for pin in directory.glob("*")
-            if pin.is_file() and pin not in self.plans and not _is_kept(pin)
-        ]
-        if stale:
-            step = Step("free unused maps", lambda: _unlink(stale))
-            element = Element("topology", self.topology.name)
-            yield Change(element, Symbol.CHANGE, steps=[(Phase.PURGE, step)])
-
-    def _remove(self, kind: str, directory: Path) -> Change:
-        def do() -> None:
-            number = self.before.ports.get(directory.name) if self.before else None
-            if kind == "port" and number is not None:
-                Programs(self).forget_port(number)
-                PortMaps(self).forget(number)
-            shutil.rmtree(directory)
-
-        name = directory.name.partition(":")[0]
-        element = element_named(name, self.topology, self.former)
-        here = name in self.topology.saps or name in self.topology.vnfs
-        unknown = element.kind == "topology"
-        return Change(
-            element,
-            Symbol.CHANGE if here or unknown else Symbol.REMOVE,
-            f"{directory.name} removed" if here else "",
-            steps=[(Phase.PURGE, Step(f"forget {kind} {directory.name}", do))],
-        )
-
 
 def _check_programs(units: Mapping[Slot, Unit]) -> None:
     for (place, _hook), unit in units.items():
@@ -206,19 +143,3 @@ def _check_flows(topology: Topology) -> None:
             "program can reach",
             f"the most on this machine is {flow_limit()}",
         )
-
-
-def remove_replaced(root: Path) -> None:
-    """Unpin the maps and links that others have taken the place of."""
-    _unlink(root.rglob(f"*{ASIDE}"))
-
-
-def _unlink(pins: Iterable[Path]) -> None:
-    for pin in pins:
-        with contextlib.suppress(FileNotFoundError):
-            pin.unlink()
-
-
-def _is_kept(pin: Path) -> bool:
-    """Whether a pin is no map, or has another's place taken for a while."""
-    return pin.name == LINK or pin.name.endswith(ASIDE)

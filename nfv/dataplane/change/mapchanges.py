@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from nfv.dataplane.change.fastpath import FastPath
 from nfv.dataplane.change.mapstore import (
     Carried,
     MapPlan,
@@ -20,9 +20,6 @@ from nfv.dataplane.change.mapstore import (
 from nfv.dataplane.change.plan import Change, Phase, Symbol
 from nfv.dataplane.change.transaction import Step
 from nfv.dataplane.kernel.bpf import Map
-
-if TYPE_CHECKING:
-    from nfv.dataplane.change.fastpath import FastPath
 
 
 class MapChanges:

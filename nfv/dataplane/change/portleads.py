@@ -6,12 +6,12 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nfv.chain.graph import Entry, cable, entries
 from nfv.chain.path import Attachment
 from nfv.chain.topology import Topology
 from nfv.dataplane.change import proglink
+from nfv.dataplane.change.fastpath import FastPath
 from nfv.dataplane.change.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.change.transaction import Step
 from nfv.dataplane.kernel import netns
@@ -19,9 +19,6 @@ from nfv.dataplane.kernel.bpf import Map
 from nfv.dataplane.kernel.rtnl import Link
 from nfv.dataplane.routing.egress import JUMP
 from nfv.dataplane.wiring import PORT, Device, Port, Wiring, jump
-
-if TYPE_CHECKING:
-    from nfv.dataplane.change.fastpath import FastPath
 
 _LEAD = struct.Struct("=4I")  # struct self_lead: tx, index, tells
 _INDEX = struct.Struct("=I")

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from nfv.chain.path import Attachment
 from nfv.dataplane import paths
 from nfv.dataplane.change import proglink
+from nfv.dataplane.change.fastpath import FastPath
 from nfv.dataplane.change.plan import Change, Phase, Symbol
 from nfv.dataplane.change.transaction import Step
 from nfv.dataplane.kernel import netns
 from nfv.dataplane.kernel.bpf import Map
 from nfv.dataplane.kernel.rtnl import Link
 from nfv.dataplane.wiring import Port
-
-if TYPE_CHECKING:
-    from nfv.dataplane.change.fastpath import FastPath
 
 _XDP, _TC = "ports", "devices"
 

@@ -8,12 +8,13 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from nfv.chain.hook import Slot
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook
 from nfv.dataplane.change import observers, proglink
+from nfv.dataplane.change.fastpath import FastPath
 from nfv.dataplane.change.mapstore import aside, unpin
 from nfv.dataplane.change.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.change.transaction import Step
@@ -25,9 +26,6 @@ from nfv.ebpf.compose import Unit, has_frags
 from nfv.ebpf.object import Code
 from nfv.ebpf.walks import MAIN
 from nfv.ebpf.walks import Link as Constant
-
-if TYPE_CHECKING:
-    from nfv.dataplane.change.fastpath import FastPath
 
 PROGRAM_PREFIX = "nfv_"
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nfv.chain.graph import entries
 from nfv.chain.hook import Slot
 from nfv.chain.path import Attachment
+from nfv.dataplane.change.fastpath import FastPath
 from nfv.dataplane.change.mapstore import FunctionMaps
 from nfv.dataplane.change.plan import Change, Element, Phase, Symbol
 from nfv.dataplane.change.transaction import Step
 from nfv.ebpf import tables
 from nfv.ebpf.compose import Unit, classifier_patterns
-
-if TYPE_CHECKING:
-    from nfv.dataplane.change.fastpath import FastPath
 
 
 class TableChanges:
