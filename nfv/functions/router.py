@@ -46,14 +46,15 @@ Limits:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from functools import cached_property
 
-from pydantic import Field, PlainValidator
+from pydantic import Field
 
 from nfv.chain.addressing import check_disjoint
-from nfv.chain.fields import Address, Many, Model, Name, Network, parse_network, refusal
+from nfv.chain.fields import InterfaceAddress, Many, Name, Network
 from nfv.chain.report import Report, did_you_mean, listed
+from nfv.chain.route import MAX_WEIGHT, NextHop, Resolution, Route
 from nfv.chain.surroundings import Surroundings
 from nfv.ebpf.tableshape import SHAPES, shape_of
 from nfv.functions.base import Function, FunctionConfig, Interface
@@ -68,74 +69,6 @@ GROUPS = 512
 """Multipath routes with different next hops."""
 
 _BANKS = 2  # of all tables
-
-
-def _parse_destination(value: object) -> object:
-    if value == "default":
-        hint = "write 0.0.0.0/0 for IPv4 or ::/0 for IPv6"
-        raise refusal("'default' does not say of which family", hint)
-    return parse_network(value)
-
-
-class NextHop(Model):
-    """One of several next hops of a route, which share its traffic: each flow takes one of them."""
-
-    via: Address = Field(description="next hop")
-    interface: Name | None = Field(None, description="interface the packets leave by")
-    weight: Annotated[int, Field(strict=True, ge=1, le=256)] = Field(
-        1, description="its share, beside those of the others"
-    )
-
-
-class Route(Model):
-    """A static route: by a next hop or several, out of an interface, or to nowhere."""
-
-    to: Annotated[Network, PlainValidator(_parse_destination)] = Field(
-        description="destination prefix", examples=["0.0.0.0/0", "::/0"]
-    )
-    via: Address | None = Field(None, description="next hop")
-    next_hops: Many[NextHop] = Field((), description="several next hops, instead of via")
-    interface: Name | None = Field(None, description="interface the packets leave by")
-    type: Literal["blackhole", "unreachable", "prohibit"] | None = Field(
-        None, description="drop the packets, silently or with an ICMP error"
-    )
-    metric: Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)] | None = Field(
-        None, description="the lowest wins among routes to one prefix; default as in Linux"
-    )
-
-    @property
-    def priority(self) -> int:
-        """The metric as Linux keeps it: 0 of an IPv6 route stands for 1024."""
-        return self.metric or (1024 if self.to.version == 6 else 0)
-
-    def check(self, report: Report) -> None:
-        ways = [key for key in ("via", "next_hops", "interface", "type") if getattr(self, key)]
-        if not ways:
-            hint = "add via, next_hops, interface or type"
-            report.error((), f"the route to {self.to} leads nowhere", hint)
-        elif len(ways) > 1 and (self.type or self.next_hops):
-            other = "type" if self.type else "next_hops"
-            first = next(way for way in ways if way != other)
-            said = f"type: {self.type}" if self.type else other
-            message = f"{said} and {first} exclude each other"
-            report.error((first,), message, "remove one of them", key=True)
-        for hop, at in self.hops(report):
-            self._check_hop(hop, at)
-
-    def hops(self, report: Report) -> Iterator[tuple[NextHop, Report]]:
-        """Its next hops, one or several, and where they are written."""
-        if self.via:
-            yield NextHop.model_construct(via=self.via, interface=self.interface), report
-        for index, hop in enumerate(self.next_hops):
-            yield hop, report.at("next_hops", index)
-
-    def _check_hop(self, hop: NextHop, report: Report) -> None:
-        if hop.via.version != self.to.version:
-            message = f"the next hop of {self.to} must be an IPv{self.to.version} address"
-            report.error(("via",), message)
-        elif hop.via.is_link_local and hop.interface is None:
-            hint = "add interface: NAME, the one it is reached by"
-            report.error(("via",), f"{hop.via} is link-local and exists on every link", hint)
 
 
 class RouterInterface(Interface):
@@ -176,9 +109,9 @@ class Router(Function[RouterConfig]):
         advertises = (one.advertise is not None for one in self.interfaces.values())
         return self.config.protocols is not None or any(advertises)
 
-    @property
+    @cached_property
     def routes(self) -> tuple[Route, ...]:
-        return self.config.routes
+        return tuple(self._resolution.resolved(route) for route in self.config.routes)
 
     def map_sizes(self) -> Mapping[str, int]:
         return {
@@ -216,6 +149,7 @@ class Router(Function[RouterConfig]):
                 if hop.interface is not route.interface:
                     self._check_interface(hop.interface, place)
                 self._check_next_hop(hop, route.to.version, place)
+            self._check_shares(route, at)
             first = seen.setdefault((route.to, route.priority), index)
             if first != index:
                 message = f"routes[{first}] leads to {route.to} with the same metric"
@@ -234,15 +168,42 @@ class Router(Function[RouterConfig]):
             hint = did_you_mean(name, names, f"interfaces are {listed(names)}")
             report.error(("interface",), f"no interface '{name}'", hint)
 
+    @cached_property
+    def _resolution(self) -> Resolution:
+        return Resolution(self.config.routes, lambda hop: bool(self._connecting(hop)))
+
+    def _connecting(self, hop: NextHop) -> list[InterfaceAddress]:
+        """Addresses of the interfaces where a next hop is on the link."""
+        own = [
+            address
+            for name, interface in self.interfaces.items()
+            if hop.interface in (None, name)
+            for address in interface.ip
+        ]
+        return own if hop.via.is_link_local else [one for one in own if hop.via in one.network]
+
     def _check_next_hop(self, hop: NextHop, version: int, report: Report) -> None:
-        names = list(self.interfaces) if hop.interface is None else [hop.interface]
-        if hop.via.version != version or not self.interfaces.keys() >= set(names):
+        known = hop.interface is None or hop.interface in self.interfaces
+        if hop.via.version != version or not known:
             return  # said already
         via = hop.via
-        own = [address for name in names for address in self.interfaces[name].ip]
-        if any(via == address.ip for address in own):
+        if any(via == address.ip for address in self._connecting(hop)):
             report.error(("via",), f"{via} is the router's own address")
-        elif not via.is_link_local and not any(via in address.network for address in own):
-            subnets = [str(address.network) for address in own if address.version == via.version]
-            hint = f"connected are {listed(subnets) or f'no IPv{via.version} subnets'}"
-            report.error(("via",), f"{via} is in no connected subnet", hint)
+        elif not self._resolution.ends(hop):
+            subnets = [
+                str(address.network)
+                for name, interface in self.interfaces.items()
+                if hop.interface in (None, name)
+                for address in interface.ip
+                if address.version == version
+            ]
+            hint = f"connected are {listed(subnets) or f'no IPv{version} subnets'}"
+            words = "is in no connected subnet, and no other route leads to it"
+            report.error(("via",), f"{via} {words}", hint)
+
+    def _check_shares(self, route: Route, report: Report) -> None:
+        """Shares multiply where next hops are reached by routes with several."""
+        most = max((hop.weight for hop in self._resolution.resolved(route).next_hops), default=0)
+        if most > MAX_WEIGHT:
+            message = f"its shares make weights of up to {most}, the most is {MAX_WEIGHT}"
+            report.error(("next_hops",), message, "choose smaller weights")

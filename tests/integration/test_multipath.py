@@ -100,6 +100,25 @@ def test_next_hops_that_change(lab: Lab) -> None:
     assert not lab.lines()
 
 
+def test_a_next_hop_that_another_route_leads_to(lab: Lab) -> None:
+    first = send(lab)
+    shared = f"- {{to: 198.51.100.0/24, {BOTH}}}"
+    lab.edit(
+        shared,
+        "- {to: 198.51.100.0/24, via: 203.0.113.7}\n"
+        f"      - {{to: 203.0.113.0/29, {BOTH}}}\n"
+        "      - {to: 203.0.113.0/24, type: blackhole}",
+    )
+    lab.apply()
+    lab.settle()
+    assert send(lab) == first
+    assert not lab.lines()
+    lab.edit(BOTH, ONE)
+    lab.apply()
+    lab.settle()
+    assert send(lab) == {"wan": 0, "alt": COUNT}
+
+
 def test_a_next_hop_whose_link_is_lost(lab: Lab) -> None:
     lab.run("gw", "ip link set alt down")
     lab.settle()

@@ -20,11 +20,12 @@ from pydantic import ValidationError
 from nfv import functions
 from nfv.chain.match import Match
 from nfv.chain.pattern import Direction, Pattern
+from nfv.chain.route import Route
 from nfv.chain.topology import Attachment, HostSap, TapSap, Topology, load, loads
 from nfv.errors import InputError, Problem, TopologyError
 from nfv.functions.base import Function
 from nfv.functions.firewall import Firewall
-from nfv.functions.router import Route, Router
+from nfv.functions.router import Router
 
 TOPOLOGIES = sorted((Path(__file__).parents[2] / "topologies").glob("*.yaml"))
 QUICKSTART = next(file for file in TOPOLOGIES if file.name == "quickstart.yaml")
