@@ -42,6 +42,7 @@ vnfs:
     type: dhcp
     ip: [10.0.0.2/8, "2001:db8::2/64"]
     limit: 1048576
+    rate: 1000000
     subnets: [{{network: 10.0.0.0/8, pools: [{{range: 10.1.0.0-10.200.0.0}}]}}]
     ipv6:
       subnets: [{{network: "2001:db8::/64", pools: [{{range: "2001:db8::1:0-2001:db8::ffff:0"}}]}}]

@@ -27,7 +27,8 @@ chain, through the functions between it and the client.
 one. Each change of a lease is a line of JSON in `/var/lib/nfv/TOPOLOGY/NAME/events.jsonl`.
 
 Hosts cannot exhaust the addresses of others: one access point, or relay agent, has `limit` leases,
-and what comes without a relay agent must come from the station that it names.
+those included that it has declined, and what comes without a relay agent must come from the station
+that it names. Nor can they keep the server busy: of each chain it takes `rate` messages a second.
 
 With `probe`, the link is asked by ARP whether somebody uses an address already, before a client is
 offered it (RFC 2131, section 2.2); one that is in use is left alone for an hour. Other clients do
@@ -69,8 +70,16 @@ Limits, and why:
 - A lease is of a client on one link; leases are not shared with a second server (failover), for
   which there is no standard.
 - Vendor-specific options (43) are sent as the bytes that the file gives.
-- Authentication of messages (RFC 3118) is left out: clients do not have it.
+- Authentication of messages (RFC 3118) is left out: clients do not have it. So who sends another's
+  identifier, from a station of any address, is taken for that client, as every server takes it.
 - Forcing a client to renew (RFC 3203) would need that authentication.
+- What a host says as if it were a relay agent is believed, and counts for that agent's `limit`;
+  a firewall in front can drop messages from port 67 (RFC 3046, section 5).
+- An offer is on no disk: after a restart of the service another client may be offered the address,
+  and who asks for it first gets it.
+- BOOTP clients, which do not say what their message is (RFC 1534), are not answered.
+- An address that is reserved for a client in use by another one is not given: the client gets one
+  of a pool until that is over.
 - Messages in several IP fragments are dropped: clients do not send such.
 """
 
@@ -94,6 +103,7 @@ from nfv.chain.fields import (
     OneOrMore,
 )
 from nfv.chain.report import Report, did_you_mean, listed
+from nfv.ebpf import sources
 from nfv.ebpf.tables import Maps
 from nfv.functions.base import Function, FunctionConfig
 from nfv.services.dhcp.options import CustomOption, Options
@@ -108,6 +118,9 @@ REPEATS = 16384
 
 REPEATED_LEASES = 65536
 """Leases that such answers may be about."""
+
+STAGES = sources.constant("pace.h", "SELF_STAGES")
+"""Chains and directions of which each has a rate of its own."""
 
 MAX_SUBNETS = 1024
 """Subnets of one function."""
@@ -260,6 +273,11 @@ class DhcpConfig(FunctionConfig, Told):
     limit: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = Field(
         1024, description="leases at most of the clients behind one access point or relay agent"
     )
+    rate: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(
+        1000,
+        description="messages a second that are treated of one chain in one direction; those "
+        "beyond are dropped",
+    )
     ipv6: Ipv6 | None = Field(None, description="DHCPv6; by default there is none")
     name_server: Name | None = Field(  # `register` is a method of every class of models
         None,
@@ -312,10 +330,12 @@ class Dhcp(Function[DhcpConfig]):
         return relayed | ipv4 | ipv6
 
     def defines(self) -> Mapping[str, int]:
-        return {"GUARD": int(self.config.guard), "IPV6": int(self.config.has_ipv6)}
+        config = self.config
+        ipv6 = int(config.has_ipv6)
+        return {"GUARD": int(config.guard), "IPV6": ipv6, "RATE": config.rate}
 
     def map_sizes(self) -> Mapping[str, int]:
-        return {"own": 1, "repeats": REPEATS, "leases": REPEATED_LEASES}
+        return {"own": 1, "repeats": REPEATS, "leases": REPEATED_LEASES, "paces": STAGES}
 
     def fill(self, maps: Maps, counters: Mapping[str, int], before: Mapping[str, int]) -> None:
         ipv4 = b"".join(address.ip.packed for address in self.config.ip4)

@@ -8,6 +8,7 @@
 #include "nf.h"
 #include "commit.h"
 #include "own.h"
+#include "pace.h"
 #include "repeats.h"
 
 #ifndef SELF_IPV6
@@ -47,11 +48,6 @@ static __always_inline int self_is_to(const struct nf_packet *pkt, u16 ipv4, u16
 	return pkt->dport == (pkt->family == 4 ? bpf_htons(ipv4) : bpf_htons(ipv6));
 }
 
-static __always_inline int self_is_from_server(const struct nf_packet *pkt)
-{
-	return pkt->sport == (pkt->family == 4 ? bpf_htons(SELF_SERVER) : bpf_htons(SELF_SERVER6));
-}
-
 static __always_inline int self_serve(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	int verdict = NF_NEXT;
@@ -59,13 +55,13 @@ static __always_inline int self_serve(nf_ctx *ctx, struct nf_packet *pkt)
 	commit_packet(ctx, pkt);
 	if (pkt->family == 4)
 		verdict = self_repeat(ctx, pkt);
-	return verdict == NF_NEXT ? nf_serve(pkt, NF_REASON_SERVICE) : verdict;
+	return verdict == NF_NEXT ? self_hand_over(pkt) : verdict;
 }
 
 static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 way)
 {
 	if (self_is_asked(ctx, pkt))
-		return nf_serve(pkt, NF_REASON_SERVICE);
+		return self_hand_over(pkt);
 	if (pkt->protocol != IPPROTO_UDP || !pkt->has_l4 || (pkt->family == 6 && !SELF_IPV6))
 		return NF_NEXT;
 	if (self_is_to(pkt, SELF_SERVER, SELF_SERVER6)) {
@@ -77,7 +73,7 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 		return self_serve(ctx, pkt);
 	}
 #if SELF_GUARD
-	if (self_is_to(pkt, SELF_CLIENT, SELF_CLIENT6) && self_is_from_server(pkt))
+	if (self_is_to(pkt, SELF_CLIENT, SELF_CLIENT6)) /* clients do not ask from which port */
 		return nf_drop(pkt, NF_REASON_ROGUE);
 #endif
 	return NF_NEXT;

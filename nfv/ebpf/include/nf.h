@@ -80,7 +80,7 @@ enum nf_reason {
 	NF_REASON_SERVICE = 23,     /* to the function's service */
 	NF_REASON_ANSWERED = 24,    /* answered by the function on the fast path */
 	NF_REASON_ROGUE = 25,       /* answer of a DHCP server that is not the chain's */
-	NF_REASON_LIMITED = 26,     /* more queries of one network than are answered */
+	NF_REASON_LIMITED = 26,     /* more queries from one place than are answered */
 	NF_REASON_FLOODED = 27,     /* sent to all other ports of a switch or hub */
 	NF_REASON_SAME_PORT = 28,   /* destination is behind the port that it came in by */
 	NF_REASON_RESERVED = 29,    /* group address that bridges do not forward */

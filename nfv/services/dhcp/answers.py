@@ -118,7 +118,9 @@ def _echo(message: Message, options: dict[int, bytes]) -> None:
 
 def _wanted(message: Message, known: Mapping[int, bytes]) -> Iterable[int]:
     """Options to be sent: the subnet mask, then what the client asks for, else all there are."""
-    asked = list(message.options.get(Option.PARAMETER_LIST, b"")) or list(known)
+    asked = list(message.options.get(Option.PARAMETER_LIST, b""))
+    if not asked:
+        asked = [code for code in known if code != Option.IPV6_ONLY]  # RFC 8925, section 3.3
     if Option.CLASSLESS_ROUTES in asked and Option.CLASSLESS_ROUTES in known:
         asked = [code for code in asked if code != Option.ROUTERS]  # RFC 3442
     return [code for code in dict.fromkeys([Option.SUBNET_MASK, *asked]) if code in known]

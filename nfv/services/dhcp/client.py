@@ -49,10 +49,10 @@ class Client:
     @property
     def link(self) -> IPv4Address | None:
         """An address on its link, as a relay agent says (RFC 3527), or the relay agent's own."""
+        if not int(self.message.giaddr):
+            return None
         selected = self.agent.get(_LINK, b"") if Option.AGENT in self.message.options else b""
-        if len(selected) == 4:
-            return IPv4Address(selected)
-        return self.message.giaddr if int(self.message.giaddr) else None
+        return IPv4Address(selected) if len(selected) == 4 else self.message.giaddr
 
     @property
     def vendor(self) -> bytes:

@@ -133,11 +133,12 @@ class Server:
         if message.htype != ETHERNET or len(message.chaddr) != 6:
             raise _Unanswered("hardware address")
         relayed = bool(int(message.giaddr))
-        if not relayed and not int(message.ciaddr) and asked.source != message.chaddr:
-            raise _Unanswered("hardware address")  # of another station than it came from
         link = self._link(asked, client)
         if link is None:
             raise _Unanswered("no subnet")
+        is_near = not relayed and link is self._plan.link_on(asked.chain)  # through no router
+        if is_near and asked.source != message.chaddr:
+            raise _Unanswered("hardware address")  # of another station than it came from
         port = str(message.giaddr) if relayed else asked.port
         return _Case(asked, client, link, self._plan.classes(client), port)
 

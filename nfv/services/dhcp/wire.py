@@ -7,7 +7,7 @@ costs more than its length.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address
@@ -28,6 +28,7 @@ _PAD, _END = 0, 255
 _CLOSING = bytes((_END,))
 _OVERLOAD_SIZE = 3  # of option 52
 _MAX_PART = 255  # bytes of an option's part
+_PART_HEAD = 2  # bytes in front of them
 _UNSPECIFIED = IPv4Address(0)
 
 
@@ -71,6 +72,7 @@ class Option(IntEnum):
     FQDN = 81
     AGENT = 82
     ARCHITECTURE = 93
+    IPV6_ONLY = 108
     CLASSLESS_ROUTES = 121
     VENDOR_CLASSES = 124
     VENDOR_OPTIONS = 125
@@ -170,8 +172,9 @@ def _collect(area: bytes, parts: dict[int, list[bytes]]) -> None:
 def build(message: Message, room: int = DEFAULT_LENGTH) -> bytes:
     """The bytes of a message, at most `room`: what of its options does not fit is left out.
 
-    Once the options' own area is full, the fields for names that are not used take the rest. Option
-    82 goes last (RFC 3046, section 2.1).
+    Once the options' own area is full, the fields for names that are not used take the rest; only
+    options that are in parts anyway are divided among them. Option 82 goes last (RFC 3046, section
+    2.1).
     """
     options = {code: _encoded(code, held) for code, held in message.options.items()}
     if Option.AGENT in options:
@@ -186,8 +189,8 @@ def build(message: Message, room: int = DEFAULT_LENGTH) -> bytes:
     for code, option in options.items():
         if code == Option.AGENT:
             first.data += option
-        elif not first.take(option):
-            any(field.take(option) for field in unused.values())
+        elif not any(area.take(option) for area in (first, *unused.values())):
+            _divide(code, message.options[code], (first, *unused.values()))
     taken = {bit: field.closed() for bit, field in unused.items() if field.data}
     overload = bytes((Option.OVERLOAD, 1, sum(taken))) if taken else b""
     names = taken.get(2, message.sname), taken.get(1, message.file)
@@ -221,6 +224,25 @@ def _encoded(code: int, content: bytes) -> bytes:
     starts = range(0, len(content), _MAX_PART)
     parts = [content[at : at + _MAX_PART] for at in starts]
     return b"".join(bytes((code, len(part))) + part for part in parts)
+
+
+def _divide(code: int, content: bytes, areas: Iterable[_Area]) -> None:
+    """Put a long option into areas in the order in which they are read (RFC 3396, section 5).
+
+    It is left out if there is not room for all of it, or if it is not longer than a part.
+    """
+    parts: list[tuple[_Area, bytes]] = []
+    left = content if len(content) > _MAX_PART else b""
+    for area in areas:
+        room = area.room
+        while left and room > _PART_HEAD:
+            size = min(room - _PART_HEAD, _MAX_PART)
+            parts.append((area, bytes((code, len(left[:size]))) + left[:size]))
+            room -= _PART_HEAD + size
+            left = left[size:]
+    if not left:
+        for area, part in parts:
+            area.take(part)
 
 
 class _Area:

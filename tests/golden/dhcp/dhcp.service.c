@@ -56,14 +56,17 @@
 #line 13 "functions/router.c"
 #define F1_GUARD 1
 #define F1_IPV6 1
+#define F1_RATE 1000
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/dhcp.c"
 #line 1 "own.h"
 #line 7 "own.h"
+#line 1 "pace.h"
+#line 8 "pace.h"
 #line 1 "repeats.h"
 #line 12 "repeats.h"
-#line 12 "functions/dhcp.c"
+#line 13 "functions/dhcp.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {

@@ -36,14 +36,17 @@
 #line 11 "service.h"
 #define F0_GUARD 1
 #define F0_IPV6 1
+#define F0_RATE 1000
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/dhcp.c"
 #line 1 "own.h"
 #line 7 "own.h"
+#line 1 "pace.h"
+#line 8 "pace.h"
 #line 1 "repeats.h"
 #line 12 "repeats.h"
-#line 12 "functions/dhcp.c"
+#line 13 "functions/dhcp.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {

@@ -1,0 +1,116 @@
+"""A station that says by DHCPv4 whatever a test wants, built and read by Scapy."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+
+from nfv.dataplane.kernel import netns
+from tests.integration.helpers import traffic
+from tests.integration.helpers.lab import Lab
+
+PATIENCE = 30.0
+"""Seconds within which an answer arrives."""
+
+EVERYBODY = "ff:ff:ff:ff:ff:ff"
+
+_LAST = 0xFFFFFFFF  # transaction of the message that is answered last
+_TYPES = {1: "discover", 2: "offer", 3: "request", 4: "decline", 5: "ack", 6: "nak"}
+
+
+def mac(number: int) -> str:
+    """The MAC address of client `number`."""
+    return f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
+
+
+def message(kind: str, number: int, *options: Any, src: str = "0.0.0.0", **fields: Any) -> Any:
+    """A client's message in its frame. Option numbers may stand for their names."""
+    held = bytes.fromhex(mac(number).replace(":", ""))
+    asked = BOOTP(chaddr=held, **{"xid": number + 1, **fields})
+    told = DHCP(options=[("message-type", kind), *options, "end"])
+    dst = fields.get("to", "255.255.255.255")
+    frame = Ether(src=mac(number), dst=EVERYBODY) / IP(src=src, dst=dst)
+    return frame / UDP(sport=68, dport=67) / asked / told
+
+
+def options(answer: Any) -> list[tuple[int, bytes]]:
+    """The options of a message by number and content, in their order, read by hand."""
+    data = bytes(answer[BOOTP])
+    found = _options(data[240:])
+    overload = dict(found).get(52, b"\0")[0]
+    fields = [area for bit, area in ((1, data[108:236]), (2, data[44:108])) if overload & bit]
+    return [*found, *(option for area in fields for option in _options(area))]
+
+
+def _options(area: bytes) -> list[tuple[int, bytes]]:
+    found, at = [], 0
+    while area[at] != 255:
+        if area[at]:
+            found.append((area[at], area[at + 2 : at + 2 + area[at + 1]]))
+            at += 1 + area[at + 1]
+        at += 1
+    return found
+
+
+def kind(answer: Any) -> str:
+    """The type of a message."""
+    return _TYPES[dict(options(answer))[53][0]]
+
+
+class Station:
+    """A host's interface: frames as they are."""
+
+    def __init__(self, sock: socket.socket, address: str) -> None:
+        self._sock = sock
+        self._address = address  # of the host, in the subnet that it is served
+        self.mac = ":".join(f"{byte:02x}" for byte in sock.getsockname()[4])
+
+    def send(self, frames: Sequence[Any]) -> None:
+        for frame in frames:
+            self._sock.send(bytes(frame))
+
+    def told(self, *frames: Any) -> list[Any]:
+        """The answers to some frames: those that come before the answer to a last question."""
+        held = bytes.fromhex(self.mac.replace(":", ""))
+        asked = BOOTP(chaddr=held, xid=_LAST, ciaddr=self._address)
+        last = Ether(src=self.mac, dst=EVERYBODY) / IP(src=self._address, dst="255.255.255.255")
+        last /= UDP(sport=68, dport=67) / asked / DHCP(options=[("message-type", "inform"), "end"])
+        self.send([*frames, last])
+        found: list[Any] = []
+        for answer in self.heard():
+            if answer[BOOTP].xid == _LAST:
+                return found
+            found.append(answer)
+        raise AssertionError("the last question is not answered")
+
+    def heard(self) -> Iterator[Any]:
+        """Messages of servers as they come, as long as there is patience."""
+        deadline = time.monotonic() + PATIENCE
+        while (left := deadline - time.monotonic()) > 0:
+            self._sock.settimeout(left)
+            try:
+                data, address = self._sock.recvfrom(1 << 16)
+            except TimeoutError:
+                return
+            frame = Ether(data)
+            is_answer = address[2] != socket.PACKET_OUTGOING and BOOTP in frame
+            if is_answer and frame[BOOTP].op == 2:
+                yield frame
+
+
+@contextmanager
+def station(lab: Lab, host: str) -> Iterator[Station]:
+    """The interface of a host that has one address of IPv4."""
+    (device,) = json.loads(lab.run(host, "ip -j -4 address show dev eth0").stdout)
+    with netns.entered(lab.netns(host)):
+        sock = traffic.raw("eth0")
+    with sock:
+        yield Station(sock, device["addr_info"][0]["local"])
