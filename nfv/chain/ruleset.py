@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nfv.chain import algebra
+from nfv.chain import algebra, cover
 from nfv.chain.pattern import NEVER, Pattern
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.chain.rule import PrefixLists, Rule
-from nfv.chain.source import KeyPath
+from nfv.chain.source import KeyPath, dotted
 
 Groups = Mapping[str, Sequence[Rule]]
 
@@ -69,6 +69,32 @@ def check_jumps(rules: Sequence[Rule], groups: Groups, report: Report) -> bool:
             report.error(("groups", name), message, "remove one of the jumps", key=True)
             good = False
     return good
+
+
+def warn_unreached(steps: Sequence[Step], report: Report) -> None:
+    """Report rules that no packet reaches, wherever they are tried, and what takes the packets.
+
+    Only single rules that take all of them are found, not several together.
+    """
+    deciding = [step.rule.action != "count" and step.rule.limit is None for step in steps]
+    covering = cover.first_covering([step.pattern for step in steps], deciding)
+    rules = {step.path: step.rule for step in steps}
+    takers: dict[KeyPath, list[int | None]] = {path: [] for path in rules}
+    for step, taker in zip(steps, covering, strict=True):
+        if step.pattern != NEVER:
+            takers[step.path].append(taker)
+    for path, found in takers.items():
+        if not found:
+            report.error(path, "no packet that a jump lets through matches it", "remove it")
+        elif found[0] is not None and None not in found:
+            _warn_covered(path, rules[path], steps[found[0]], report)
+
+
+def _warn_covered(path: KeyPath, rule: Rule, taker: Step, report: Report) -> None:
+    same = taker.rule.action == rule.action
+    what, hint = ("redundant", "remove it") if same else ("shadowed", "move it up, or remove it")
+    message = f"{what}: {dotted(taker.path)} ({report.place(taker.path)}) takes all its packets"
+    report.error(path, message, hint)
 
 
 def amount(rules: Sequence[Rule], groups: Groups) -> int:

@@ -19,6 +19,7 @@ from nfv.chain.sap import KINDS, HostSap, NicSap, Sap, TapSap, VethSap
 from nfv.chain.source import Source, parse
 from nfv.chain.source import read as read_source
 from nfv.chain.validate import keys_of, read, read_mapping, unknown_key
+from nfv.errors import Problem
 from nfv.functions.base import Function
 
 __all__ = [
@@ -57,6 +58,13 @@ class Topology:
         for function in self.vnfs.values():
             texts.update(function.files.used)
         return texts
+
+    def warnings(self) -> list[Problem]:
+        """What is valid, and hardly meant."""
+        report = Report(self.source)
+        for name, function in self.vnfs.items():
+            function.advise(report.at("vnfs", name))
+        return report.problems
 
 
 class File(Model):

@@ -111,6 +111,9 @@ class Function(Generic[ConfigT]):
     def check_surroundings(self, around: Surroundings, report: Report) -> None:
         """Report what does not fit other functions."""
 
+    def advise(self, report: Report) -> None:
+        """Report what is valid, and hardly meant; called for what `check` has nothing against."""
+
     @property
     def name_server(self) -> str | None:
         """The function `dns` that it tells of hosts."""

@@ -10,6 +10,10 @@ With connections, rules see the first packet of each: `limit` and `log` are then
 Packets that a rule limits, logs or marks are not sent on by the flow cache, nor are those of a
 stateless firewall where rules ask for MAC addresses, length or DSCP.
 
+`nfvctl validate` and `apply` warn of rules whose packets are all taken by one rule before: of
+redundant ones, if it does the same, and of shadowed ones. What several rules take together is not
+found, nor what a later rule would do as well.
+
 A limit is a token bucket (GCRA). CPUs do not wait for each other, so as many packets too much may
 pass at one moment as there are CPUs; 65,536 source addresses are known, those longest unseen are
 forgotten. `log: N` writes a line of JSON about one packet in N, by chance, to
@@ -23,7 +27,6 @@ by a redirect to all devices of a map, which ends the walk. A group has no `retu
 - sets that change while the firewall runs, of up to a million elements or with a timeout: a prefix
   list is a part of the file, and of the tables that hold all rules
 - `include` of files with rules, and import from nftables or iptables
-- warnings of rules that are never reached, or change nothing
 - a count of the log's lines that had no room
 - marks of flows that the flow cache sends on: each packet of a marked connection walks
 
@@ -252,6 +255,9 @@ class Firewall(Function[FirewallConfig]):
                 other = dotted((*path, names[rule.name]))
                 at.error(("name",), f"{other} is named '{rule.name}' too")
             rule.check_lists(self.config.prefix_lists, at)
+
+    def advise(self, report: Report) -> None:
+        ruleset.warn_unreached(self.steps, report)
 
     def described(self, entry: bytes, names: Mapping[int, str]) -> Row:
         return logged.document(entry, names)
