@@ -47,6 +47,7 @@ vnfs:
     ip: [{SERVER}/24, 10.0.2.2/24]
     limit: {LIMIT}
     lease: 600
+    rapid_commit: true
     options: {{domain: lab.example, dns: 10.0.1.53, ntp: 10.0.1.54, ipv6_only: 1800}}
     custom: [{{code: 224, type: hex, value: {LONG.hex()}}}]
     classes:
@@ -56,6 +57,11 @@ vnfs:
       - network: 10.0.1.0/24
         pools: [{{range: 10.0.1.100-10.0.1.149}}]
         options: {{routers: 10.0.1.1, static_routes: [{{to: 198.51.100.0/24, via: 10.0.1.7}}]}}
+        reservations:
+          - {{mac: "{mac(40)}", ip: 10.0.1.40, hostname: printer}}
+          - {{client_id: phone, ip: 10.0.1.41}}
+          - {{circuit_id: port-7, ip: 10.0.1.42}}
+          - {{remote_id: "0x0102", ip: 10.0.1.43, options: {{dns: 10.0.1.43}}}}
       - {{network: 10.0.2.0/24, pools: [{{range: 10.0.2.100-10.0.2.101}}]}}
       - {{network: 10.0.7.0/24, pools: [{{range: 10.0.7.100-10.0.7.109}}]}}
 chains:
@@ -249,6 +255,43 @@ def test_nobody_gives_back_what_is_anothers(lab: Lab, one: Station) -> None:
     assert leases(lab)[address]["state"] == "released"
 
 
+@pytest.mark.parametrize(
+    ("number", "marks", "address", "told"),
+    [
+        (40, [], "10.0.1.40", (12, b"printer")),
+        (41, [("client_id", b"phone")], "10.0.1.41", (6, bytes((10, 0, 1, 53)))),
+        (42, [(82, b"\1\6port-7")], "10.0.1.42", (6, bytes((10, 0, 1, 53)))),
+        (43, [(82, b"\2\2\1\2")], "10.0.1.43", (6, bytes((10, 0, 1, 43)))),
+    ],
+    ids=["mac", "client-id", "circuit-id", "remote-id"],
+)
+def test_reservations(
+    one: Station, number: int, marks: list[Any], address: str, told: tuple[int, bytes]
+) -> None:
+    (offer,) = one.told(message("discover", number, *marks))
+
+    assert offer[BOOTP].yiaddr == address
+    assert told in options(offer)
+
+
+def test_rapid_commit(lab: Lab, one: Station) -> None:
+    """RFC 4039."""
+    (ack,) = one.told(message("discover", 44, (80, b"")))
+
+    assert (kind(ack), dict(options(ack))[80]) == ("ack", b"")
+    assert leases(lab)[ack[BOOTP].yiaddr]["state"] == "bound"
+
+
+def test_a_client_says_its_whole_name(lab: Lab, one: Station) -> None:
+    """RFC 4702: in DNS form (E), the client would update (S is 0): the server does it instead."""
+    name = b"\4desk\3lab\7example\0"
+    address = bind(one, 45, (81, b"\4\0\0" + name))
+    (ack,) = one.told(message("request", 45, (81, b"\4\0\0" + name), ciaddr=address, src=address))
+
+    assert dict(options(ack))[81] == b"\7\xff\xff" + name
+    assert leases(lab)[address]["hostname"] == "desk"
+
+
 def test_inform(one: Station) -> None:
     """RFC 2131, section 4.3.5: no address, no times."""
     asked = ("param_req_list", [6])
@@ -317,6 +360,22 @@ def test_messages_that_are_none_harm_nobody(lab: Lab, one: Station) -> None:
 
     assert counted(lab, "malformed") >= before + 10
     assert bind(one, 17).startswith("10.0.1.1")
+
+
+def test_a_lease_outside_a_shrunk_pool_is_not_renewed(lab: Lab, one: Station) -> None:
+    """Nor on the fast path, which has renewed it before."""
+    address = "10.0.1.149"
+    one.told(message("discover", 50, ("requested_addr", address), (80, b"")))
+    renewal = message("request", 50, ("param_req_list", [1, 3]), ciaddr=address, src=address)
+    before = ended(lab, "answered")
+    answers = [one.told(renewal) for _ in range(3)]
+    assert [kind(ack) for (ack,) in answers] == ["ack"] * 3
+    assert ended(lab, "answered") == before + 2
+    lab.edit("10.0.1.100-10.0.1.149", "10.0.1.100-10.0.1.148")
+    lab.apply()
+
+    assert one.told(renewal) == []
+    assert leases(lab)[address]["state"] == "bound"
 
 
 def test_a_flood_keeps_nobody_from_an_address(lab: Lab, one: Station) -> None:

@@ -22,6 +22,8 @@ PATIENCE = 30.0
 
 EVERYBODY = "ff:ff:ff:ff:ff:ff"
 
+_LEAST = 300  # bytes of a message (RFC 1542, section 2.1)
+
 LAST = 0xFFFFFF
 """Transaction of the message that is answered last."""
 
@@ -43,7 +45,7 @@ def message(kind: str, number: int, *options: Any, src: str = "0.0.0.0", **field
     told = DHCP(options=[("message-type", kind), *options, "end"])
     dst = fields.get("to", "255.255.255.255")
     frame = Ether(src=mac(number), dst=EVERYBODY) / IP(src=src, dst=dst)
-    return frame / UDP(sport=68, dport=67) / asked / told
+    return frame / UDP(sport=68, dport=67) / bytes(asked / told).ljust(_LEAST, b"\0")
 
 
 def options(answer: Any) -> list[tuple[int, bytes]]:
