@@ -57,7 +57,7 @@ Limits, and why:
   address (DUID-LL): with another `mac`, clients rebind.
 - An association gets one address, or one prefix; what lifetimes a client wishes is not heard.
 - Clients are not told to reconfigure (RFC 9915, section 18.3.11): that needs its authentication,
-  which clients do not have. Leasequery (RFC 5007) and failover (RFC 8156) are left out.
+  which clients do not have. Leasequery (RFC 4388, 5007) and failover (RFC 8156) are left out.
 - Answers of DHCPv6 that are longer than the MTU of the link are not sent in fragments: they leave
   out options that do not fit.
 - On the fast path a message is answered that differs from one that its client has sent before in

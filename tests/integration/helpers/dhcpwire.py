@@ -1,11 +1,11 @@
-"""A station that says by DHCPv4 whatever a test wants, built and read by Scapy."""
+"""Stations that say by DHCP whatever a test wants, built and read by Scapy."""
 
 from __future__ import annotations
 
 import json
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,14 @@ PATIENCE = 30.0
 
 EVERYBODY = "ff:ff:ff:ff:ff:ff"
 
-_LAST = 0xFFFFFFFF  # transaction of the message that is answered last
+_LEAST = 300  # bytes of a message (RFC 1542, section 2.1)
+
+LAST = 0xFFFFFF
+"""Transaction of the message that is answered last."""
+
+Transaction = Callable[[Any], int | None]
+"""The transaction of a server's answer; None for other frames."""
+
 _TYPES = {1: "discover", 2: "offer", 3: "request", 4: "decline", 5: "ack", 6: "nak"}
 
 
@@ -38,7 +45,7 @@ def message(kind: str, number: int, *options: Any, src: str = "0.0.0.0", **field
     told = DHCP(options=[("message-type", kind), *options, "end"])
     dst = fields.get("to", "255.255.255.255")
     frame = Ether(src=mac(number), dst=EVERYBODY) / IP(src=src, dst=dst)
-    return frame / UDP(sport=68, dport=67) / asked / told
+    return frame / UDP(sport=68, dport=67) / bytes(asked / told).ljust(_LEAST, b"\0")
 
 
 def options(answer: Any) -> list[tuple[int, bytes]]:
@@ -68,10 +75,11 @@ def kind(answer: Any) -> str:
 class Station:
     """A host's interface: frames as they are."""
 
-    def __init__(self, sock: socket.socket, address: str) -> None:
+    def __init__(self, sock: socket.socket, last: Any, transaction: Transaction) -> None:
+        """`last` is a question whose answer tells that all before it are answered."""
         self._sock = sock
-        self._address = address  # of the host, in the subnet that it is served
-        self.mac = ":".join(f"{byte:02x}" for byte in sock.getsockname()[4])
+        self._last = last
+        self._transaction = transaction
 
     def send(self, frames: Sequence[Any]) -> None:
         for frame in frames:
@@ -79,14 +87,10 @@ class Station:
 
     def told(self, *frames: Any) -> list[Any]:
         """The answers to some frames: those that come before the answer to a last question."""
-        held = bytes.fromhex(self.mac.replace(":", ""))
-        asked = BOOTP(chaddr=held, xid=_LAST, ciaddr=self._address)
-        last = Ether(src=self.mac, dst=EVERYBODY) / IP(src=self._address, dst="255.255.255.255")
-        last /= UDP(sport=68, dport=67) / asked / DHCP(options=[("message-type", "inform"), "end"])
-        self.send([*frames, last])
+        self.send([*frames, self._last])
         found: list[Any] = []
         for answer in self.heard():
-            if answer[BOOTP].xid == _LAST:
+            if self._transaction(answer) == LAST:
                 return found
             found.append(answer)
         raise AssertionError("the last question is not answered")
@@ -101,16 +105,31 @@ class Station:
             except TimeoutError:
                 return
             frame = Ether(data)
-            is_answer = address[2] != socket.PACKET_OUTGOING and BOOTP in frame
-            if is_answer and frame[BOOTP].op == 2:
+            if address[2] != socket.PACKET_OUTGOING and self._transaction(frame) is not None:
                 yield frame
 
 
 @contextmanager
 def station(lab: Lab, host: str) -> Iterator[Station]:
-    """The interface of a host that has one address of IPv4."""
+    """The interface of a host that has one address of IPv4, which it is served at."""
     (device,) = json.loads(lab.run(host, "ip -j -4 address show dev eth0").stdout)
+    address = device["addr_info"][0]["local"]
+    with opened(lab, host) as sock:
+        held = sock.getsockname()[4]
+        last: Any = Ether(src=held, dst=EVERYBODY) / IP(src=address, dst="255.255.255.255")
+        last /= UDP(sport=68, dport=67) / BOOTP(chaddr=held, xid=LAST, ciaddr=address)
+        last /= DHCP(options=[("message-type", "inform"), "end"])
+        yield Station(sock, last, _transaction)
+
+
+@contextmanager
+def opened(lab: Lab, host: str) -> Iterator[socket.socket]:
+    """A socket for whole frames at a host's interface."""
     with netns.entered(lab.netns(host)):
         sock = traffic.raw("eth0")
     with sock:
-        yield Station(sock, device["addr_info"][0]["local"])
+        yield sock
+
+
+def _transaction(frame: Any) -> int | None:
+    return frame[BOOTP].xid if BOOTP in frame and frame[BOOTP].op == 2 else None
