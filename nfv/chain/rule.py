@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Network
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic_core import CoreSchema
 
 from nfv.chain import algebra
 from nfv.chain.fields import (
@@ -17,6 +18,7 @@ from nfv.chain.fields import (
     Name,
     Network,
     OneOrMore,
+    as_tuple,
     parse_network,
     quoted,
     refusal,
@@ -93,6 +95,23 @@ def parse_length(value: object) -> tuple[int, int]:
     if low > high:
         raise refusal(f"the range {value} is empty", f"write {high}-{low}")
     return low, high
+
+
+class _RulesSchema:
+    """In the JSON Schema: a list of rules, and of files with rules (nfv.chain.include)."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        found = handler(core_schema)
+        file = {"type": "string", "description": "file with a list of rules, that stand here"}
+        include = {
+            "type": "object",
+            "properties": {"include": file},
+            "required": ["include"],
+            "additionalProperties": False,
+        }
+        return found | {"items": {"anyOf": [found["items"], include]}}
 
 
 PrefixOrList = Annotated[
@@ -310,3 +329,7 @@ def expand(entries: Sequence[Network | str], lists: PrefixLists) -> tuple[Networ
     """The prefixes themselves in place of the names of lists."""
     groups = (lists[entry] if isinstance(entry, str) else (entry,) for entry in entries)
     return tuple(prefix for group in groups for prefix in group)
+
+
+Rules = Annotated[tuple[Rule, ...], BeforeValidator(as_tuple), _RulesSchema()]
+"""A list of rules."""

@@ -10,6 +10,9 @@ With connections, rules see the first packet of each: `limit` and `log` are then
 Packets that a rule limits, logs or marks are not sent on by the flow cache, nor are those of a
 stateless firewall where rules ask for MAC addresses, length or DSCP.
 
+`- include: FILE` in a list of rules stands for those in a file, a YAML list, below the directory of
+the topology. Where rules are shown, it is with their own file and line.
+
 `nfvctl validate` and `apply` warn of rules whose packets are all taken by one rule before: of
 redundant ones, if it does the same, and of shadowed ones. What several rules take together is not
 found, nor what a later rule would do as well.
@@ -33,7 +36,7 @@ by a redirect to all devices of a map, which ends the walk. A group has no `retu
 
 - sets of prefixes, ports or interfaces that change while the firewall runs: a prefix list is a part
   of the file, and of the tables that hold all rules
-- `include` of files with rules, and import from nftables or iptables
+- import of rules from nftables or iptables
 - a count of the log's lines that had no room
 - marks of flows that the flow cache sends on: each packet of a marked connection walks
 
@@ -68,10 +71,10 @@ from pydantic import Field
 
 from nfv.chain import ruleset
 from nfv.chain.addressset import AddressSet
-from nfv.chain.fields import Many, Model, Name, Network, OneOrMore
+from nfv.chain.fields import Model, Name, Network, OneOrMore
 from nfv.chain.pattern import Pattern, SetCondition
 from nfv.chain.report import Report, listed
-from nfv.chain.rule import Action, Rule, Verdict
+from nfv.chain.rule import Action, Rule, Rules, Verdict
 from nfv.chain.ruleset import Step
 from nfv.chain.source import KeyPath, dotted
 from nfv.ebpf import connlist, extras, logged, setverbs, tables
@@ -130,8 +133,11 @@ class FirewallConfig(FunctionConfig):
         True, description="false: a TCP connection begins with a SYN, none is met in the middle"
     )
     timeouts: FirewallTimeouts = Field(FirewallTimeouts(), description="when connections end")
-    rules: Many[Rule] = Field((), description="the first that matches decides")
-    groups: dict[Name, Many[Rule]] = Field(
+    rules: Rules = Field(
+        (),
+        description="the first that matches decides; among them `include: FILE`",
+    )
+    groups: dict[Name, Rules] = Field(
         default_factory=dict, description="rules that a jump leads to, by the name of the group"
     )
     prefix_lists: dict[Name, OneOrMore[Network]] = Field(
