@@ -190,4 +190,6 @@ _FIELDS: Sequence[_Field[Any]] = (
     _Field(lambda pattern: pattern.lengths, _ranges),
     _Field(lambda pattern: pattern.dscps, _equal),
     _Field(lambda pattern: pattern.fragments, _equal),
+    _Field(lambda pattern: [pattern.src_sets] if pattern.src_sets else [], _equal),
+    _Field(lambda pattern: [pattern.dst_sets] if pattern.dst_sets else [], _equal),
 )

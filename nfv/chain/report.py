@@ -38,7 +38,7 @@ class Report:
         whole = self._prefix + path
         position = self._source.position(whole, key)
         shown = dotted(self._source.existing(whole))
-        line = self._source.line(position.line)
+        line = self._source.line(position)
         self._problems.append(Problem(position, shown, message, hint, line))
 
     @property

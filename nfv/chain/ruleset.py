@@ -27,27 +27,34 @@ class Step:
     name: str  # its own or its text, behind the name of its group
 
 
-def steps(rules: Sequence[Rule], groups: Groups, lists: PrefixLists) -> Iterator[Step]:
+@dataclass(frozen=True)
+class Named:
+    """What rules refer to by name."""
+
+    groups: Groups
+    lists: PrefixLists
+    sets: Mapping[str, int]  # their numbers
+
+
+def steps(rules: Sequence[Rule], named: Named) -> Iterator[Step]:
     """The rules without jumps: those of a group stand where a jump leads to it.
 
     A packet that no rule of a group decides goes on behind the jump.
     """
     for index, rule in enumerate(rules):
-        yield from _steps(rule, ("rules", index), "", Pattern(), groups, lists)
+        yield from _steps(rule, ("rules", index), "", Pattern(), named)
 
 
-def _steps(
-    rule: Rule, path: KeyPath, group: str, around: Pattern, groups: Groups, lists: PrefixLists
-) -> Iterator[Step]:
-    own = rule.pattern(lists)
+def _steps(rule: Rule, path: KeyPath, group: str, around: Pattern, named: Named) -> Iterator[Step]:
+    own = rule.pattern(named.lists, named.sets)
     pattern = algebra.both(own, around) if own else None
     if rule.action != "jump":
         text = rule.name or rule.model_dump_json(exclude_defaults=True, warnings=False)
         yield Step(pattern or NEVER, rule, path, f"{group}/{text}" if group else text)
     elif pattern and rule.to:
-        for index, inner in enumerate(groups[rule.to]):
+        for index, inner in enumerate(named.groups[rule.to]):
             place = ("groups", rule.to, index)
-            yield from _steps(inner, place, rule.to, pattern, groups, lists)
+            yield from _steps(inner, place, rule.to, pattern, named)
 
 
 def check_jumps(rules: Sequence[Rule], groups: Groups, report: Report) -> bool:

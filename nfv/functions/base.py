@@ -161,6 +161,14 @@ class Function(Generic[ConfigT]):
     def fill(self, maps: Maps, counters: Mapping[str, int], before: Mapping[str, int]) -> None:
         """Write what the configuration says into the maps, so that a packet sees old or new."""
 
+    def expire(self, maps: Mapping[str, Table]) -> Generator[None, None, bool]:
+        """Remove what has had its time from maps that verdicts rest on; called as `maintain` is.
+
+        Yields between short steps; returns whether known flows must be forgotten.
+        """
+        yield from ()
+        return False
+
     def maintain(
         self, maps: Mapping[str, Table], age: Callable[[int], float]
     ) -> Generator[None, None, Mapping[str, Occupancy]]:
