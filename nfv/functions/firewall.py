@@ -36,7 +36,7 @@ by a redirect to all devices of a map, which ends the walk. A group has no `retu
 
 - sets of prefixes, ports or interfaces that change while the firewall runs: a prefix list is a part
   of the file, and of the tables that hold all rules
-- import of rules from nftables or iptables
+- import of rules from nftables (`nfvctl import` reads what iptables-save has written), and of sets
 - a count of the log's lines that had no room
 - marks of flows that the flow cache sends on: each packet of a marked connection walks
 
