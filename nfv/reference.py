@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from nfv import functions
+from nfv.chain import include
 from nfv.chain.schema import schema
 from nfv.ebpf import sources
 
@@ -127,6 +128,8 @@ def _value(value: _Schema) -> str:
         return f"[{model}](#{model.lower()})"
     if "enum" in value:
         return ", ".join(f"`{choice}`" for choice in value["enum"])
+    if include.KEY in value.get("properties", {}):
+        return "`include: FILE`"
     if "anyOf" in value:
         return _choice(value["anyOf"], value.get("examples"))
     if value.get("type") == "array":

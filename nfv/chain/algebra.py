@@ -33,6 +33,8 @@ def both(first: Pattern, second: Pattern) -> Pattern | None:
             lengths=_meeting(first.lengths, second.lengths),
             dscps=_shared(first.dscps, second.dscps),
             fragments=_shared(first.fragments, second.fragments),
+            src_sets=first.src_sets + second.src_sets,
+            dst_sets=first.dst_sets + second.dst_sets,
         )
     except _NothingLeft:
         return None

@@ -159,7 +159,8 @@ def _parse_ip(parser: Callable[[str], T], text: str, what: str) -> T:
         raise refusal(f"{quoted(text)} is not {what}") from None
 
 
-def _as_tuple(value: object) -> object:
+def as_tuple(value: object) -> object:
+    """A list as the tuple that models hold."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -185,7 +186,7 @@ def text_schema(description: str, *examples: object, **more: object) -> WithJson
     return WithJsonSchema({"type": "string", "description": description, **examples_, **more})
 
 
-Many = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
+Many = Annotated[tuple[T, ...], BeforeValidator(as_tuple)]
 """A list."""
 
 OneOrMore = Annotated[tuple[T, ...], BeforeValidator(_one_as_tuple), _OneOrMoreSchema()]

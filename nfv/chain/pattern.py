@@ -10,6 +10,10 @@ Range = tuple[int, int]
 """Lowest and highest value, both included."""
 
 
+SetCondition = tuple[tuple[int, ...], ...]
+"""Numbers of named sets: an address is in one at least of each group."""
+
+
 class Direction(IntEnum):
     """The way a packet goes along a chain's path."""
 
@@ -49,6 +53,8 @@ class Pattern:
     lengths: tuple[Range, ...] = ()  # of the IP packet, in bytes, with its header
     dscps: tuple[int, ...] = ()  # RFC 2474
     fragments: tuple[Fragment, ...] = ()
+    src_sets: SetCondition = ()
+    dst_sets: SetCondition = ()
 
 
 NEVER = Pattern(tcp_flags=(0, 1))

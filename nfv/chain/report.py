@@ -38,7 +38,7 @@ class Report:
         whole = self._prefix + path
         position = self._source.position(whole, key)
         shown = dotted(self._source.existing(whole))
-        line = self._source.line(position.line)
+        line = self._source.line(position)
         self._problems.append(Problem(position, shown, message, hint, line))
 
     @property
@@ -53,19 +53,28 @@ class Report:
         shown = os.path.join(os.path.dirname(self._source.file), file)
         self._problems.append(Problem(Position(shown, line, 1), "", message, hint, text))
 
+    def place(self, path: KeyPath) -> str:
+        """FILE:LINE of the value at `path`."""
+        position = self._source.position(self._prefix + path)
+        return f"{position.file}:{position.line}"
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Each once, in the order of the file."""
+        return sorted(
+            dict.fromkeys(self._problems),
+            key=lambda problem: (
+                problem.position.file != self._source.file,
+                problem.position.file,
+                problem.position.line,
+                problem.position.column,
+            ),
+        )
+
     def raise_if_any(self) -> None:
-        """Raise TopologyError with all problems, in the order of the file."""
+        """Raise TopologyError with all problems."""
         if self._problems:
-            ordered = sorted(
-                dict.fromkeys(self._problems),
-                key=lambda problem: (
-                    problem.position.file != self._source.file,
-                    problem.position.file,
-                    problem.position.line,
-                    problem.position.column,
-                ),
-            )
-            raise TopologyError(ordered)
+            raise TopologyError(self.problems)
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) -> str | None:
@@ -81,11 +90,11 @@ def listed(words: Iterable[str]) -> str:
     return ", ".join(known[:MAX_LISTED]) + more
 
 
-def format_problem(problem: Problem) -> str:
+def format_problem(problem: Problem, kind: str = "error") -> str:
     """File, line, column and message; then the source line, with a caret line and the hint."""
     position = problem.position
     path = f"{problem.path}: " if problem.path else ""
-    head = f"{position.file}:{position.line}:{position.column}: error: {path}{problem.message}"
+    head = f"{position.file}:{position.line}:{position.column}: {kind}: {path}{problem.message}"
     if not problem.source.strip():
         return f"{head}\n    {problem.hint}" if problem.hint else head
     before = problem.source[: position.column - 1]

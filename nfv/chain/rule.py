@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Network
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic_core import CoreSchema
 
 from nfv.chain import algebra
 from nfv.chain.fields import (
@@ -17,6 +18,7 @@ from nfv.chain.fields import (
     Name,
     Network,
     OneOrMore,
+    as_tuple,
     parse_network,
     quoted,
     refusal,
@@ -24,7 +26,7 @@ from nfv.chain.fields import (
     text_schema,
 )
 from nfv.chain.match import WITH_PORTS, Conditions, Ports, Protocol
-from nfv.chain.pattern import MAC_SHIFT, Direction, Fragment, Pattern
+from nfv.chain.pattern import MAC_SHIFT, Direction, Fragment, Pattern, SetCondition
 from nfv.chain.report import Report, did_you_mean, listed
 
 Verdict = Literal["accept", "drop", "reject"]
@@ -93,6 +95,23 @@ def parse_length(value: object) -> tuple[int, int]:
     if low > high:
         raise refusal(f"the range {value} is empty", f"write {high}-{low}")
     return low, high
+
+
+class _RulesSchema:
+    """In the JSON Schema: a list of rules, and of files with rules (nfv.chain.include)."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        found = handler(core_schema)
+        file = {"type": "string", "description": "file with a list of rules, that stand here"}
+        include = {
+            "type": "object",
+            "properties": {"include": file},
+            "required": ["include"],
+            "additionalProperties": False,
+        }
+        return found | {"items": {"anyOf": [found["items"], include]}}
 
 
 PrefixOrList = Annotated[
@@ -214,6 +233,8 @@ class Rule(Conditions, LinkConditions):
     direction: Literal["forward", "reverse"] | None = Field(
         None, description="only packets going along the path, or only against it"
     )
+    src_set: OneOrMore[Name] = Field((), description="named sets that the source is in one of")
+    dst_set: OneOrMore[Name] = Field((), description="the same for the destination")
     unless: Exceptions | None = Field(
         None, description="leave out the packets that any of these conditions holds for"
     )
@@ -259,13 +280,34 @@ class Rule(Conditions, LinkConditions):
                 report.error(("unless",), message, "no packet is left", key=True)
         return known
 
-    def pattern(self, lists: PrefixLists) -> Pattern | None:
-        """The packets that the rule is for; None if it leaves out all of them."""
+    def check_sets(self, sets: Collection[str], report: Report) -> None:
+        """Report named sets that don't exist."""
+        for key in ("src_set", "dst_set"):
+            for index, name in enumerate(getattr(self, key)):
+                if name not in sets:
+                    otherwise = f"sets are {listed(sets)}" if sets else "add it to sets"
+                    hint = did_you_mean(name, sets, otherwise)
+                    report.error((key, index), f"no set '{name}'", hint)
+
+    def pattern(self, lists: PrefixLists, sets: Mapping[str, int]) -> Pattern | None:
+        """The packets that the rule is for; None if it leaves out all of them.
+
+        `sets` are the numbers of named sets.
+        """
         directions = (Direction[self.direction.upper()],) if self.direction else ()
-        return self._without_exceptions(self.narrow(self.reduce((), (), directions), lists), lists)
+        pattern = replace(
+            self.narrow(self.reduce((), (), directions), lists),
+            src_sets=_group(self.src_set, sets),
+            dst_sets=_group(self.dst_set, sets),
+        )
+        return self._without_exceptions(pattern, lists)
 
     def _without_exceptions(self, pattern: Pattern, lists: PrefixLists) -> Pattern | None:
         return algebra.without(pattern, self.unless.pattern(lists)) if self.unless else pattern
+
+
+def _group(names: Sequence[str], sets: Mapping[str, int]) -> SetCondition:
+    return (tuple(sets[name] for name in names),) if names else ()
 
 
 def _check_names(
@@ -287,3 +329,7 @@ def expand(entries: Sequence[Network | str], lists: PrefixLists) -> tuple[Networ
     """The prefixes themselves in place of the names of lists."""
     groups = (lists[entry] if isinstance(entry, str) else (entry,) for entry in entries)
     return tuple(prefix for group in groups for prefix in group)
+
+
+Rules = Annotated[tuple[Rule, ...], BeforeValidator(as_tuple), _RulesSchema()]
+"""A list of rules."""

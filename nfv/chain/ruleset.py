@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nfv.chain import algebra
+from nfv.chain import algebra, cover
 from nfv.chain.pattern import NEVER, Pattern
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.chain.rule import PrefixLists, Rule
-from nfv.chain.source import KeyPath
+from nfv.chain.source import KeyPath, dotted
 
 Groups = Mapping[str, Sequence[Rule]]
 
@@ -27,27 +27,34 @@ class Step:
     name: str  # its own or its text, behind the name of its group
 
 
-def steps(rules: Sequence[Rule], groups: Groups, lists: PrefixLists) -> Iterator[Step]:
+@dataclass(frozen=True)
+class Named:
+    """What rules refer to by name."""
+
+    groups: Groups
+    lists: PrefixLists
+    sets: Mapping[str, int]  # their numbers
+
+
+def steps(rules: Sequence[Rule], named: Named) -> Iterator[Step]:
     """The rules without jumps: those of a group stand where a jump leads to it.
 
     A packet that no rule of a group decides goes on behind the jump.
     """
     for index, rule in enumerate(rules):
-        yield from _steps(rule, ("rules", index), "", Pattern(), groups, lists)
+        yield from _steps(rule, ("rules", index), "", Pattern(), named)
 
 
-def _steps(
-    rule: Rule, path: KeyPath, group: str, around: Pattern, groups: Groups, lists: PrefixLists
-) -> Iterator[Step]:
-    own = rule.pattern(lists)
+def _steps(rule: Rule, path: KeyPath, group: str, around: Pattern, named: Named) -> Iterator[Step]:
+    own = rule.pattern(named.lists, named.sets)
     pattern = algebra.both(own, around) if own else None
     if rule.action != "jump":
         text = rule.name or rule.model_dump_json(exclude_defaults=True, warnings=False)
         yield Step(pattern or NEVER, rule, path, f"{group}/{text}" if group else text)
     elif pattern and rule.to:
-        for index, inner in enumerate(groups[rule.to]):
+        for index, inner in enumerate(named.groups[rule.to]):
             place = ("groups", rule.to, index)
-            yield from _steps(inner, place, rule.to, pattern, groups, lists)
+            yield from _steps(inner, place, rule.to, pattern, named)
 
 
 def check_jumps(rules: Sequence[Rule], groups: Groups, report: Report) -> bool:
@@ -69,6 +76,32 @@ def check_jumps(rules: Sequence[Rule], groups: Groups, report: Report) -> bool:
             report.error(("groups", name), message, "remove one of the jumps", key=True)
             good = False
     return good
+
+
+def warn_unreached(steps: Sequence[Step], report: Report) -> None:
+    """Report rules that no packet reaches, wherever they are tried, and what takes the packets.
+
+    Only single rules that take all of them are found, not several together.
+    """
+    deciding = [step.rule.action != "count" and step.rule.limit is None for step in steps]
+    covering = cover.first_covering([step.pattern for step in steps], deciding)
+    rules = {step.path: step.rule for step in steps}
+    takers: dict[KeyPath, list[int | None]] = {path: [] for path in rules}
+    for step, taker in zip(steps, covering, strict=True):
+        if step.pattern != NEVER:
+            takers[step.path].append(taker)
+    for path, found in takers.items():
+        if not found:
+            report.error(path, "no packet that a jump lets through matches it", "remove it")
+        elif found[0] is not None and None not in found:
+            _warn_covered(path, rules[path], steps[found[0]], report)
+
+
+def _warn_covered(path: KeyPath, rule: Rule, taker: Step, report: Report) -> None:
+    same = taker.rule.action == rule.action
+    what, hint = ("redundant", "remove it") if same else ("shadowed", "move it up, or remove it")
+    message = f"{what}: {dotted(taker.path)} ({report.place(taker.path)}) takes all its packets"
+    report.error(path, message, hint)
 
 
 def amount(rules: Sequence[Rule], groups: Groups) -> int:

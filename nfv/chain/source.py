@@ -57,6 +57,7 @@ class Node:
     children: Mapping[str | int, Node] = field(default_factory=dict)
     keys: Mapping[str | int, Mark] = field(default_factory=dict)  # of a mapping
     nodes: int = 1
+    file: str = ""  # that it and what is below it stand in, if that is another one
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Source:
     root: Node
     problems: tuple[Problem, ...]  # duplicate keys and the like, which don't stop the reading
     files: Files = field(default_factory=Files)  # those that the text may name
+    others: Mapping[str, str] = field(default_factory=dict)  # texts of which parts stand in it
 
     @property
     def data(self) -> Any:
@@ -91,17 +93,18 @@ class Source:
 
         Where the value is a collection or absent, the key (of the nearest parent) is the place.
         """
-        node, key_mark = self.root, None
+        node, key_mark, file = self.root, None, self.file
         for part in self.existing(path):
             key_mark = node.keys.get(part)
             node = node.children[part]
+            file = node.file or file
         at_key = key or node.data is None or isinstance(node.data, (dict, list))
         line, column = key_mark if key_mark and at_key else node.mark
-        return Position(self.file, line, column)
+        return Position(file, line, column)
 
-    def line(self, number: int) -> str:
-        """Text of a line, counted from 1."""
-        return _line(self.text, number)
+    def line(self, position: Position) -> str:
+        """Text of the line that a position is in."""
+        return _line(self.others.get(position.file, self.text), position.line)
 
 
 def read(file: str | Path) -> Source:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from nfv import functions
+from nfv.chain import include
 from nfv.chain.checks import Draft, check
 from nfv.chain.fields import Model, Name, quoted
 from nfv.chain.files import Files
@@ -19,6 +20,7 @@ from nfv.chain.sap import KINDS, HostSap, NicSap, Sap, TapSap, VethSap
 from nfv.chain.source import Source, parse
 from nfv.chain.source import read as read_source
 from nfv.chain.validate import keys_of, read, read_mapping, unknown_key
+from nfv.errors import Problem
 from nfv.functions.base import Function
 
 __all__ = [
@@ -52,11 +54,18 @@ class Topology:
 
     @property
     def files(self) -> dict[str, str]:
-        """The texts of the files that functions have read, by name."""
-        texts: dict[str, str] = {}
+        """The texts of the files that it names, by name."""
+        texts = dict(self.source.files.used)
         for function in self.vnfs.values():
             texts.update(function.files.used)
         return texts
+
+    def warnings(self) -> list[Problem]:
+        """What is valid, and hardly meant."""
+        report = Report(self.source)
+        for name, function in self.vnfs.items():
+            function.advise(report.at("vnfs", name))
+        return report.problems
 
 
 class File(Model):
@@ -103,6 +112,7 @@ def loads(text: str, file: str = "<text>", files: Mapping[str, str] | None = Non
 
 def build(source: Source) -> Topology:
     """A topology from what was read of a file. Raises TopologyError."""
+    source = include.expanded(source)
     report = Report(source)
     content = read_mapping(source.data, report)
     if content is None:

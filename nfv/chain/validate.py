@@ -156,7 +156,7 @@ def _model_at(model: type[Model], path: Sequence[str | int]) -> type[Model]:
     for part in path:
         found = _model_in(annotation)
         kinds = {get_origin(choice) for choice in (annotation, *get_args(annotation))}
-        if found is None or kinds & {dict, tuple}:
+        if found is None or isinstance(part, int) or kinds & {dict, tuple}:
             annotation = found
         else:
             annotation = _field(found, str(part)).annotation

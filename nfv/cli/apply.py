@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import click
 
-from nfv.cli import arguments, changes, output
+from nfv.cli import arguments, changes, failure, output
 from nfv.cli.output import Format
 from nfv.cli.progress import Progress
+
+MAX_WARNINGS = 5
+"""That are shown; `nfvctl validate` shows all."""
 
 
 @click.command
@@ -30,6 +33,8 @@ def command(topology: str, quiet: bool, format_: Format) -> None:
     from nfv.dataplane.change import engine
 
     declared = arguments.read(topology)
+    if not quiet:
+        failure.show_warnings(declared, MAX_WARNINGS)
     with Progress(quiet) as progress:
         plan = engine.apply(declared, progress, progress.waiting)
     if not quiet:

@@ -6,11 +6,15 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
 from nfv.cli import output
 from nfv.errors import ExitCode, LeftoverError, NfvError, TopologyError
+
+if TYPE_CHECKING:
+    from nfv.chain.topology import Topology
 
 
 def show(error: NfvError, debug: bool) -> int:
@@ -28,6 +32,17 @@ def show(error: NfvError, debug: bool) -> int:
         for thing, command in error.leftovers:
             _echo(f"  {thing}\n    {command}")
     return error.exit_code
+
+
+def show_warnings(topology: Topology, most: int | None = None) -> None:
+    """What is valid in a topology, and hardly meant; of more than `most` how many there are."""
+    from nfv.chain.report import format_problem
+
+    found = topology.warnings()
+    for problem in found[:most]:
+        _echo(format_problem(problem, "warning"))
+    if most is not None and len(found) > most:
+        _echo(f"{len(found) - most} more warnings: nfvctl validate shows them")
 
 
 def show_misuse(error: click.ClickException) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -28,6 +29,7 @@ def command(context: click.Context, topologies: tuple[str, ...], format_: Format
     """Check topology files and report every mistake in them.
 
     Nothing is touched, and neither root nor bcc is needed. Exits with 3 if a file has a mistake.
+    Warns of what is valid and hardly meant: rules that no packet reaches.
 
     \b
     Examples:
@@ -54,11 +56,12 @@ def _check(text: str) -> Topology | TopologyError:
 
 
 def _show(text: str, outcome: Topology | TopologyError) -> None:
-    if isinstance(outcome, TopologyError):
-        from nfv.cli import failure
+    from nfv.cli import failure
 
+    if isinstance(outcome, TopologyError):
         failure.show(outcome, debug=False)
         return
+    failure.show_warnings(outcome)
     size = ", ".join(
         f"{len(part)} {what}{'' if len(part) == 1 else 's'}"
         for part, what in (
@@ -72,9 +75,20 @@ def _show(text: str, outcome: Topology | TopologyError) -> None:
 
 def _plain(text: str, outcome: Topology | TopologyError) -> dict[str, object]:
     if not isinstance(outcome, TopologyError):
-        return {"topology": text, "name": outcome.name, "valid": True, "problems": []}
-    problems = [_problem(problem) for problem in outcome.problems]
-    return {"topology": text, "name": None, "valid": False, "problems": problems}
+        return _answer(text, outcome.name, (), outcome.warnings())
+    return _answer(text, None, outcome.problems, ())
+
+
+def _answer(
+    text: str, name: str | None, problems: Sequence[Problem], warnings: Sequence[Problem]
+) -> dict[str, object]:
+    return {
+        "topology": text,
+        "name": name,
+        "valid": name is not None,
+        "problems": [_problem(problem) for problem in problems],
+        "warnings": [_problem(problem) for problem in warnings],
+    }
 
 
 def _problem(problem: Problem) -> dict[str, object]:

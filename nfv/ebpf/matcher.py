@@ -28,15 +28,16 @@ from ipaddress import IPv4Network, IPv6Network
 import numpy as np
 from numpy.typing import NDArray
 
-from nfv.chain.pattern import Pattern, Range
+from nfv.chain.pattern import Pattern, Range, SetCondition
 from nfv.ebpf import vectors
 from nfv.ebpf.sources import constant
 from nfv.ebpf.tries import LINE, Image, ipv4_trie, ipv6_trie, port_trie
 from nfv.ebpf.vectors import WORD, Rows
 
-HEAD = struct.Struct("=13I12x")  # struct match_head, and the rest of its cache line
-MACS, LENGTH, TRAITS = (
-    constant("match.h", f"MATCH_{name}") for name in ("MACS", "LENGTH", "TRAITS")
+HEAD = struct.Struct("=15I4x")  # struct match_head, and the rest of its cache line
+MACS, LENGTH, TRAITS, SRC_SETS, DST_SETS = (
+    constant("match.h", f"MATCH_{name}")
+    for name in ("MACS", "LENGTH", "TRAITS", "SRC_SETS", "DST_SETS")
 )
 NO_PLACE = 0xFFFFFFFF
 GROUP = 4  # words that a bit of an aggregate stands for
@@ -82,6 +83,8 @@ def asks(patterns: Sequence[Pattern]) -> int:
         found |= MACS if pattern.src_macs or pattern.dst_macs else 0
         found |= LENGTH if pattern.lengths else 0
         found |= TRAITS if pattern.dscps or pattern.fragments else 0
+        found |= SRC_SETS if pattern.src_sets else 0
+        found |= DST_SETS if pattern.dst_sets else 0
     return found
 
 
@@ -130,7 +133,7 @@ def _ranges(image: Image, rows: _RowWriter, ranges: Sequence[Sequence[Range]]) -
 def _further(image: Image, rows: _RowWriter, ordered: Sequence[Pattern]) -> Sequence[int]:
     """Where the tables of the fields begin that not all patterns have; 0 for what none asks."""
     asked = asks(ordered)
-    src = dst = length = traits = 0
+    src = dst = length = traits = src_sets = dst_sets = 0
     if asked & MACS:
         src = _prefixes(image, rows, [p.src_macs for p in ordered], 6)
         dst = _prefixes(image, rows, [p.dst_macs for p in ordered], 6)
@@ -138,7 +141,16 @@ def _further(image: Image, rows: _RowWriter, ordered: Sequence[Pattern]) -> Sequ
         length = _ranges(image, rows, [p.lengths for p in ordered])
     if asked & TRAITS:
         traits = image.append(rows.write(vectors.trait_rows(ordered)).tobytes())
-    return src, dst, length, traits
+    if asked & SRC_SETS:
+        src_sets = _sets(image, rows, [p.src_sets for p in ordered])
+    if asked & DST_SETS:
+        dst_sets = _sets(image, rows, [p.dst_sets for p in ordered])
+    return src, dst, length, traits, src_sets, dst_sets
+
+
+def _sets(image: Image, rows: _RowWriter, conditions: Sequence[SetCondition]) -> int:
+    """The table of rows by the sets that an address is in."""
+    return image.append(rows.write(vectors.set_rows(conditions)).tobytes())
 
 
 def _order(patterns: Sequence[Pattern]) -> list[int]:

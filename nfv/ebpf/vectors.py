@@ -14,7 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nfv.chain.pattern import Direction, Pattern, Range
+from nfv.chain.pattern import Direction, Pattern, Range, SetCondition
+from nfv.ebpf.sources import constant
 from nfv.ebpf.tries import SLOTS, Prefix
 
 TCP = 6
@@ -28,6 +29,7 @@ Rows: TypeAlias = "NDArray[np.uint64]"
 """Rows by words."""
 
 _DSCPS = 1 << 6
+_SET_ROWS = constant("match.h", "MATCH_SET_ROWS")
 
 _HAS_PORTS = np.isin(np.arange(SLOTS), list(PORT_PROTOCOLS))
 
@@ -99,6 +101,18 @@ def trait_rows(patterns: Sequence[Pattern]) -> Rows:
         dscps = np.isin(slots % _DSCPS, pattern.dscps) if pattern.dscps else True
         places = np.isin(slots // _DSCPS, pattern.fragments) if pattern.fragments else True
         members[:, index] = dscps & places
+    return np.packbits(members, axis=1, bitorder="little").view(np.uint64)
+
+
+def set_rows(conditions: Sequence[SetCondition]) -> Rows:
+    """The row of each choice of sets: slot i is of an address that is in those of i's bits."""
+    members = np.zeros((_SET_ROWS, words(len(conditions)) * WORD), bool)
+    choices = np.arange(_SET_ROWS)
+    for index, condition in enumerate(conditions):
+        admitted = np.ones(_SET_ROWS, bool)
+        for some in condition:
+            admitted &= (choices & sum(1 << number for number in set(some))) != 0
+        members[:, index] = admitted
     return np.packbits(members, axis=1, bitorder="little").view(np.uint64)
 
 

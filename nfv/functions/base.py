@@ -111,6 +111,9 @@ class Function(Generic[ConfigT]):
     def check_surroundings(self, around: Surroundings, report: Report) -> None:
         """Report what does not fit other functions."""
 
+    def advise(self, report: Report) -> None:
+        """Report what is valid, and hardly meant; called for what `check` has nothing against."""
+
     @property
     def name_server(self) -> str | None:
         """The function `dns` that it tells of hosts."""
@@ -157,6 +160,14 @@ class Function(Generic[ConfigT]):
 
     def fill(self, maps: Maps, counters: Mapping[str, int], before: Mapping[str, int]) -> None:
         """Write what the configuration says into the maps, so that a packet sees old or new."""
+
+    def expire(self, maps: Mapping[str, Table]) -> Generator[None, None, bool]:
+        """Remove what has had its time from maps that verdicts rest on; called as `maintain` is.
+
+        Yields between short steps; returns whether known flows must be forgotten.
+        """
+        yield from ()
+        return False
 
     def maintain(
         self, maps: Mapping[str, Table], age: Callable[[int], float]

@@ -10,6 +10,20 @@ With connections, rules see the first packet of each: `limit` and `log` are then
 Packets that a rule limits, logs or marks are not sent on by the flow cache, nor are those of a
 stateless firewall where rules ask for MAC addresses, length or DSCP.
 
+`- include: FILE` in a list of rules stands for those in a file, a YAML list, below the directory of
+the topology. Where rules are shown, it is with their own file and line.
+
+`nfvctl validate` and `apply` warn of rules whose packets are all taken by one rule before: of
+redundant ones, if it does the same, and of shadowed ones. What several rules take together is not
+found, nor what a later rule would do as well.
+
+Rules ask by `src_set` and `dst_set` for addresses in one of some named sets. Those change while the
+rules stay: `nfvctl tell TOPOLOGY NAME add set=SET address=A,B timeout=60s` adds addresses, for good
+or for so many seconds, `remove set=SET address=A,B` and `empty set=SET` take them out. An apply
+keeps what was changed so, unless it changes what the file says of the set; so does a restart of the
+agent. `inspect` shows how many addresses a set has. A change is for packets that rules see:
+connections that were admitted go on until they are told to `forget`.
+
 A limit is a token bucket (GCRA). CPUs do not wait for each other, so as many packets too much may
 pass at one moment as there are CPUs; 65,536 source addresses are known, those longest unseen are
 forgotten. `log: N` writes a line of JSON about one packet in N, by chance, to
@@ -20,10 +34,9 @@ Limits: VLAN and ethertype cannot be asked for, as tags are an affair of switche
 of which a chain has two, that `direction` tells apart. There is no mirror: XDP can send a copy only
 by a redirect to all devices of a map, which ends the walk. A group has no `return`. Not built are:
 
-- sets that change while the firewall runs, of up to a million elements or with a timeout: a prefix
-  list is a part of the file, and of the tables that hold all rules
-- `include` of files with rules, and import from nftables or iptables
-- warnings of rules that are never reached, or change nothing
+- sets of prefixes, ports or interfaces that change while the firewall runs: a prefix list is a part
+  of the file, and of the tables that hold all rules
+- import of rules from nftables or iptables
 - a count of the log's lines that had no room
 - marks of flows that the flow cache sends on: each packet of a marked connection walks
 
@@ -47,22 +60,26 @@ anew, or is picked up in the middle unless `pickup: false`.
 from __future__ import annotations
 
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field
 
 from nfv.chain import ruleset
-from nfv.chain.fields import Many, Model, Name, Network, OneOrMore
-from nfv.chain.pattern import Pattern
+from nfv.chain.addressset import AddressSet
+from nfv.chain.fields import Model, Name, Network, OneOrMore
+from nfv.chain.pattern import Pattern, SetCondition
 from nfv.chain.report import Report, listed
-from nfv.chain.rule import Action, Rule, Verdict
+from nfv.chain.rule import Action, Rule, Rules, Verdict
 from nfv.chain.ruleset import Step
 from nfv.chain.source import KeyPath, dotted
-from nfv.ebpf import connlist, extras, logged, tables
+from nfv.ebpf import connlist, extras, logged, setverbs, tables
 from nfv.ebpf.connections import Occupancy, Table, sweep
+from nfv.ebpf.sets import MAX_SETS, Sets, key_of
 from nfv.ebpf.tables import Maps
 from nfv.ebpf.ticks import hz
 from nfv.errors import InputError
@@ -116,12 +133,21 @@ class FirewallConfig(FunctionConfig):
         True, description="false: a TCP connection begins with a SYN, none is met in the middle"
     )
     timeouts: FirewallTimeouts = Field(FirewallTimeouts(), description="when connections end")
-    rules: Many[Rule] = Field((), description="the first that matches decides")
-    groups: dict[Name, Many[Rule]] = Field(
+    rules: Rules = Field(
+        (),
+        description="the first that matches decides; among them `include: FILE`",
+    )
+    groups: dict[Name, Rules] = Field(
         default_factory=dict, description="rules that a jump leads to, by the name of the group"
     )
     prefix_lists: dict[Name, OneOrMore[Network]] = Field(
         default_factory=dict, description="lists of prefixes that rules refer to by name"
+    )
+    sets: dict[Name, AddressSet] = Field(
+        default_factory=dict, description="sets of addresses that change while it runs, up to 8"
+    )
+    set_size: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = Field(
+        65536, description="addresses of all sets together"
     )
 
 
@@ -132,8 +158,8 @@ class Firewall(Function[FirewallConfig]):
     rejects = True
     cacheable = True
     lists = True
-    requests = ("forget",)
-    kept = frozenset({"connections4", "connections6", "counters"})
+    requests = ("forget", *setverbs.REQUESTS)
+    kept = frozenset({"connections4", "connections6", "counters", "members", "sets"})
 
     def defines(self) -> Mapping[str, int]:
         classes = tables.matcher_defines(self.patterns, _RULE.size)
@@ -152,6 +178,8 @@ class Firewall(Function[FirewallConfig]):
             "connections4": self.config.connections,
             "connections6": self.config.connections,
             "datagrams": tables.DATAGRAMS,
+            "members": self.config.set_size,
+            "sets": MAX_SETS,
         }
 
     def rule_paths(self) -> Mapping[str, KeyPath]:
@@ -166,7 +194,17 @@ class Firewall(Function[FirewallConfig]):
     def steps(self) -> tuple[Step, ...]:
         """The rules in the order in which they are tried, those of groups where they are."""
         config = self.config
-        return tuple(ruleset.steps(config.rules, config.groups, config.prefix_lists))
+        numbers = {name: number for number, name in enumerate(config.sets)}
+        named = ruleset.Named(config.groups, config.prefix_lists, numbers)
+        return tuple(ruleset.steps(config.rules, named))
+
+    @cached_property
+    def _declared(self) -> Mapping[str, Sequence[bytes]]:
+        """The addresses that the file has in each set, as keys."""
+        return {
+            name: [key_of(packed) for packed in found.packed(self.files)]
+            for name, found in self.config.sets.items()
+        }
 
     @cached_property
     def _names(self) -> Sequence[str]:
@@ -201,7 +239,30 @@ class Firewall(Function[FirewallConfig]):
             _RULE.pack(_ACTIONS[step.rule.action], step.rule.is_extra, flags, counters[name])
             for step, name, flags in zip(self.steps, self._names, fleeting, strict=True)
         ]
-        tables.publish(maps.memory("matcher"), self.patterns, elements)
+        sets = Sets(maps.table("members"), maps.table("sets")) if self._asks_for_sets else None
+        numbers = sets.declare(self._declared) if sets else {}
+        tables.publish(maps.memory("matcher"), self._numbered(numbers), elements)
+        if sets:
+            sets.tidy(self._declared)
+
+    @property
+    def _asks_for_sets(self) -> bool:
+        """Whether its C has maps for sets."""
+        return any(pattern.src_sets or pattern.dst_sets for pattern in self.patterns)
+
+    def _numbered(self, numbers: Mapping[str, int]) -> tuple[Pattern, ...]:
+        """The patterns with the numbers that sets have in the maps."""
+        there = [numbers[name] for name in self.config.sets] if numbers else []
+        if there == list(range(len(there))):
+            return self.patterns
+
+        def moved(condition: SetCondition) -> SetCondition:
+            return tuple(tuple(there[number] for number in group) for group in condition)
+
+        return tuple(
+            replace(one, src_sets=moved(one.src_sets), dst_sets=moved(one.dst_sets))
+            for one in self.patterns
+        )
 
     def _fill_extras(self, maps: Maps, counters: Mapping[str, int]) -> None:
         rules = dict(zip(self._names, (step.rule for step in self.steps), strict=True))
@@ -237,6 +298,7 @@ class Firewall(Function[FirewallConfig]):
         chains |= {("groups", name): group for name, group in config.groups.items()}
         for path, rules in chains.items():
             self._check_rules(path, rules, report)
+        self._check_sets(report)
         if not ruleset.check_jumps(config.rules, config.groups, report):
             return
         tried = ruleset.amount(config.rules, config.groups)
@@ -252,9 +314,30 @@ class Firewall(Function[FirewallConfig]):
                 other = dotted((*path, names[rule.name]))
                 at.error(("name",), f"{other} is named '{rule.name}' too")
             rule.check_lists(self.config.prefix_lists, at)
+            rule.check_sets(self.config.sets, at)
+
+    def _check_sets(self, report: Report) -> None:
+        config = self.config
+        if len(config.sets) > MAX_SETS:
+            report.error(("sets",), f"{len(config.sets)} sets, the most is {MAX_SETS}", key=True)
+        readable = [
+            one.check_file(self.files, report.at("sets", name)) for name, one in config.sets.items()
+        ]
+        if all(readable):
+            count = len({key for keys in self._declared.values() for key in keys})
+            if count > config.set_size:
+                message = f"{count} addresses in sets, set_size is {config.set_size}"
+                report.error(("sets",), message, f"write set_size: {count} or more", key=True)
+
+    def advise(self, report: Report) -> None:
+        ruleset.warn_unreached(self.steps, report)
 
     def described(self, entry: bytes, names: Mapping[int, str]) -> Row:
         return logged.document(entry, names)
+
+    def expire(self, maps: Mapping[str, Table]) -> Generator[None, None, bool]:
+        sets = Sets.among(maps)
+        return (yield from sets.expire(int(time.monotonic()))) if sets else False
 
     def maintain(
         self, maps: Mapping[str, Table], age: Callable[[int], float]
@@ -268,12 +351,19 @@ class Firewall(Function[FirewallConfig]):
     def entries(
         self, maps: Mapping[str, Table], age: Callable[[int], float], counted: Mapping[int, str]
     ) -> Iterator[Row]:
+        sets = Sets.among(maps)
+        if sets:
+            sizes = sets.sizes()
+            for name, bit in sets.bits.items():
+                yield {"kind": "set", "set": name, "addresses": sizes[bit]}
         for entry in connlist.entries(maps):
             yield {"kind": "connection", **entry.record(age, counted, self.config.timeouts)}
 
     def tell(self, maps: Mapping[str, Table], request: str, values: Mapping[str, str]) -> list[Row]:
         if request not in self.requests:
             raise InputError(f"a firewall cannot {request}", f"it can {listed(self.requests)}")
+        if request in setverbs.REQUESTS:
+            return [setverbs.do(Sets.among(maps), request, values)]
         connlist.check(values)
         gone = [one for one in connlist.entries(maps) if connlist.is_meant(one.name, values)]
         return [{"forgotten": sum(one.table.delete(one.key) for one in gone)}]

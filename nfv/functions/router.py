@@ -20,8 +20,7 @@ communities, BFD, virtual links, and stub or NSSA areas; BGP takes whatever no `
 
 Where Linux differs, with the same packets and routes (`tests/integration/test_router_oracle.py`):
 
-- It forwards packets from 0/8 and 240/4; here they are dropped as `source` (RFC 1812, section
-  5.3.7; RFC 6890). It drops packets from its own IPv4 addresses, which the fast path forwards.
+- It forwards packets from 0/8; here they are dropped as `source` (RFC 1812, section 5.3.7).
 - It looks at no IPv6 extension header but hop-by-hop; a packet whose headers reach beyond its end
   is dropped here as `malformed`, without an error.
 - It sends redirects; here only for packets that the fast path has left to it.

@@ -19,7 +19,7 @@ def fill_from_topology(router: RouterTables) -> None:
     for name, interface in function.interfaces.items():
         own = [address.ip for address in interface.ip]
         for address in own:
-            router.punt(str(address))
+            router.own(address)
         for address, mac in known.items():
             if address not in own and any(address in net.network for net in interface.ip):
                 router.route(str(address), name, mac, interface.mtu)

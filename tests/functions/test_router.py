@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from nfv.dataplane.kernel import bpf
+from nfv.dataplane.routing.fib import own_bits
+from nfv.dataplane.routing.routemsg import Prefix
 from tests.functions.bench import Bench
 from tests.functions.frames import MINIMUM, back, ether, ip, padded, routed
 
@@ -183,3 +186,26 @@ def test_scapy_reads_what_comes_out(bench: Bench) -> None:
     rebuilt[IP].chksum = rebuilt[TCP].chksum = None
     assert bytes(rebuilt) == outcome.frame
     assert IPv6 not in found
+
+
+def sharing_a_bit(address: str) -> str:
+    """Another address that the router takes for one that may be its own (`own_bits`)."""
+    bits = own_bits([Prefix(4, int(IPv4Address(address)), 32)])
+    first = int(IPv4Address("198.51.100.0"))
+    return next(
+        str(IPv4Address(other))
+        for other in range(first, first + 100_000)
+        if own_bits([Prefix(4, other, 32)]) == bits
+    )
+
+
+@pytest.mark.parametrize("own", ["10.0.1.1", "10.0.2.1"])
+def test_drops_what_says_to_come_from_the_router(bench: Bench, own: str) -> None:
+    for known in (False, True):
+        for source in ("10.0.1.10", sharing_a_bit(own)):
+            frame = lan_frame(bench, IP(src=source, dst="192.0.2.9") / UDP() / LENGTH)
+            outcome = bench.run("lan", frame)
+            assert outcome.egress == "wan", (source, known)
+        spoofed = bench.run("lan", lan_frame(bench, IP(src=own, dst="192.0.2.9") / UDP() / LENGTH))
+        assert spoofed.egress is None
+        assert ("received", "lan", "source") in spoofed.counted

@@ -24,6 +24,7 @@ from nfv.dataplane.kernel.bpf import F_MMAPABLE, Map, MapType
 from nfv.dataplane.kernel.netlink import Netlink
 from nfv.dataplane.resident import agentctl
 from nfv.dataplane.routing.egress import JUMP
+from nfv.dataplane.routing.fib import OWN_WORDS
 from nfv.dataplane.routing.targets import GROUP, PLACES
 from nfv.dataplane.wiring import Wiring
 from nfv.ebpf.tableshape import Shape
@@ -65,7 +66,7 @@ class Hop:
     src_mac: str = "00:00:00:00:00:00"
 
 
-PUNT, BLACKHOLE = Hop(0), Hop(2)
+PUNT, BLACKHOLE, OWN = Hop(0), Hop(2), Hop(3)
 
 
 class Bed:
@@ -81,7 +82,7 @@ class Bed:
             "adjacencies": (64, adjacencies),
             "interfaces": (8, 2),
             "groups": (4 * PLACES, 8),
-            "defaults": (8, 1),
+            "defaults": (8 + 8 * OWN_WORDS, 1),
         }
         self.connections = 64
         self.ports: dict[str, int] = {}  # port numbers; by default in the order of the file
@@ -197,7 +198,7 @@ class Bed:
         destination = ipaddress.ip_address(address)
         version = destination.version
         with _opened(self.pins / "defaults") as defaults:
-            default = struct.unpack("=2I", defaults[0])[version == 6]
+            default = struct.unpack_from("=2I", defaults[0])[version == 6]
         if default == OFF:
             return 0
         with _opened(self.pins / f"fib{version}") as table:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.agentbed import BLACKHOLE, PUNT, Bed, running_bed
+from tests.integration.agentbed import BLACKHOLE, OWN, PUNT, Bed, running_bed
 
 pytestmark = pytest.mark.root
 
@@ -60,7 +60,7 @@ ROUTES = {
     "encapsulated": ("198.51.100.0/24 encap ip id 7 dst 10.9.9.9 dev wan", "punt"),
     "by type of service": ("198.51.100.0/24 tos 0x10 via 192.0.2.254", "punt"),
     "of another table": ("198.51.100.0/24 via 192.0.2.254 table 100", "punt"),
-    "local": ("local 198.51.100.0/24 dev lo", "punt"),
+    "local": ("local 198.51.100.0/24 dev lo", "own"),
 }
 
 
@@ -73,7 +73,7 @@ def test_route(bed: Bed, case: str) -> None:
     bed.ip(f"route add {route}")
     bed.sync()
 
-    expected = {"punt": PUNT, "drop": BLACKHOLE, "forward": bed.via("wan", MAC)}
+    expected = {"punt": PUNT, "own": OWN, "drop": BLACKHOLE, "forward": bed.via("wan", MAC)}
     try:
         assert bed.lookup(address) == expected[verdict]
     finally:
@@ -202,7 +202,8 @@ def test_what_is_the_kernels_in_spite_of_a_default_route(bed: Bed, address: str)
     bed.ip(f"-6 route add default via {NEXT_HOP_6}")
     bed.sync()
 
-    assert bed.lookup(address) == PUNT
+    is_own = address in ("10.0.1.1", "127.0.0.1")
+    assert bed.lookup(address) == (OWN if is_own else PUNT)
 
 
 def test_a_link_local_next_hop(bed: Bed) -> None:

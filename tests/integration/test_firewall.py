@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from nfv.dataplane.resident import agentctl
 from tests.functions.firewalling import firewall
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import Lab, applied, nfvctl
@@ -110,3 +111,43 @@ def test_what_cannot_be_forgotten(lab: Lab, request_: tuple[str, ...], words: st
     done = nfvctl("tell", lab.name, "fw", *request_)
     assert done.returncode == 3
     assert words in done.stderr
+
+
+SETS = firewall(
+    "action: drop, src_set: bad",
+    default="accept",
+    stateless="true",
+    sets="{bad: {addresses: 192.0.2.1}}",
+)
+
+
+def pings(lab: Lab) -> bool:
+    """Whether an echo is answered."""
+    return lab.run("left", f"ping -c 1 -W 1 {RIGHT}", check=False).returncode == 0
+
+
+def sizes(lab: Lab) -> dict[object, object]:
+    return {row["set"]: row["addresses"] for row in listed(lab, "kind=set")}
+
+
+def test_a_set_changed_while_packets_pass() -> None:
+    with applied(SETS, "firewall-sets") as lab:
+        until(lambda: pings(lab))
+        add = ("tell", lab.name, "fw", "add", "set=bad", f"address={LEFT}")
+        assert nfvctl(*add).returncode == 0
+        assert not pings(lab)
+        assert sizes(lab) == {"bad": 2}
+        agentctl.stop(lab.name)
+        lab.edit("drop, src_set", "reject, src_set")
+        lab.apply()
+        assert not pings(lab)
+        assert sizes(lab) == {"bad": 2}
+
+        remove = ("tell", lab.name, "fw", "remove", "set=bad", f"address={LEFT}")
+        assert json.loads(nfvctl(*remove, "--format", "json").stdout) == [
+            {"set": "bad", "removed": 1}
+        ]
+        until(lambda: pings(lab))
+        assert nfvctl(*add, "timeout=1s").returncode == 0
+        until(lambda: sizes(lab) == {"bad": 1})
+        until(lambda: pings(lab))

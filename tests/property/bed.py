@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from itertools import product
 from random import Random
 from typing import Any
@@ -183,6 +184,8 @@ class Bed:
                 tables.route(prefix, hop.interface, hop.mac, hop.mtu)
             elif hop.kind == "blackhole":
                 tables.blackhole(prefix)
+            elif hop.kind == "own":
+                tables.own(ip_network(prefix).network_address)
             else:
                 tables.punt(prefix)
         self.model.routers[name].route(found)

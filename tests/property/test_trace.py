@@ -109,5 +109,8 @@ def check(bench: Bench, tracer: Tracer, sent: Input, real: Real) -> None:
         assert last.frame == real.frame, told
     for end in ends:
         place, reason = tracer.notes[end.number].entry, reasons()[end.reason][0]
-        assert ("received", str(place), reason) in real.counted, told
+        if reason == "loop":  # how many routers it passes depends on what is known of its flow
+            assert any(key[0] == "received" and key[-1] == "loop" for key in real.counted), told
+        else:
+            assert ("received", str(place), reason) in real.counted, told
     assert (ends[0].verdict in _ANSWERED) == (len(ends) > 1), told

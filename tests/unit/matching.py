@@ -81,7 +81,7 @@ class _Reader:
         self._base = base
         head = HEAD.unpack_from(image)
         self._roots, (self._kinds, self._places) = head[:6], head[6:8]
-        self._src_mac, self._dst_mac, self._length, self._traits = head[9:]
+        self._src_mac, self._dst_mac, self._length, self._traits = head[9:13]
 
     def match(self, patterns: int, packet: Packet) -> int | None:
         ipv6 = packet.family == 6

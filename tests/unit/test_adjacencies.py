@@ -10,7 +10,7 @@ from nfv.dataplane.routing.rib import Adjacency, Target, counted
 from nfv.dataplane.routing.routecounts import SIZE, add, read_tag
 from nfv.dataplane.routing.routemsg import Address, Prefix
 
-NUMBERS = 16  # of both banks; 3 to 7 are the first one's
+NUMBERS = 18  # of both banks; 4 to 8 are the first one's
 HOPS = [Target(1, 2, Address(4, host)) for host in range(20)]
 ROUTES = [Prefix(4, net << 8, 24) for net in range(20)]
 

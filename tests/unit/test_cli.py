@@ -261,6 +261,7 @@ def test_mistakes_as_data(wrong: str, capsys: pytest.CaptureFixture[str]) -> Non
         "name": "quickstart",
         "valid": True,
         "problems": [],
+        "warnings": [],
     }
 
 

@@ -76,8 +76,11 @@ def _route(router: RouterTables) -> None:
                     router.route(str(address), name, mac, interface.mtu)
     for interface in function.interfaces.values():
         for own in interface.ip:
-            for address in {own.ip, *_edges(own.network)}:
+            for address in _edges(own.network):
                 router.punt(str(address))
+    for interface in function.interfaces.values():
+        for own in interface.ip:
+            router.own(own.ip)
 
 
 def _lead(router: RouterTables, route: Any, known: Mapping[Address, str]) -> None:

@@ -78,6 +78,8 @@ class Aging:
     def _run(self) -> Generator[None, None, None]:
         for name, function in self._functions.items():
             self._jiffies.refresh()
+            if (yield from function.expire(self._maps[name])):
+                epoch.advance_at(self._epoch)
             occupancy = yield from function.maintain(self._maps[name], self._jiffies.age)
             if occupancy:
                 self.occupancy[name] = occupancy

@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterable, Sequence
 
 from nfv.dataplane.paths import Total
 from nfv.dataplane.routing import routecounts
-from nfv.dataplane.routing.rib import BLACKHOLE, PUNT, Adjacency, NeighbourKey, Target
+from nfv.dataplane.routing.rib import BLACKHOLE, OWN, PUNT, Adjacency, NeighbourKey, Target
 from nfv.dataplane.routing.routecounts import SIZE, Tag
 from nfv.dataplane.routing.routemsg import Prefix
 
 GRACE = 0.05
 """Seconds; a program runs for some microseconds."""
 
-BLACKHOLE_NUMBER, PUNT_NUMBER = 1, 2  # in a table, 0 stands for "no prefix"
-_FIXED = {BLACKHOLE: BLACKHOLE_NUMBER, PUNT: PUNT_NUMBER}
-_FIRST_NUMBER = 3
+BLACKHOLE_NUMBER, PUNT_NUMBER, OWN_NUMBER = 1, 2, 3  # in a table, 0 stands for "no prefix"
+_FIXED = {BLACKHOLE: BLACKHOLE_NUMBER, PUNT: PUNT_NUMBER, OWN: OWN_NUMBER}
+_FIRST_NUMBER = 4
 _MOST_OWED = 65536  # routes that went, of which the counts are remembered
 _PUNTS = 0  # enum self_action
 

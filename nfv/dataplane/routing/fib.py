@@ -14,7 +14,7 @@ import mmap
 import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from nfv.dataplane.routing.fibtable import Table
 from nfv.dataplane.routing.rib import Rib, Target
 from nfv.dataplane.routing.routemsg import WIDTHS, Prefix
 from nfv.dataplane.routing.targets import Targets
+from nfv.ebpf.sources import constant
 from nfv.errors import KernelError
 
 OFF = 0xFFFFFFFF
@@ -36,6 +37,10 @@ _BANK, _ADJACENCY_BANK = 1 << 31, 1 << 30  # beside a default: the banks that ar
 
 _INTERFACE = struct.Struct("=6sH")  # struct self_interface
 _DEFAULTS = struct.Struct("=2I")  # struct self_default
+_WORD = 64  # bits
+_OWN_BITS = constant("functions/router.c", "SELF_OWN_BITS")
+_OWN_HASH = constant("functions/router.c", "SELF_OWN_HASH")
+OWN_WORDS = _OWN_BITS // _WORD
 _MANY = 20_000  # changes at once; from there on it is quicker to build anew
 
 _MAPS = ("fib4", "fib6", "adjacencies", "groups", "interfaces", "defaults")
@@ -121,6 +126,7 @@ class Fib:
         """Bring the tables to what the RIB says."""
         if time.monotonic() - self._changed >= GRACE:
             self._recycle()
+        self._mark_own()
         news = self._take_all() if self._rib.renewed else self._take_changes()
         if self.adjacencies.refresh(self._rib.moved()) or news:
             self._changed = time.monotonic()
@@ -161,6 +167,12 @@ class Fib:
         if self._interfaces[ordinal] != packed:
             self._interfaces[ordinal] = packed
             epoch.advance_at(self._epoch)
+
+    def _mark_own(self) -> None:
+        """Have programs look up sources that may be the router's own addresses."""
+        for place, word in enumerate(own_bits(self._rib.own), start=1):
+            if self._defaults[place] != word:
+                self._defaults[place] = word
 
     def _take_all(self) -> bool:
         for version in WIDTHS:
@@ -220,6 +232,18 @@ class Fib:
         self._targets.recycle()
         for table in self._tables.values():
             table.recycle()
+
+
+def own_bits(prefixes: Iterable[Prefix]) -> list[int]:
+    """The words of struct self_default in which each address has its bit; all, for a prefix."""
+    words = [0] * OWN_WORDS
+    for prefix in prefixes:
+        if prefix.length < WIDTHS[4]:
+            return [(1 << _WORD) - 1] * len(words)
+        address = int.from_bytes(prefix.key.to_bytes(4, "big"), sys.byteorder)
+        bit = (address * _OWN_HASH & 0xFFFFFFFF) * _OWN_BITS >> 32
+        words[bit // _WORD] |= 1 << bit % _WORD
+    return words
 
 
 def _identity(pin: Path) -> int | None:

@@ -24,7 +24,7 @@ from nfv.dataplane.routing.egress import Egress
 from nfv.dataplane.routing.routemsg import WIDTHS, Address, Link, Neighbour, Prefix, Route, Way
 
 _NO_MAC = bytes(6)
-_PUNT, _FORWARD, _BLACKHOLE = 0, 1, 2  # enum self_action
+_PUNT, _FORWARD, _BLACKHOLE, _OWN = range(4)  # enum self_action
 
 
 class Target(NamedTuple):
@@ -40,6 +40,7 @@ class Target(NamedTuple):
 
 PUNT = Target(_PUNT)
 BLACKHOLE = Target(_BLACKHOLE)
+OWN = Target(_OWN)
 
 
 def counted(target: Target, route: Prefix) -> Target:
@@ -47,7 +48,7 @@ def counted(target: Target, route: Prefix) -> Target:
     if target.members:
         members = ((counted(member, route), weight) for member, weight in target.members)
         return target._replace(members=tuple(members))
-    return target if target.action == _PUNT else target._replace(route=route)
+    return target if target.action in (_PUNT, _OWN) else target._replace(route=route)
 
 
 class Adjacency(NamedTuple):
@@ -142,6 +143,16 @@ class Rib:
     def neighbours(self) -> int:
         """How many usable neighbours there are."""
         return len(self._macs)
+
+    @property
+    def own(self) -> Iterator[Prefix]:
+        """The router's own IPv4 addresses; a prefix where all of it are. Not those of loopback."""
+        for packed in self._local[4]:
+            prefix = _prefix(4, packed)
+            if self._evaluate(prefix) is OWN and not any(
+                covers(one, prefix) for one in RESERVED[4]
+            ):
+                yield prefix
 
     def size(self, version: int) -> int:
         """About how many prefixes `listing` has."""
@@ -379,8 +390,12 @@ class Rib:
     def _evaluate(self, prefix: Prefix) -> Target | None:
         """What the forwarding table shall say for a prefix; None: no more than a shorter one."""
         packed = _packed(prefix)
-        if prefix in RESERVED[prefix.version] or packed in self._local[prefix.version]:
+        if prefix in RESERVED[prefix.version]:
             return PUNT
+        local = self._local[prefix.version].get(packed)
+        if local is not None:
+            is_own = any(way.kind == routemsg.LOCAL for way in _ways(local))
+            return OWN if is_own and prefix.version == 4 else PUNT
         routes = self._main[prefix.version].get(packed)
         if self._is_local(prefix):
             return PUNT if routes else None

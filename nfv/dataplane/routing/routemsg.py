@@ -27,7 +27,7 @@ GROUP_MASK = sum(1 << group - 1 for group in _GROUPS)
 ADDRESS_MASK = 1 << 0 | 1 << 4  # links, and IPv4 addresses
 
 TABLE_MAIN, TABLE_LOCAL = 254, 255
-UNICAST, BLACKHOLE = 1, 6  # of rtm_type
+UNICAST, LOCAL, BLACKHOLE = 1, 2, 6  # of rtm_type
 
 ALL_DEVICES = -1  # NETCONFA_IFINDEX_ALL
 

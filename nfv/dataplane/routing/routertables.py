@@ -8,17 +8,19 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import numpy as np
 
+from nfv.chain.fields import Address
 from nfv.chain.topology import Topology
 from nfv.dataplane.routing.egress import Egress, egresses
+from nfv.dataplane.routing.fib import OWN_WORDS, own_bits
 from nfv.dataplane.routing.rib import RESERVED
-from nfv.dataplane.routing.routemsg import WIDTHS
+from nfv.dataplane.routing.routemsg import WIDTHS, Prefix
 from nfv.dataplane.routing.targets import GROUP, PLACES, shares
 from nfv.dataplane.wiring import Wiring
 from nfv.ebpf.prefixes import Prefixes
 from nfv.ebpf.tables import Maps
 from nfv.ebpf.tableshape import LINE_WORDS, NODE_BITS, shape_of
 
-PUNT, FORWARD, BLACKHOLE = 0, 1, 2  # enum self_action
+PUNT, FORWARD, BLACKHOLE, OWN = range(4)  # enum self_action
 
 
 class RouterTables:
@@ -41,6 +43,7 @@ class RouterTables:
         """Begin with empty tables."""
         self._adjacencies = 1  # 0 is the kernel
         self._groups = 0
+        self._own: list[Prefix] = []
         self._tables = {version: self._table(version) for version in WIDTHS}
         self._store("defaults", 0, self._maps.layout("defaults").pack())
 
@@ -92,6 +95,16 @@ class RouterTables:
     def punt(self, prefix: str) -> None:
         """Leave what goes to a prefix to the kernel."""
         self.lead(prefix, self.adjacency(action=PUNT))
+
+    def own(self, address: Address) -> None:
+        """Leave what goes to an address to the kernel; if it is of IPv4, none may come from it."""
+        if address.version == 6:
+            self.punt(str(address))
+            return
+        self.lead(str(address), self.adjacency(action=OWN))
+        self._own.append(Prefix(4, int(address), WIDTHS[4]))
+        bits = struct.pack(f"={OWN_WORDS}Q", *own_bits(self._own))
+        self._store("defaults", 0, self._maps.layout("defaults").pack(own=bits))
 
     def adjacency(self, **values: int | bytes) -> int:
         """Add an adjacency; return its number."""

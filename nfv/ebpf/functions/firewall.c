@@ -71,6 +71,12 @@ static __always_inline struct self_rule *self_rule_at(const struct match_head *h
 #include "extras.h"
 #endif
 
+#if SELF_ASKS & (MATCH_SRC_SETS | MATCH_DST_SETS)
+#include "sets.h"
+#else
+#define self_look_sets(head, pkt) ((void)(head))
+#endif
+
 static __always_inline void self_mark(struct nf_packet *pkt, u32 counter)
 {
 #if SELF_MARKS
@@ -90,6 +96,7 @@ static __always_inline struct self_rule *self_decide(nf_ctx *ctx, struct nf_pack
 	const struct match_head *head = self_tables();
 
 	self_look(ctx, head, pkt);
+	self_look_sets(head, pkt);
 	self_find_rows(head, pkt, direction);
 #if SELF_EXTRAS
 	return self_settle(head, pkt, direction);

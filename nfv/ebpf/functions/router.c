@@ -48,9 +48,13 @@ struct self_adjacency {
  * Where packets go whose destination no prefix covers: the number of an adjacency. Beside it are the
  * banks that are in use, SELF_BANK of the table; that of the adjacencies is user space's affair.
  */
+#define SELF_OWN_BITS 4096
+#define SELF_OWN_HASH 0x9e3779b1
+
 struct self_default {
 	u32 ipv4;
 	u32 ipv6;
+	u64 own[SELF_OWN_BITS / 64]; /* a bit by the hash of each IPv4 address of the router's */
 };
 
 /*
@@ -72,6 +76,7 @@ enum self_action {
 	SELF_PUNT = 0,
 	SELF_FORWARD = 1,
 	SELF_BLACKHOLE = 2,
+	SELF_OWN = 3, /* punt: an IPv4 address of the router's, or of its loopback device */
 };
 
 BPF_F_TABLE("array", u32, struct self_interface, self_interfaces, 1, BPF_F_MMAPABLE);
@@ -114,12 +119,35 @@ static __always_inline u32 self_lookup6(u32 bank, const u32 *address)
 	return prefixes_follow(root, SELF_MASK6, entry, half, 0, 8);
 }
 
-/* RFC 1812, section 5.3.7, and RFC 6890: sources that may not be forwarded. */
+/* RFC 1812, section 5.3.7, and RFC 6890: sources that may not be forwarded. As Linux, class E may be. */
 static __always_inline int self_martian4(u64 address)
 {
 	u64 first = address & 0xff; /* as it lies in memory */
 
-	return first - 1 >= 223 || first == 127;
+	return !first || first == 127 || (first & 0xf0) == 0xe0 || (u32)address == 0xffffffff;
+}
+
+/* Whether an IPv4 address may be the router's own: another one may have the same bit. */
+static __always_inline int self_maybe_own(u32 address)
+{
+	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
+	u32 bit = address * SELF_OWN_HASH >> 20;
+
+	return defaults->own[bit >> 6] >> (bit & 63) & 1;
+}
+
+/* Whether it is: what its own prefix leads to says so. */
+static __always_inline int self_is_own(u32 address)
+{
+	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
+	u32 otherwise = defaults->ipv4, number;
+	struct self_adjacency *found;
+
+	if (otherwise == SELF_OFF)
+		return 0;
+	number = self_lookup4(otherwise >> SELF_BANK_AT, address);
+	found = self_adjacencies.lookup(&number);
+	return found && found->action == SELF_OWN;
 }
 
 /* RFC 4291, section 2.5: unspecified, loopback, multicast. */
@@ -153,6 +181,8 @@ static __always_inline int self_admit4(nf_ctx *ctx, struct nf_packet *pkt)
 	if (!ip || checksum_fold(checksum_ipv4(ip)))
 		return nf_drop(pkt, NF_REASON_CHECKSUM);
 	if (self_martian4(pkt->src[0]))
+		return nf_drop(pkt, NF_REASON_SOURCE);
+	if (self_maybe_own(pkt->src[0]) && self_is_own(pkt->src[0]))
 		return nf_drop(pkt, NF_REASON_SOURCE);
 	return NF_NEXT;
 }
@@ -277,7 +307,7 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 		index = self_route6(pkt->src, pkt->dst);
 	pkt->next_hop = index;
 	hop = self_adjacencies.lookup(&index);
-	if (!hop || hop->action == SELF_PUNT)
+	if (!hop || hop->action == SELF_PUNT || hop->action == SELF_OWN)
 		return nf_punt(pkt, NF_REASON_LOCAL);
 	if (hop->action == SELF_BLACKHOLE) {
 		self_count(pkt, index);
@@ -295,7 +325,8 @@ static __always_inline int self_forward4(nf_ctx *ctx, u8 *frame, u64 name)
 {
 	struct plain4 plain;
 
-	if (!plain_header4(ctx, frame, &plain) || self_martian4(plain.addresses))
+	if (!plain_header4(ctx, frame, &plain) || self_martian4(plain.addresses) ||
+	    self_maybe_own(plain.addresses))
 		return -1;
 	return hop_forward4(ctx, frame, &plain, name, self_route4(plain.addresses));
 }

@@ -25,6 +25,11 @@
 #define MATCH_MACS 1
 #define MATCH_LENGTH 2
 #define MATCH_TRAITS 4 /* DSCP and place in the datagram */
+#define MATCH_SRC_SETS 8
+#define MATCH_DST_SETS 16
+
+#define MATCH_SETS 8       /* named sets, a bit each */
+#define MATCH_SET_ROWS 256 /* one for each choice of them */
 
 #define MATCH_TRAIT(dscp, fragment) ((fragment) << 6 | (dscp))
 
@@ -42,7 +47,9 @@ struct match_head {
 	u32 src_mac; /* slots again, 0 without that bit of SELF_ASKS */
 	u32 dst_mac;
 	u32 length;
-	u32 traits; /* rows by MATCH_TRAIT, 256 */
+	u32 traits;   /* rows by MATCH_TRAIT, 256 */
+	u32 src_sets; /* rows by the sets that an address is in, MATCH_SET_ROWS */
+	u32 dst_sets;
 };
 
 /* A prefix that keys are compared with, where they go if it is another's, and where if it is theirs. */

@@ -126,7 +126,9 @@ static __always_inline u32 self_place(const struct match_head *head, u64 word, u
 #define SELF_FURTHER(of, rows)                                                                     \
 	((SELF_ASKS & MATCH_MACS ? of((rows)->src_mac) & of((rows)->dst_mac) : ~0ull) &            \
 	 (SELF_ASKS & MATCH_LENGTH ? of((rows)->length) : ~0ull) &                                 \
-	 (SELF_ASKS & MATCH_TRAITS ? of((rows)->traits) : ~0ull))
+	 (SELF_ASKS & MATCH_TRAITS ? of((rows)->traits) : ~0ull) &                                 \
+	 (SELF_ASKS & MATCH_SRC_SETS ? of((rows)->src_sets) : ~0ull) &                             \
+	 (SELF_ASKS & MATCH_DST_SETS ? of((rows)->dst_sets) : ~0ull))
 
 #if SELF_WORDS <= MATCH_PLAIN
 

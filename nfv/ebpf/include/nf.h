@@ -137,6 +137,8 @@ struct nf_rows {
 	u32 dst_mac;
 	u32 length;
 	u32 traits;
+	u32 src_sets;
+	u32 dst_sets;
 	u32 mac[4]; /* the key of a MAC address's lookup */
 	u32 first;
 };

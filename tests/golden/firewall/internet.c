@@ -62,11 +62,14 @@
 #line 4 "matches.h"
 #line 7 "extras.h"
 #line 72 "functions/firewall.c"
+#line 1 "sets.h"
+#line 7 "sets.h"
+#line 76 "functions/firewall.c"
 #line 1 "connections.h"
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 10 "connections.h"
-#line 130 "functions/firewall.c"
+#line 137 "functions/firewall.c"
 #define F1_SHIFT4 NF_LINK(12)
 #define F1_MASK4 NF_LINK(13)
 #define F1_BANK4 NF_LINK(14)

@@ -79,11 +79,14 @@
 #line 4 "matches.h"
 #line 7 "extras.h"
 #line 72 "functions/firewall.c"
+#line 1 "sets.h"
+#line 7 "sets.h"
+#line 76 "functions/firewall.c"
 #line 1 "connections.h"
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 10 "connections.h"
-#line 130 "functions/firewall.c"
+#line 137 "functions/firewall.c"
 #define F2_SHIFT4 NF_LINK(15)
 #define F2_MASK4 NF_LINK(16)
 #define F2_BANK4 NF_LINK(17)

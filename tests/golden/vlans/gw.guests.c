@@ -48,11 +48,14 @@
 #line 4 "matches.h"
 #line 7 "extras.h"
 #line 72 "functions/firewall.c"
+#line 1 "sets.h"
+#line 7 "sets.h"
+#line 76 "functions/firewall.c"
 #line 1 "connections.h"
 #line 1 "datagrams.h"
 #line 7 "datagrams.h"
 #line 10 "connections.h"
-#line 130 "functions/firewall.c"
+#line 137 "functions/firewall.c"
 #define F1_PORTS 3
 #define F1_PAGES 2
 #line 1 "report.h"

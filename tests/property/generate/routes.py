@@ -18,7 +18,7 @@ RESERVED = (
 )  # fmt: skip
 """Destinations that routers leave to their kernel, as nfv.dataplane.routing.rib has them."""
 
-PUNT = NextHop("punt")
+PUNT, OWN = NextHop("punt"), NextHop("own")
 NOBODY = "02:99:99:99:99:99"
 
 
@@ -60,7 +60,7 @@ def routes(random: Random, spec: Mapping[str, Any], router: str) -> dict[str, Ne
     for text in ("0.0.0.0/0", "::/0"):
         if hops and random.random() < 0.6:
             found[text] = random.choice(hops)[0]
-    found.update({_host(ip): PUNT for station in own for ip in station.ip})
+    found.update({_host(ip): OWN for station in own for ip in station.ip})
     return found
 
 

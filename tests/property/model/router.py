@@ -16,7 +16,7 @@ MINIMUM = 60
 NO_SOURCES = tuple(
     span_of(prefix)
     for prefix in (
-        *("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4"),  # RFC 1812, section 5.3.7
+        *("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255"),  # RFC 1812, 5.3.7
         *("::/128", "::1/128", "ff00::/8"),  # RFC 4291, section 2.5
     )
 )
@@ -27,7 +27,7 @@ LINK_LOCAL = span_of("fe80::/10")
 class NextHop:
     """Where packets to a prefix go: to a neighbour, to nowhere, or to the kernel."""
 
-    kind: str  # "forward", "blackhole", "punt"
+    kind: str  # "forward", "blackhole", "punt", "own"
     interface: str = ""
     mac: str = ""  # the neighbour's
     mtu: int = 0
@@ -62,8 +62,8 @@ class Router:
         verdict = self._refuse(packet, self.interfaces[interface])
         if verdict:
             return verdict
-        hop = self._next_hop(packet)
-        if hop is None or hop.kind == "punt":
+        hop = self._next_hop(packet.family, packet.dst)
+        if hop is None or hop.kind in ("punt", "own"):
             return punt("local")
         if hop.kind == "blackhole":
             return drop("blackhole")
@@ -74,9 +74,9 @@ class Router:
         _send(packet, octets(hop.mac), self.interfaces[hop.interface].mac)
         return Verdict(Action.FORWARD, "forwarded", hop.interface)
 
-    def _next_hop(self, packet: Packet) -> NextHop | None:
+    def _next_hop(self, family: int, address: int) -> NextHop | None:
         for _, version, low, high, hop in self._routes:
-            if version == packet.family and low <= packet.dst <= high:
+            if version == family and low <= address <= high:
                 return hop
         return None
 
@@ -101,6 +101,9 @@ class Router:
             version == packet.family and low <= packet.src <= high
             for version, low, high in NO_SOURCES
         ):
+            return drop("source")
+        back = self._next_hop(packet.family, packet.src)
+        if packet.family == 4 and back is not None and back.kind == "own":
             return drop("source")
         if packet.family == 6 and LINK_LOCAL[1] <= packet.src <= LINK_LOCAL[2]:
             return punt("link_local")
