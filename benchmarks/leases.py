@@ -3,7 +3,8 @@
     .venv/bin/python -m benchmarks.leases
 
 Each server has one core to itself, perfdhcp the other. A rate counts if at least 99 of 100 clients
-have got their lease. perfdhcp says that it is a relay agent, so no renewal is on the fast path.
+have got their lease. Renewals are sent by `nfvctl replay`: perfdhcp says that it is a relay agent,
+which is not answered on the fast path.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.renewals import Renewing
 from nfv.chain import names
 from nfv.chain.topology import loads
 from nfv.dataplane.change import engine
 from nfv.dataplane.kernel import netns
 from nfv.dataplane.resident import servicectl
 from tests.integration.helpers.dhcpload import exchanges
+from tests.integration.helpers.lab import Lab
 
 _NAME = "leases"
 _SERVER_CPU, _CLIENT_CPU = 0, 1
@@ -129,6 +132,21 @@ def _kea(directory: Path, version: int) -> Iterator[None]:
         server.wait()
 
 
+def _answered(lab: Lab) -> int:
+    """Messages that were answered on the fast path."""
+    found = lab.statistics().vnfs["dhcp"].ended.get("answered")
+    return found.packets if found else 0
+
+
+def _sent_by_kea(lab: Lab) -> int:
+    (device,) = json.loads(lab.run("kea", "ip -s -j link show dev eth0").stdout)
+    return int(device["stats64"]["tx"]["packets"])
+
+
+def _print(what: str, ours: int, theirs: int) -> None:
+    print(f"| {what} | {ours:,} | {theirs:,} |", flush=True)
+
+
 def main() -> None:
     """Measure, and print a table."""
     engine.apply(loads(_TOPOLOGY, "leases"), None, print)
@@ -136,12 +154,18 @@ def main() -> None:
         worker = servicectl.ask(_NAME, "dhcp", "status")["pid"]
         assert isinstance(worker, int)
         os.sched_setaffinity(worker, {_SERVER_CPU})
-        print("| leases a second | nfv | Kea |\n| --- | ---: | ---: |")
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        print("| leases a second | nfv | Kea |\n| --- | ---: | ---: |", flush=True)
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+            directory = Path(name)
             for version, what in ((4, "DHCPv4"), (6, "DHCPv6")):
                 ours = _best("one", version)
-                with _kea(Path(directory), version):
-                    print(f"| {what}, four messages | {ours:,} | {_best('two', version):,} |")
+                with _kea(directory, version):
+                    _print(f"{what}, four messages", ours, _best("two", version))
+            lab = Lab(_TOPOLOGY, _NAME)
+            ours = Renewing(lab, "one", directory).best(_answered)
+            with _kea(directory, 4):
+                theirs = Renewing(lab, "two", directory).best(_sent_by_kea)
+            _print("DHCPv4, renewals", ours, theirs)
     finally:
         engine.destroy(_NAME, None, print)
 

@@ -13,7 +13,7 @@ from nfv.cli import failure, output
 from nfv.errors import ExitCode, NfvError
 
 VERBS = {
-    "Declare": ("validate", "graph", "render", "schema"),
+    "Declare": ("validate", "graph", "render", "schema", "import"),
     "Change": ("plan", "apply", "destroy"),
     "Observe": ("ls", "inspect", "stats", "exec", "tell"),
     "Test bench": ("trace", "capture", "replay", "test", "bench"),

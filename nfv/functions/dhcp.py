@@ -44,11 +44,10 @@ pools, after a pool has shrunk, runs out and is not renewed.
 
 Limits, and why:
 
-- The worker is Python: 6,500 first leases a second by DHCPv4 (four messages each), where Kea 2.2,
-  which does not sync, does 11,500; by DHCPv6 2,625, where Kea does 17,000
-  ([figures](../performance-services.md)). Renewals were not measured beside Kea.
-  Renewals of DHCPv4 on the fast path: 1.5 million a second (one client, 342 bytes, sender and
-  program on one CPU).
+- The worker is Python: 6,000 first leases a second by DHCPv4 (four messages each), where Kea 2.2,
+  which does not sync, does 13,500; by DHCPv6 4,000, where Kea does 16,000. Renewals of DHCPv4 on
+  the fast path: 1.1 million a second, where Kea does 18,000; those of DHCPv6 were not measured
+  ([figures](../performance-services.md)).
 - DHCPv6 tells no default route and no prefix of the link, which are the router advertisements' to
   tell (RFC 4861). Hosts work without them by a link-local `gateway`
   ([host](../topology.md#host)). A host with `dhcp: true` asks by DHCPv6 where a function of the

@@ -30,7 +30,7 @@ from nfv.errors import InputError, NfvError
 from nfv.services.base import Answer, Place, Request, Service
 from nfv.services.frames import Tap
 
-_GROUP = 256  # frames at most in one go
+_GROUP = 128  # frames at most in one go
 _RETRY = 0.5  # seconds until a tap that is gone is looked for again
 _LINE_LIMIT = 1 << 16  # bytes of a request
 

@@ -240,6 +240,11 @@ class Bench:
                 counted = _sum(path.maps[own / "counters"][index])
                 yield ("rule", vnf, rule), _plus(counted, known.counted[numbered, index])
 
+    def matched(self, vnf: str) -> Mapping[str, int]:
+        """How many packets each rule of a function has counted."""
+        counts = dict(self._counts())
+        return {rule: counts["rule", vnf, rule][0] for rule in self.counters[vnf]}
+
     def known(self) -> Paths:
         """What packets of known flows add to the counters."""
         if (known := self._shared("paths")) is None:

@@ -12,7 +12,6 @@ from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from nfv.dataplane.resident import servicectl
 from tests.integration.helpers.dhcp6wire import (
     association,
     client,
@@ -23,7 +22,7 @@ from tests.integration.helpers.dhcp6wire import (
     relayed,
     station6,
 )
-from tests.integration.helpers.dhcpwire import Station, mac
+from tests.integration.helpers.dhcpwire import Station, counted, mac
 from tests.integration.helpers.lab import Lab, applied
 from tests.integration.test_dhcp import leases
 
@@ -73,12 +72,6 @@ def server(one: Station) -> Any:
     """The option that says who the server is."""
     (found,) = one.told(message(dhcp6.DHCP6_InfoRequest(trid=1) / client(1), 1))
     return dhcp6.DHCP6OptServerId(duid=found[dhcp6.DHCP6OptServerId].duid)
-
-
-def counted(lab: Lab, what: str) -> int:
-    status = servicectl.ask(lab.name, "dhcp", "status")["service"]
-    assert isinstance(status, dict)
-    return int(status["messages"].get(what, 0))
 
 
 def bind(one: Station, number: int) -> str:

@@ -11,12 +11,12 @@ from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from nfv.dataplane.resident import servicectl
 from tests.integration.helpers import waiting
 from tests.integration.helpers.dhcpwire import (
     EVERYBODY,
     PATIENCE,
     Station,
+    counted,
     kind,
     mac,
     message,
@@ -81,15 +81,6 @@ def lab() -> Iterator[Lab]:
 def one(lab: Lab) -> Iterator[Station]:
     with station(lab, "one") as made:
         yield made
-
-
-def counted(lab: Lab, what: str) -> int:
-    """How often the service says that something has happened."""
-    status = servicectl.ask(lab.name, "dhcp", "status")["service"]
-    assert isinstance(status, dict)
-    number = status["messages"].get(what, 0)
-    assert isinstance(number, int)
-    return number
 
 
 def ended(lab: Lab, reason: str) -> int:

@@ -14,6 +14,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from nfv.dataplane.kernel import netns
+from nfv.dataplane.resident import servicectl
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import Lab
 
@@ -65,6 +66,13 @@ def _options(area: bytes) -> list[tuple[int, bytes]]:
             at += 1 + area[at + 1]
         at += 1
     return found
+
+
+def counted(lab: Lab, what: str) -> int:
+    """How often the service of the function dhcp says that something has happened."""
+    status = servicectl.ask(lab.name, "dhcp", "status")["service"]
+    assert isinstance(status, dict)
+    return int(status["messages"].get(what, 0))
 
 
 def kind(answer: Any) -> str:

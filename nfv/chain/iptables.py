@@ -1,0 +1,274 @@
+"""Rules of iptables-save and ip6tables-save as those of a firewall, as far as they map.
+
+One chain of the table `filter` becomes the rules, the chains that it jumps to become groups. What a
+firewall cannot say is left out, and named with its line and why.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nfv.chain.fields import NAME
+from nfv.chain.rule import Rule
+from nfv.errors import InputError
+
+_POLICIES = {"ACCEPT": "accept", "DROP": "drop"}
+_TARGETS = {**_POLICIES, "REJECT": "reject"}
+_CHAIN = re.compile(r":(\S+) (\S+)")
+_TRACKED = frozenset({"ESTABLISHED", "RELATED"})
+_MODULES = frozenset({
+    "tcp", "udp", "sctp", "dccp", "udplite", "icmp", "icmp6", "icmpv6", "multiport", "conntrack",
+    "state", "comment", "limit", "length", "dscp", "mac",
+})  # fmt: skip
+
+Keys = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A rule that does not map."""
+
+    line: int  # from 1
+    text: str
+    reason: str
+
+
+@dataclass
+class Imported:
+    """Keys of a firewall, and what is not among them."""
+
+    default: str = "accept"
+    rules: list[Keys] = field(default_factory=list)
+    groups: dict[str, list[Keys]] = field(default_factory=dict)
+    missing: list[Missing] = field(default_factory=list)
+
+    @property
+    def keys(self) -> Keys:
+        """As they stand under the firewall's name in a topology file."""
+        groups = {"groups": self.groups} if self.groups else {}
+        return {"type": "firewall", "default": self.default, **groups, "rules": self.rules}
+
+
+class _NoRule(Exception):
+    """Why a rule does not map."""
+
+
+def read(text: str, chain: str) -> Imported:
+    """The rules of a chain and of those that it leads to. Raises InputError if there is none."""
+    family = "ipv6" if "ip6tables-save" in text[:200] else "ipv4"
+    policies, lines = _filter(text)
+    if chain not in policies:
+        known = ", ".join(policies) or "none"
+        raise InputError(f"there is no chain {chain} in the table filter", f"chains are {known}")
+    found = Imported(_POLICIES.get(policies[chain], "accept"))
+    waiting, seen = [chain], {chain}
+    while waiting:
+        name = waiting.pop(0)
+        rules = found.rules if name == chain else found.groups.setdefault(_group(name), [])
+        for number, words in lines.get(name, ()):
+            try:
+                rule, to = _rule(words, family, policies)
+                if rule:
+                    Rule.model_validate(rule)
+            except (_NoRule, ValueError) as error:
+                reason = str(error) if isinstance(error, _NoRule) else "a value does not fit"
+                found.missing.append(Missing(number, shlex.join(words), reason))
+                continue
+            rules += [rule] if rule else []
+            if to and to not in seen:
+                seen.add(to)
+                waiting.append(to)
+    return found
+
+
+def _filter(text: str) -> tuple[dict[str, str], dict[str, list[tuple[int, list[str]]]]]:
+    """Policies by chain of the table filter, and rules by chain, with their lines."""
+    table, policies = "", {}
+    lines: dict[str, list[tuple[int, list[str]]]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("*"):
+            table = line[1:].strip()
+        elif table == "filter" and (found := _CHAIN.match(line)):
+            policies[found[1]] = found[2]
+        elif table == "filter" and re.match(r"(\[\d+:\d+\] )?-A ", line):
+            try:
+                _, name, *words = shlex.split(line[line.index("-A ") :])
+            except ValueError as error:
+                raise InputError(f"line {number}: {error}", "is it from iptables-save?") from error
+            lines.setdefault(name, []).append((number, words))
+    return policies, lines
+
+
+def _group(chain: str) -> str:
+    """The name of a chain as one of ours."""
+    name = re.sub(r"[^a-z0-9]+", "-", chain.lower()).strip("-")[:32].strip("-")
+    return name if NAME.fullmatch(name) else f"chain-{name}"
+
+
+class _Reader:
+    """The words of one rule, and what they have become so far."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._words = iter(words)
+        self.keys: Keys = {}
+        self.without: Keys = {}
+        self.target = ""
+        self.is_tracked = False  # only packets of known connections
+        self.negated = False
+
+    def word(self) -> str:
+        """The next word, which must be there."""
+        found = next(self._words, None)
+        if found is None:
+            raise _NoRule("a value is missing")
+        return found
+
+    def options(self) -> Iterator[str]:
+        """The options, of which each takes its values by `word`."""
+        for word in self._words:
+            if word == "!":
+                self.negated = True
+                continue
+            yield word
+            self.negated = False
+
+    def put(self, key: str, value: object) -> None:
+        """A condition, or an exception if it is negated."""
+        if self.negated and key in ("tcp_flags", "icmp_type"):
+            raise _NoRule(f"! with {key}")
+        (self.without if self.negated else self.keys)[key] = value
+
+
+def _rule(words: list[str], family: str, policies: Mapping[str, str]) -> tuple[Keys, str]:
+    """A rule, or nothing if connection tracking does the same; and the chain that it jumps to."""
+    reader = _Reader(words)
+    for option in reader.options():
+        handler = _OPTIONS.get(option)
+        if handler is None:
+            raise _NoRule(f"{option} has no equivalent")
+        handler(reader)
+    action, to = _action(reader, policies)
+    if reader.is_tracked:
+        if action != "accept":
+            raise _NoRule("known connections are always accepted")
+        return {}, ""
+    keys: Keys = {"action": action, **({"to": _group(to)} if to else {}), **reader.keys}
+    if "src" not in keys and "dst" not in keys and keys.get("proto") not in ("icmp", "icmpv6"):
+        keys["family"] = family
+    if reader.target == "LOG":
+        keys["log"] = 1
+    return {**keys, **({"unless": reader.without} if reader.without else {})}, to
+
+
+def _action(reader: _Reader, policies: Mapping[str, str]) -> tuple[str, str]:
+    target = reader.target
+    if target in _TARGETS:
+        return _TARGETS[target], ""
+    if target in ("", "LOG"):
+        return "count", ""
+    if target in policies:
+        if "limit" in reader.keys:
+            raise _NoRule("a jump has no limit")
+        return "jump", target
+    raise _NoRule(f"target {target} has no equivalent")
+
+
+def _value(key: str) -> Callable[[_Reader], None]:
+    return lambda reader: reader.put(key, reader.word())
+
+
+def _ports(key: str) -> Callable[[_Reader], None]:
+    return lambda reader: reader.put(
+        key, [one.replace(":", "-") for one in reader.word().split(",")]
+    )
+
+
+def _protocol(reader: _Reader) -> None:
+    word = reader.word()
+    if word == "all":
+        return
+    named = {"icmp6": "icmpv6", "ipv6-icmp": "icmpv6"}.get(word, word)
+    reader.put("proto", int(named) if named.isdecimal() else named)
+
+
+def _flags(reader: _Reader) -> None:
+    mask, value = reader.word().lower(), reader.word().lower()
+    every = "fin,syn,rst,psh,ack,urg"
+    mask, value = (every if word == "all" else word for word in (mask, value))
+    reader.put("tcp_flags", f"{value}/{mask}")
+
+
+def _syn(reader: _Reader) -> None:
+    reader.put("tcp_flags", "syn/fin,syn,rst,ack")
+
+
+def _icmp(reader: _Reader) -> None:
+    word = reader.word()
+    if word not in ("any", "255"):
+        reader.put("icmp_type", word)
+
+
+def _state(reader: _Reader) -> None:
+    states = set(reader.word().split(","))
+    if reader.negated:
+        raise _NoRule("! with states of connections")
+    if states <= _TRACKED:
+        reader.is_tracked = True
+    elif "NEW" not in states:
+        raise _NoRule("what belongs to no connection is dropped before the rules")
+
+
+def _limit(reader: _Reader) -> None:
+    rate, _, unit = reader.word().partition("/")
+    names = ("second", "minute", "hour", "day")
+    period = next((name for name in names if unit and name.startswith(unit[:3])), None)
+    if period is None or reader.negated:
+        raise _NoRule("this limit has no equivalent")
+    reader.keys["limit"] = {"rate": f"{rate}/{period}"}
+
+
+def _burst(reader: _Reader) -> None:
+    limit = reader.keys.get("limit")
+    if not isinstance(limit, dict):
+        raise _NoRule("a burst without a limit")
+    limit["burst"] = int(reader.word())
+
+
+def _dscp(reader: _Reader) -> None:
+    reader.put("dscp", int(reader.word(), 0))
+
+
+def _length(reader: _Reader) -> None:
+    reader.put("length", reader.word().replace(":", "-"))
+
+
+def _module(reader: _Reader) -> None:
+    name = reader.word()
+    if name not in _MODULES:
+        raise _NoRule(f"-m {name} has no equivalent")
+
+
+def _target(reader: _Reader) -> None:
+    reader.target = reader.word()
+
+
+def _fragment(reader: _Reader) -> None:
+    reader.put("fragment", "later")
+
+
+def _ignored(reader: _Reader) -> None:
+    reader.word()
+
+
+_OPTIONS: Mapping[str, Callable[[_Reader], None]] = {
+    "-s": _value("src"), "-d": _value("dst"), "-p": _protocol, "-m": _module, "-j": _target,
+    "-f": _fragment, "--sport": _ports("sport"), "--dport": _ports("dport"),
+    "--sports": _ports("sport"), "--dports": _ports("dport"), "--tcp-flags": _flags,
+    "--syn": _syn, "--icmp-type": _icmp, "--icmpv6-type": _icmp, "--ctstate": _state,
+    "--state": _state, "--comment": _ignored, "--limit": _limit, "--limit-burst": _burst,
+    "--length": _length, "--dscp": _dscp, "--mac-source": _value("src_mac"),
+    "--reject-with": _ignored, "--log-prefix": _ignored, "--log-level": _ignored,
+}  # fmt: skip
