@@ -23,6 +23,7 @@ from nfv.chain.topology import Topology, loads
 from nfv.dataplane import epoch, paths
 from nfv.dataplane.change.fastpath import FastPath
 from nfv.dataplane.change.mapstore import FunctionMaps
+from nfv.dataplane.change.portleads import leads, packed
 from nfv.dataplane.change.proglink import PROGRAM_TYPES
 from nfv.dataplane.change.programs import Programs
 from nfv.dataplane.kernel import bpf, headers
@@ -114,6 +115,11 @@ class Bench:
             if (jumps := self._shared(table)) is not None:
                 ordinal = path.units[slot].programs.index(program)
                 jumps[jump(number, ordinal)] = struct.pack("=I", fd)
+        for name, function in self.topology.vnfs.items():
+            if function.floods:
+                wanted = leads(self.topology, self.wiring, name)
+                whole = packed(wanted, [LOOPBACK] * len(wanted))
+                self.map_of(name, "leads").memory()[: len(whole)] = whole
         for port in self.wiring.ports.values():
             if (devices := self._shared("ports")) is not None:
                 devices[port.number] = struct.pack("=I", LOOPBACK)

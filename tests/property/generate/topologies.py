@@ -143,6 +143,8 @@ def addresses_of(saps: Config, vnfs: Config) -> Iterator[str]:
     for config in saps.values():
         yield from (text.partition("/")[0] for text in config["ip"])
     for config in vnfs.values():
+        if "ip" in config:
+            yield config["ip"].partition("/")[0]
         for interface in config.get("interfaces", {}).values():
             yield from (text.partition("/")[0] for text in interface["ip"])
     yield from STRANGERS

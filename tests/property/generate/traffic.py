@@ -85,6 +85,11 @@ class Traffic:
         self._waiting += [found] * again
         return found
 
+    def begin(self, found: Input) -> None:
+        """Send a frame soon, and others like it."""
+        self._sent.append(found)
+        self._waiting.append(found)
+
     def delivered(self, place: str, frame: bytes) -> None:
         """A frame has left by a port, where somebody may answer it."""
         if place in self._macs:
@@ -121,7 +126,7 @@ class Traffic:
         version = random.choice((4, 6))
         src = self._address(version, self._own[place], 0.75)
         dst = self._address(version, self._pool, 0.97)
-        far = self._far.get(place, mutations.STRANGER)
+        far = self._far.get(place) or random.choice([*self._macs.values(), mutations.STRANGER])
         return Ends(self._macs[place], far, src, dst)
 
     def _address(self, version: int, usual: list[str], how_often: float) -> bytes:
@@ -273,5 +278,6 @@ def _far_ends(spec: Mapping[str, Any]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for chain in spec["chains"].values():
         near, far = chain["path"][0], chain["path"][-1]
-        found[near], found[far] = macs[far], macs[near]
+        if near in macs and far in macs:
+            found[near], found[far] = macs[far], macs[near]
     return found
