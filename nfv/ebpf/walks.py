@@ -230,8 +230,12 @@ class Walks:
     def _quick(self) -> list[str]:
         """The main program in front of the walk: for packets like those before them it is all."""
         port = self.link("port", self.entry.attachment)
-        forward = "flow" if self.cached else self._prefix(self.entry.walks[0].end.node)
-        declared, *rest = _tried("int verdict", [*self._leave, f"{forward}_forward(ctx, {port})"])
+        forward = f"flow_forward(ctx, {port})"
+        if not self.cached:
+            end = self.entry.walks[0].end
+            way = self.link("interface", end)
+            forward = f"{self._prefix(end.node)}_forward(ctx, {port}, {way})"
+        declared, *rest = _tried("int verdict", [*self._leave, forward])
         return [
             declared,
             "",

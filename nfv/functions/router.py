@@ -28,8 +28,9 @@ Where Linux differs, with the same packets and routes (`tests/integration/test_r
 
 Limits:
 
-- Source addresses are not looked up: there is no reverse path filter (RFC 3704). One that is set in
-  the namespace (`rp_filter`) does not see what the fast path forwards.
+- `reverse_path` (RFC 3704): packets that come in where it is asked for walk, with two lookups each.
+  Linux looks as well at IPv4 packets that are left to it (`rp_filter`), but at none of IPv6.
+  Sources are dropped whose routes only Linux can follow.
 - There is one table of routes. VRFs have no key: declare a router for each. Policy rules have none
   either: those of `ip rule` hold, but leave their IP version to Linux, as `nfvctl inspect TOPOLOGY`
   says.
@@ -47,6 +48,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Literal
 
 from pydantic import Field
 
@@ -75,6 +77,12 @@ class RouterInterface(Interface):
 
     advertise: Advertise | None = Field(
         None, description="router advertisements; `{}` for those of the defaults"
+    )
+
+    reverse_path: Literal["strict", "loose"] | None = Field(
+        None,
+        description="drop packets that come in here, but that a route back to their source leads "
+        "not out of here (strict), or that have none (loose)",
     )
 
     def check(self, report: Report) -> None:
@@ -111,6 +119,10 @@ class Router(Function[RouterConfig]):
     @cached_property
     def routes(self) -> tuple[Route, ...]:
         return tuple(self._resolution.resolved(route) for route in self.config.routes)
+
+    def defines(self) -> Mapping[str, int]:
+        checks = any(interface.reverse_path for interface in self.interfaces.values())
+        return {"REVERSE_PATH": 1} if checks else {}
 
     def map_sizes(self) -> Mapping[str, int]:
         return {

@@ -17,6 +17,8 @@ def fill_from_topology(router: RouterTables) -> None:
     function = router.topology.vnfs[router.vnf]
     known = dict(addresses(router.topology, router.wiring))
     for name, interface in function.interfaces.items():
+        for net in interface.ip:
+            router.connect(str(net.network), name)
         own = [address.ip for address in interface.ip]
         for address in own:
             router.own(address)

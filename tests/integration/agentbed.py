@@ -80,7 +80,7 @@ class Bed:
             "fib4": (BANKS * shape.capacity * LINE, 1),
             "fib6": (BANKS * Shape(16, shape.pool_bits).capacity * LINE, 1),
             "adjacencies": (64, adjacencies),
-            "interfaces": (8, 2),
+            "interfaces": (16, 2),
             "groups": (4 * PLACES, 8),
             "defaults": (8 + 8 * OWN_WORDS, 1),
         }
@@ -230,7 +230,7 @@ class Bed:
     def interface(self, ordinal: int) -> tuple[str, int]:
         """MAC and `up` of an interface."""
         with _opened(self.pins / "interfaces") as interfaces:
-            mac, up = struct.unpack("=6sH", interfaces[ordinal])
+            mac, up = struct.unpack_from("=6sB", interfaces[ordinal])
         return mac.hex(":"), up
 
     def router(self) -> dict[str, object]:

@@ -85,7 +85,7 @@ def test_when_start_returns_the_maps_are_in_step(running: Bed) -> None:
     assert running.interface(1) == (running.mac("wan"), 1)
     router = running.router()
     assert router["mode"] == "fast"
-    assert router["adjacencies"] == 2, "of the route and of the neighbour"
+    assert router["adjacencies"] == 4, "of the route, the neighbour and two links"
 
 
 def test_there_is_one_agent_however_often_it_is_started(bed: Bed) -> None:

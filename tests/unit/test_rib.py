@@ -171,8 +171,10 @@ class Kernel:
         mac = self.macs.get((way.ifindex, way.gateway or address))
         link = self.links.get(way.ifindex)
         egress = next((e for e in EGRESSES if link and e.device == link.name), None)
-        if mac is None or link is None or egress is None or not link.running:
+        if link is None or egress is None:
             return TO_KERNEL
+        if mac is None or not link.running:
+            return Adjacency(0, egress.port)
         mtu = min(link.mtu, way.mtu or link.mtu)
         return Adjacency(1, egress.port, egress.tx, mtu, mac, link.mac)
 

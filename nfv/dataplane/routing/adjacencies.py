@@ -31,7 +31,8 @@ _PUNTS = 0  # enum self_action
 
 _ADJACENCY = struct.Struct("=4I6s6s")  # the beginning of struct self_adjacency
 _BLANK = bytes(SIZE)  # one that was never in use
-_ACTION = struct.Struct("@I")  # its first member; in native form it is written by one store
+_WORD = struct.Struct("@I")  # a member; in native form it is written by one store
+_EGRESS_AT = _WORD.size  # behind the action
 
 
 class Full(Exception):
@@ -103,7 +104,7 @@ class Adjacencies:
         if not self._users[number]:
             target = self._targets.pop(number)
             del self._users[number], self._numbers[target], self._shown[number]
-            if target.address is not None:
+            if target.ifindex:
                 behind = self._behind[target.ifindex, target.address]
                 behind.discard(target)
                 if not behind:
@@ -130,7 +131,7 @@ class Adjacencies:
         }
         leading = [number for number in changed if self._shown[number].action != _PUNTS]
         for number in leading:
-            _ACTION.pack_into(self._memory, number * SIZE, _PUNTS)
+            _WORD.pack_into(self._memory, number * SIZE, _PUNTS)
         if leading:
             self._punted = time.monotonic()
         if any(found.action != _PUNTS for found in changed.values()):
@@ -152,7 +153,7 @@ class Adjacencies:
         self._show(number, self._resolve(target))
         self._numbers[target], self._targets[number] = number, target
         self._users[number] = 0
-        if target.address is not None:
+        if target.ifindex:
             self._behind.setdefault((target.ifindex, target.address), set()).add(target)
         if target.route is not None:
             tag = routecounts.read_tag(self._memory, number)
@@ -190,11 +191,16 @@ class Adjacencies:
         routecounts.write_tag(self._memory, number, Tag(route, carried))
 
     def _show(self, number: int, adjacency: Adjacency) -> None:
-        """Write an adjacency that punts, or that no program has: what it does comes last."""
+        """Write an adjacency that punts, or that no program has: what it does comes last.
+
+        A program may still have the rewrite of one that punts, which is left as it is.
+        """
         self._shown[number] = adjacency
-        if adjacency.action != _PUNTS:
+        if adjacency.action == _PUNTS:
+            _WORD.pack_into(self._memory, number * SIZE + _EGRESS_AT, adjacency.egress)
+        else:
             self._write(number, adjacency._replace(action=_PUNTS))
-        _ACTION.pack_into(self._memory, number * SIZE, adjacency.action)
+        _WORD.pack_into(self._memory, number * SIZE, adjacency.action)
 
     def _write(self, number: int, adjacency: Adjacency) -> None:
         _ADJACENCY.pack_into(self._memory, number * SIZE, *adjacency)

@@ -24,6 +24,7 @@ from nfv.dataplane import epoch
 from nfv.dataplane.kernel.bpf import Map
 from nfv.dataplane.routing import routecounts
 from nfv.dataplane.routing.adjacencies import GRACE, Adjacencies, Full
+from nfv.dataplane.routing.egress import Egress
 from nfv.dataplane.routing.fibtable import Table
 from nfv.dataplane.routing.rib import Rib, Target
 from nfv.dataplane.routing.routemsg import WIDTHS, Prefix
@@ -35,7 +36,8 @@ OFF = 0xFFFFFFFF
 """In place of a default: there is no table, the kernel routes everything."""
 _BANK, _ADJACENCY_BANK = 1 << 31, 1 << 30  # beside a default: the banks that are in use
 
-_INTERFACE = struct.Struct("=6sH")  # struct self_interface
+_INTERFACE = struct.Struct("=6sBBI4x")  # struct self_interface
+_INTERFACE_WORDS = _INTERFACE.size // 8
 _DEFAULTS = struct.Struct("=2I")  # struct self_default
 _WORD = 64  # bits
 _OWN_BITS = constant("functions/router.c", "SELF_OWN_BITS")
@@ -155,17 +157,21 @@ class Fib:
         """Leave everything to the kernel."""
         self.steer(dict.fromkeys(WIDTHS, False))
 
-    def set_interface(self, ordinal: int, mac: bytes, up: bool) -> None:
-        """Say whether packets that come in by an interface are forwarded, and its MAC.
+    def set_interface(self, ordinal: int, mac: bytes, up: bool, egress: Egress) -> None:
+        """Say whether packets that come in by an interface are forwarded, its MAC and its checks.
 
         Raises `KernelError` if the maps are those of fewer interfaces: a change has not come far.
         """
-        if ordinal >= len(self._interfaces):
-            what = f"finds maps for {len(self._interfaces)} interfaces only"
+        count = len(self._interfaces) // _INTERFACE_WORDS
+        if ordinal >= count:
+            what = f"finds maps for {count} interfaces only"
             raise KernelError(what, "apply the topology again")
-        packed = int.from_bytes(_INTERFACE.pack(mac, up), sys.byteorder)
-        if self._interfaces[ordinal] != packed:
-            self._interfaces[ordinal] = packed
+        packed = _INTERFACE.pack(mac, up, egress.check, egress.port)
+        place = ordinal * _INTERFACE_WORDS
+        words = memoryview(packed).cast("Q")
+        if self._interfaces[place : place + _INTERFACE_WORDS] != words:
+            for at in reversed(range(_INTERFACE_WORDS)):  # the port is there before the check
+                self._interfaces[place + at] = words[at]
             epoch.advance_at(self._epoch)
 
     def _mark_own(self) -> None:

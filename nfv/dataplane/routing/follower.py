@@ -90,7 +90,7 @@ class Follower:
         self._forwarding: dict[tuple[int, int], bool] = {}
         self._custom_rules: dict[int, bool] = {4: False, 6: False}
         self._stale: dict[NeighbourKey, Neighbour] = {}
-        self._shown: dict[int, tuple[bytes, bool]] = {}  # interfaces as the map has them
+        self._shown: dict[int, tuple[bytes, bool, Egress]] = {}  # interfaces as the map has them
         self._must_list = True
         self._must_list_rules = True
         self._routes = RouteReader()
@@ -319,9 +319,9 @@ class Follower:
             if link is not None:
                 mac = link.mac
                 up = link.running and self._forwarding.get((4, link.ifindex), False)
-            if self._shown.get(ordinal) != (mac, up):
-                self._fib.set_interface(ordinal, mac, up)
-                self._shown[ordinal] = mac, up
+            if self._shown.get(ordinal) != (mac, up, egress):
+                self._fib.set_interface(ordinal, mac, up, egress)
+                self._shown[ordinal] = mac, up, egress
 
     def _note_stale(self, neighbour: Neighbour) -> None:
         key = neighbour.ifindex, neighbour.address

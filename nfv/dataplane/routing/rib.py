@@ -79,7 +79,7 @@ class Listing:
         return Listing(self.keys, targets, np.arange(len(targets)))
 
 
-NeighbourKey = tuple[int, Address]  # ifindex, address
+NeighbourKey = tuple[int, Address | None]  # ifindex, address; None: whoever is on the link
 
 
 def _prefixes(version: int, *prefixes: tuple[int, int]) -> tuple[Prefix, ...]:
@@ -296,14 +296,17 @@ class Rib:
         return moved
 
     def adjacency(self, target: Target) -> Adjacency:
-        """Where a target leads now: to the kernel if something is missing for it."""
-        if target.action != _FORWARD or target.address is None:
-            return Adjacency(target.action)
-        mac = self._macs.get((target.ifindex, target.address))
+        """Where a target leads now: to the kernel if something is missing for it.
+
+        The egress is then the interface by which its hosts come in.
+        """
         link = self._links.get(target.ifindex)
         egress = self._egresses.get(link.name) if link else None
-        if mac is None or link is None or egress is None or not link.running:
-            return Adjacency(_PUNT)
+        if link is None or egress is None:
+            return Adjacency(_PUNT if target.action == _FORWARD else target.action)
+        mac = self._macs.get((target.ifindex, target.address)) if target.address else None
+        if mac is None or not link.running:
+            return Adjacency(_PUNT, egress.port)
         mtu = min(link.mtu, target.mtu or link.mtu)
         return Adjacency(_FORWARD, egress.port, egress.tx, mtu, mac, link.mac)
 
@@ -421,7 +424,8 @@ class Rib:
         if target is not None:
             return target
         if prefix.length < WIDTHS[prefix.version]:
-            return PUNT  # the neighbours on the link have their own entries
+            # The neighbours on the link have their own entries.
+            return Target(_PUNT, way.ifindex)
         return Target(_FORWARD, way.ifindex, Address(prefix.version, prefix.key), way.mtu)
 
     def _neighbour_of(self, prefix: Prefix) -> Target | None:

@@ -58,7 +58,10 @@ class RouterTables:
 
     def interface(self, name: str, *, up: bool) -> None:
         """Say whether packets that come in by an interface are forwarded."""
-        value = self._maps.layout("interfaces").pack(mac=self.mac(name), up=up)
+        egress = self._egresses[name]
+        value = self._maps.layout("interfaces").pack(
+            mac=self.mac(name), up=up, check=egress.check, port=egress.port
+        )
         self._store("interfaces", list(self._ports).index(name), value)
 
     def mac(self, interface: str) -> bytes:
@@ -91,6 +94,10 @@ class RouterTables:
     def blackhole(self, prefix: str) -> None:
         """Drop what goes to a prefix."""
         self.lead(prefix, self.adjacency(action=BLACKHOLE))
+
+    def connect(self, prefix: str, interface: str) -> None:
+        """Leave what goes to a prefix on an interface's link to the kernel."""
+        self.lead(prefix, self.adjacency(action=PUNT, egress=self._egresses[interface].port))
 
     def punt(self, prefix: str) -> None:
         """Leave what goes to a prefix to the kernel."""

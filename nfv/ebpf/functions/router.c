@@ -19,10 +19,24 @@
 #define SELF_BANK6 0
 #endif
 
+#ifndef SELF_REVERSE_PATH /* 1: some interface looks where the ways back to sources lead */
+#define SELF_REVERSE_PATH 0
+#endif
+
 /* One interface of the router. */
 struct self_interface {
 	u8 mac[ETH_ALEN];
-	u16 up; /* 0: forward nothing, the kernel decides */
+	u8 up;    /* 0: forward nothing, the kernel decides */
+	u8 check; /* enum self_check */
+	u32 port;
+	u32 reserved;
+};
+
+/* What is asked of the way back to a packet's source (RFC 3704). */
+enum self_check {
+	SELF_UNCHECKED = 0,
+	SELF_STRICT = 1, /* it leads by the interface that the packet came in by */
+	SELF_LOOSE = 2,  /* there is one */
 };
 
 /*
@@ -32,7 +46,7 @@ struct self_interface {
  */
 struct self_adjacency {
 	u32 action; /* enum self_action */
-	u32 egress; /* port of the router's interface */
+	u32 egress; /* port of the router's interface; 0: none */
 	u32 tx;     /* port at the end of that interface's chain, if nothing is in between */
 	u32 mtu;    /* of the interface, bytes from the IP header on */
 	u8 dst_mac[ETH_ALEN]; /* the two as in a frame */
@@ -136,19 +150,100 @@ static __always_inline int self_maybe_own(u32 address)
 	return defaults->own[bit >> 6] >> (bit & 63) & 1;
 }
 
-/* Whether it is: what its own prefix leads to says so. */
-static __always_inline int self_is_own(u32 address)
+/*
+ * What the longest prefix of an address leads to: the number of an adjacency or a group, and what no
+ * prefix covers goes where the default says. 0 where there is no table.
+ */
+static __always_inline u32 self_number4(u32 address)
 {
 	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
-	u32 otherwise = defaults->ipv4, number;
-	struct self_adjacency *found;
+	u32 otherwise = defaults->ipv4, found;
 
 	if (otherwise == SELF_OFF)
 		return 0;
-	number = self_lookup4(otherwise >> SELF_BANK_AT, address);
-	found = self_adjacencies.lookup(&number);
+	found = self_lookup4(otherwise >> SELF_BANK_AT, address);
+	return found ? found : otherwise & SELF_DEFAULT;
+}
+
+static __always_inline u32 self_number6(const u32 *address)
+{
+	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
+	u32 otherwise = defaults->ipv6, found;
+
+	if (otherwise == SELF_OFF)
+		return 0;
+	found = self_lookup6(otherwise >> SELF_BANK_AT, address);
+	return found ? found : otherwise & SELF_DEFAULT;
+}
+
+/* Whether it is: what its own prefix leads to says so. */
+static __always_inline int self_is_own(u32 address)
+{
+	u32 number = self_number4(address);
+	struct self_adjacency *found = self_adjacencies.lookup(&number);
+
 	return found && found->action == SELF_OWN;
 }
+
+static __always_inline int self_link_local6(const u32 *address)
+{
+	return (address[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+#if SELF_REVERSE_PATH
+/* Whether the way back by an adjacency is one that the interface asks for. */
+static __always_inline int self_leads_back(const struct self_interface *interface, u32 number)
+{
+	struct self_adjacency *back = self_adjacencies.lookup(&number);
+
+	if (!back || back->action == SELF_BLACKHOLE || !back->egress)
+		return 0;
+	return interface->check == SELF_LOOSE || back->egress == interface->port;
+}
+
+/* Of several next hops, one is enough. */
+static __always_inline int self_any_leads_back(const struct self_interface *interface, u32 number)
+{
+	u32 index = number & (SELF_GROUP - 1);
+	struct self_group *group;
+
+	if (!(number & SELF_GROUP))
+		return self_leads_back(interface, number);
+	group = self_groups.lookup(&index);
+	for (u32 place = 0; group && place < SELF_PLACES; place++) {
+		if (self_leads_back(interface, group->adjacency[place]))
+			return 1;
+	}
+	return 0;
+}
+
+/* Whether a packet may come in by the interface, for all that is known of its source. */
+static __always_inline int self_came_right(const struct nf_packet *pkt,
+					   const struct self_interface *interface)
+{
+	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
+	u32 number;
+
+	if (!interface->check)
+		return 1;
+	if (pkt->family == 4) {
+		if (defaults->ipv4 == SELF_OFF)
+			return 1;
+		number = self_number4(pkt->src[0]);
+	} else {
+		if (defaults->ipv6 == SELF_OFF || self_link_local6(pkt->src))
+			return 1;
+		number = self_number6(pkt->src);
+	}
+	return self_any_leads_back(interface, number);
+}
+#else
+static __always_inline int self_came_right(const struct nf_packet *pkt,
+					   const struct self_interface *interface)
+{
+	return 1;
+}
+#endif
 
 /* RFC 4291, section 2.5: unspecified, loopback, multicast. */
 static __always_inline int self_martian6(const u32 *address)
@@ -156,11 +251,6 @@ static __always_inline int self_martian6(const u32 *address)
 	if ((address[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000))
 		return 1;
 	return !address[0] && !address[1] && !address[2] && !(address[3] & ~bpf_htonl(1));
-}
-
-static __always_inline int self_link_local6(const u32 *address)
-{
-	return (address[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
 }
 
 /* Frames for this station: 1 unicast, 2 broadcast or multicast, 0 neither. */
@@ -211,6 +301,8 @@ static __always_inline int self_admit(nf_ctx *ctx, struct nf_packet *pkt,
 		return nf_punt(pkt, NF_REASON_LINK_LOCAL);
 	if (!interface->up)
 		return nf_punt(pkt, NF_REASON_LOCAL);
+	if (!self_came_right(pkt, interface))
+		return nf_drop(pkt, NF_REASON_REVERSE_PATH);
 	if (pkt->options)
 		return nf_punt(pkt, NF_REASON_OPTIONS);
 	/* The kernel trims what follows the packet; in a minimal frame it is the usual padding. */
@@ -246,33 +338,18 @@ static __always_inline u32 self_choose(u32 number, u64 addresses)
 	return group ? group->adjacency[place & (SELF_PLACES - 1)] : 0;
 }
 
-/*
- * The number of the adjacency for an IPv4 packet, 0 for the kernel; its addresses as they lie in memory.
- * What no prefix covers goes where the default says.
- */
+/* The number of the adjacency for an IPv4 packet, 0 for the kernel; its addresses as they lie in memory. */
 static __always_inline u32 self_route4(u64 addresses)
 {
-	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
-	u32 otherwise = defaults->ipv4, found;
-
-	if (otherwise == SELF_OFF)
-		return 0;
-	found = self_lookup4(otherwise >> SELF_BANK_AT, addresses >> 32);
-	return self_choose(found ? found : otherwise & SELF_DEFAULT, addresses);
+	return self_choose(self_number4(addresses >> 32), addresses);
 }
 
 static __always_inline u32 self_route6(const u32 *src, const u32 *dst)
 {
-	const struct self_default *defaults = self_defaults.sk_storage_get(0, 0, 0);
-	u32 otherwise = defaults->ipv6, found;
-	u64 addresses;
+	u64 addresses = (u64)(dst[0] ^ dst[2] ^ src[1] ^ src[3]) << 32 |
+			(dst[1] ^ dst[3] ^ src[0] ^ src[2]);
 
-	if (otherwise == SELF_OFF)
-		return 0;
-	found = self_lookup6(otherwise >> SELF_BANK_AT, dst);
-	addresses = (u64)(dst[0] ^ dst[2] ^ src[1] ^ src[3]) << 32 |
-		    (dst[1] ^ dst[3] ^ src[0] ^ src[2]);
-	return self_choose(found ? found : otherwise & SELF_DEFAULT, addresses);
+	return self_choose(self_number6(dst), addresses);
 }
 
 /* Count a packet for the route that it takes. */
@@ -342,17 +419,29 @@ static __always_inline int self_forward6(nf_ctx *ctx, u8 *frame, u64 name)
 	return hop_forward6(ctx, frame, plain.hop_limit, name, self_route6(src, dst));
 }
 
+/* Sources are looked up by the walk alone. */
+static __always_inline int self_is_unchecked(u32 way)
+{
+#if SELF_REVERSE_PATH
+	struct self_interface *interface = self_interfaces.lookup(&way);
+
+	return interface && !interface->check;
+#else
+	return 1;
+#endif
+}
+
 /*
  * Where the router stands alone, before the walk: what the program returns for a packet whose next hop is
  * known, or -1 if it has to walk.
  */
-static __always_inline int self_forward(nf_ctx *ctx, u64 port)
+static __always_inline int self_forward(nf_ctx *ctx, u64 port, u32 way)
 {
 	u64 name = PLAIN_NAME(action_now(), port);
 	u8 *frame = hook_data(ctx);
 	__be16 ethertype;
 
-	if (frame + PLAIN_BYTES > (u8 *)hook_end(ctx))
+	if (!self_is_unchecked(way) || frame + PLAIN_BYTES > (u8 *)hook_end(ctx))
 		return -1;
 	ethertype = hook_ethertype(ctx, (void *)frame);
 	if (ethertype == bpf_htons(ETH_P_IP))

@@ -92,7 +92,8 @@ enum nf_reason {
 	NF_REASON_PORTS = 35,       /* no outside address and port are free */
 	NF_REASON_HAIRPIN = 36,     /* from inside to an outside address: turned back */
 	NF_REASON_QUOTA = 37,       /* the inside address has as many ports or mappings as it may */
-	NF_REASON_COUNT = 64,       /* size of the tables that count by reason */
+	NF_REASON_REVERSE_PATH = 38, /* the way back to its source leads elsewhere, or nowhere */
+	NF_REASON_COUNT = 64,        /* size of the tables that count by reason */
 };
 
 /* The place of a packet in its datagram. */

@@ -5,8 +5,8 @@
 /* NF_LINK(4): actions r1:spare */
 /* NF_LINK(5): flow_life r1:spare */
 /* NF_LINK(6): port r1:spare */
-/* NF_LINK(7): program r1:spare */
-/* NF_LINK(8): interface r2:spare */
+/* NF_LINK(7): interface r2:spare */
+/* NF_LINK(8): program r1:spare */
 /* NF_LINK(9): port r2:spare */
 /* NF_LINK(10): function r2 */
 /* NF_LINK(11): constant r2 */
@@ -51,11 +51,11 @@
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {
-	int verdict = f0_forward(ctx, NF_LINK(6));
+	int verdict = f0_forward(ctx, NF_LINK(6), NF_LINK(7));
 
 	if (verdict >= 0)
 		return verdict;
-	return entry_walk(ctx, NF_LINK(7));
+	return entry_walk(ctx, NF_LINK(8));
 }
 
 int nfv_walk(nf_ctx *ctx)
@@ -72,7 +72,7 @@ int nfv_walk(nf_ctx *ctx)
 	if (verdict != NF_NEXT)
 		goto out;
 	action_begin(pkt);
-	verdict = f0_process(ctx, pkt, NF_LINK(8));
+	verdict = f0_process(ctx, pkt, NF_LINK(7));
 	f0_report(pkt);
 	if (verdict != NF_FORWARD) {
 		pkt->egress = NF_LINK(9);

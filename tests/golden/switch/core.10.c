@@ -5,9 +5,9 @@
 /* NF_LINK(4): actions core:10 */
 /* NF_LINK(5): flow_life core:10 */
 /* NF_LINK(6): port core:10 */
-/* NF_LINK(7): interface core:10 */
-/* NF_LINK(8): program core:10 */
-/* NF_LINK(9): interface gw:staff */
+/* NF_LINK(7): interface gw:staff */
+/* NF_LINK(8): interface core:10 */
+/* NF_LINK(9): program core:10 */
 /* NF_LINK(10): port gw:staff */
 /* NF_LINK(11): function gw */
 /* NF_LINK(12): constant gw */
@@ -66,14 +66,14 @@
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {
-	int verdict = f1_leave(ctx, NF_LINK(7));
+	int verdict = f1_leave(ctx, NF_LINK(8));
 
 	if (verdict >= 0)
 		return verdict;
-	verdict = f0_forward(ctx, NF_LINK(6));
+	verdict = f0_forward(ctx, NF_LINK(6), NF_LINK(7));
 	if (verdict >= 0)
 		return verdict;
-	return entry_walk(ctx, NF_LINK(8));
+	return entry_walk(ctx, NF_LINK(9));
 }
 
 int nfv_walk(nf_ctx *ctx)
@@ -90,7 +90,7 @@ int nfv_walk(nf_ctx *ctx)
 	if (verdict != NF_NEXT)
 		goto out;
 	action_begin(pkt);
-	verdict = f0_process(ctx, pkt, NF_LINK(9));
+	verdict = f0_process(ctx, pkt, NF_LINK(7));
 	f0_report(pkt);
 	if (verdict != NF_FORWARD) {
 		pkt->egress = NF_LINK(10);
