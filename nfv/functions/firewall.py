@@ -47,7 +47,7 @@ Verdicts are compared with those of nftables, rule by rule, in tests. Every chan
 rule, reads the file and builds all tables again, and the agent reads it too: `nfvctl apply -q` of
 one rule more took 1.1 to 1.2 s with 1,000 rules and 6.7 to 7.5 s with 10,000, on 2 cores that
 others used as well; packets meet the former rules meanwhile. The warnings of 10,000 rules take one
-second more. A set of a million addresses from a file took 12 s to apply, and one address more 1.6 s.
+second more. A set of a million addresses from a file took 12 s to apply, one address more 1.6 s.
 
 `nfvctl inspect TOPOLOGY NAME` lists the rules, with packets and bytes, and the connections: state,
 age, for how long nothing came, and when they expire, in seconds. Source is who began; of an echo,
