@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from nfv.chain.fields import NAME
 from nfv.chain.rule import Rule
 from nfv.errors import InputError
 
@@ -63,14 +62,15 @@ def read(text: str, chain: str) -> Imported:
     if chain not in policies:
         known = ", ".join(policies) or "none"
         raise InputError(f"there is no chain {chain} in the table filter", f"chains are {known}")
+    names = _groups(policies)
     found = Imported(_POLICIES.get(policies[chain], "accept"))
     waiting, seen = [chain], {chain}
     while waiting:
         name = waiting.pop(0)
-        rules = found.rules if name == chain else found.groups.setdefault(_group(name), [])
+        rules = found.rules if name == chain else found.groups.setdefault(names[name], [])
         for number, words in lines.get(name, ()):
             try:
-                rule, to = _rule(words, family, policies)
+                rule, to = _rule(words, family, names)
                 if rule:
                     Rule.model_validate(rule)
             except (_NoRule, ValueError) as error:
@@ -102,10 +102,14 @@ def _filter(text: str) -> tuple[dict[str, str], dict[str, list[tuple[int, list[s
     return policies, lines
 
 
-def _group(chain: str) -> str:
-    """The name of a chain as one of ours."""
-    name = re.sub(r"[^a-z0-9]+", "-", chain.lower()).strip("-")[:32].strip("-")
-    return name if NAME.fullmatch(name) else f"chain-{name}"
+def _groups(chains: Iterable[str]) -> dict[str, str]:
+    """The names of chains as groups have them, each another one."""
+    found: dict[str, str] = {}
+    for number, chain in enumerate(chains):
+        plain = re.sub(r"[^a-z0-9]+", "-", chain.lower()).strip("-")[:32].strip("-")
+        taken = not plain or plain in found.values()
+        found[chain] = f"{plain[:24]}-{number}".strip("-") if taken else plain
+    return found
 
 
 class _Reader:
@@ -142,20 +146,23 @@ class _Reader:
         (self.without if self.negated else self.keys)[key] = value
 
 
-def _rule(words: list[str], family: str, policies: Mapping[str, str]) -> tuple[Keys, str]:
-    """A rule, or nothing if connection tracking does the same; and the chain that it jumps to."""
+def _rule(words: list[str], family: str, groups: Mapping[str, str]) -> tuple[Keys, str]:
+    """A rule, or nothing if connection tracking does the same; and the chain that it jumps to.
+
+    `groups` are our names of the chains.
+    """
     reader = _Reader(words)
     for option in reader.options():
         handler = _OPTIONS.get(option)
         if handler is None:
             raise _NoRule(f"{option} has no equivalent")
         handler(reader)
-    action, to = _action(reader, policies)
+    action, to = _action(reader, groups)
     if reader.is_tracked:
         if action != "accept":
             raise _NoRule("known connections are always accepted")
         return {}, ""
-    keys: Keys = {"action": action, **({"to": _group(to)} if to else {}), **reader.keys}
+    keys: Keys = {"action": action, **({"to": groups[to]} if to else {}), **reader.keys}
     if "src" not in keys and "dst" not in keys and keys.get("proto") not in ("icmp", "icmpv6"):
         keys["family"] = family
     if reader.target == "LOG":
@@ -163,13 +170,13 @@ def _rule(words: list[str], family: str, policies: Mapping[str, str]) -> tuple[K
     return {**keys, **({"unless": reader.without} if reader.without else {})}, to
 
 
-def _action(reader: _Reader, policies: Mapping[str, str]) -> tuple[str, str]:
+def _action(reader: _Reader, groups: Mapping[str, str]) -> tuple[str, str]:
     target = reader.target
     if target in _TARGETS:
         return _TARGETS[target], ""
     if target in ("", "LOG"):
         return "count", ""
-    if target in policies:
+    if target in groups:
         if "limit" in reader.keys:
             raise _NoRule("a jump has no limit")
         return "jump", target

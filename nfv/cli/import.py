@@ -22,7 +22,8 @@ def command(context: click.Context, file: str, chain: str) -> None:
 
     FILE is what iptables-save or ip6tables-save has written, or "-". The keys of a firewall are
     printed; each rule that does not map is left out and named, with its line and why, and the exit
-    code is 3 then. Rules that accept known connections are not needed, and not named.
+    code is 3 then. Rules that accept known connections are not needed, and not named. What a rule
+    rejects is answered as the firewall does it.
 
     \b
     Examples:

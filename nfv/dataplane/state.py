@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -44,7 +45,12 @@ class State:
 
     def topology(self) -> Topology:
         """The topology as it was applied."""
-        return loads(self.text, self.file, self.files)
+        return _topology(self.text, self.file, tuple(self.files.items()))
+
+
+@lru_cache(maxsize=1)  # what is changed is read, compared and recorded: large texts take seconds
+def _topology(text: str, file: str, files: tuple[tuple[str, str], ...]) -> Topology:
+    return loads(text, file, dict(files))
 
 
 def directory(name: str) -> Path:

@@ -31,9 +31,10 @@ Limits, and why:
 
 - No spanning tree (STP, RSTP), and its frames are dropped: within a file there are no loops.
 - No snooping of IGMP and MLD (RFC 4541), and so no groups to list: groups are flooded in their
-  VLAN, as RFC 4541 has it where nothing is known of them, so no member misses a frame. `storm`
-  bounds them. Who has joined what would have to be read from reports of any length on the fast
-  path, which sees 1,023 bytes.
+  VLAN, as RFC 4541 (section 2.1.2) has it where nothing is known of them, so no member misses a
+  frame. `storm` bounds them. Reports of IGMPv3 and MLDv2 have any number of records, and the fast
+  path sees 1,023 bytes: one that is read in part would cut members off. Who reads them whole has
+  to be a service, with a tap at each port, which also learns where routers are.
 - A copy of a flooded frame that passes a program counts as received at that port; a port that is a
   cable has no counters of its own, its SAP has them.
 - Flows on the way to a switch are not kept in the flow cache: where a frame leaves depends on its

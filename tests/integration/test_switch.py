@@ -17,7 +17,7 @@ from nfv.ebpf.stations import Bond, Lan, Station, stations
 from nfv.ebpf.ticks import hz
 from tests.integration.helpers import segment, traffic
 from tests.integration.helpers.lab import Lab, applied, nfvctl
-from tests.integration.helpers.segment import BROADCAST, Segment, Way, frame, mac
+from tests.integration.helpers.segment import BROADCAST, Segment, Way, frame, group, mac
 from tests.integration.test_dhcp import addresses, until
 
 pytestmark = pytest.mark.root
@@ -156,17 +156,47 @@ def test_bound_stations_stay_at_their_port() -> None:
         assert known(lab) == {text_of(B): ("3", "learned")}
 
 
-def test_what_a_port_floods_is_limited() -> None:
-    ports = "{1: {storm: {broadcast: 10}}, 2: {}, 3: {}}"
+@pytest.mark.parametrize(
+    ("kind", "far", "other"),
+    [("broadcast", BROADCAST, C), ("multicast", group(1), C), ("unknown", C, BROADCAST)],
+)
+def test_what_a_port_floods_is_limited(kind: str, far: bytes, other: bytes) -> None:
+    """A tenth of a second's frames at once, of which the host itself may take a few."""
+    ports = f"{{1: {{storm: {{{kind}: 100}}}}, 2: {{}}, 3: {{}}}}"
     with wired(lan(f"{{type: switch, ports: {ports}}}")) as (lab, wires):
         before, began = lab.statistics(), time.monotonic()
-        sent = [("1", frame(BROADCAST, A, bytes([number]))) for number in range(100)]
-        got = wires.exchange([*sent, ("1", frame(C, A))], 0, [("2", None), ("3", None)])
+        sent = [("1", frame(far, A, bytes([number]))) for number in range(200)]
+        got = wires.exchange([*sent, ("1", frame(other, A))], 0, [("2", None), ("3", None)])
         passed = got["2"].total() - 1
-        assert got["2"][frame(C, A)] == 1  # of another kind
-        assert 1 <= passed <= 2 + 10 * (time.monotonic() - began)
+        assert got["2"][frame(other, A)] == 1  # of another kind
+        assert 1 <= passed <= 11 + 100 * (time.monotonic() - began)
         ended = lab.statistics().since(before).vnfs["sw"].ended
-        assert ended["storm"].packets >= 100 - passed
+        assert ended["storm"].packets >= 200 - passed
+
+
+def test_addresses_of_bridge_protocols_go_no_further() -> None:
+    """IEEE 802.1Q, table 8-1: 01-80-C2-00-00-00 to -0F, and no other."""
+    with wired(lan("{type: switch, ports: 3}")) as (lab, wires):
+        before = lab.statistics()
+        near = [bytes((1, 0x80, 0xC2, 0, 0, last)) for last in range(16)]
+        far = [bytes((1, 0x80, 0xC2, 0, 0, 16)), bytes((1, 0x80, 0xC2, 0, 1, 0))]
+        got = wires.exchange([("1", frame(dst, A)) for dst in (*near, *far)], 0, WAYS)
+        assert got["1"] == {}
+        assert got["2"] == got["3"] == {frame(dst, A): 1 for dst in far}
+        ended = lab.statistics().since(before).vnfs["sw"].ended
+        assert ended["reserved"].packets == len(near)
+
+
+def test_a_group_is_no_station() -> None:
+    """What claims to come from a group is dropped and not learned: the group stays flooded."""
+    with wired(lan("{type: switch, ports: 3}")) as (lab, wires):
+        before = lab.statistics()
+        sent = [("1", frame(B, group(1))), ("1", frame(B, bytes(6))), ("2", frame(group(1), B))]
+        got = wires.exchange(sent, 0, WAYS)
+        assert got["1"] == got["3"] == {frame(group(1), B): 1}
+        assert got["2"] == {}
+        assert known(lab) == {text_of(B): ("2", "learned")}
+        assert lab.statistics().since(before).vnfs["sw"].ended["source"].packets == 2
 
 
 @pytest.mark.parametrize("hook", Hook, ids=lambda hook: hook.name)

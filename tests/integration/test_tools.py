@@ -89,11 +89,21 @@ def test_ping_that_must_not_be_fragmented(tools: Lab) -> None:
     assert f"mtu = {NARROW}" in refused.stdout or f"mtu={NARROW}" in refused.stdout
 
 
-@pytest.mark.parametrize("far", ["10.0.0.2", "2001:db8::2"])
-def test_iperf3_within_the_segment(tools: Lab, far: str) -> None:
-    with tools.server("b", "iperf3 -s -1 --forceflush", "listening"):
-        done = tools.run("a", f"iperf3 -J -n 1M -c {far}")
+@pytest.mark.parametrize(
+    ("server", "far"),
+    [
+        ("b", "10.0.0.2"),
+        ("b", "2001:db8::2"),
+        ("wan", "192.0.2.2"),
+        ("wan", "2001:db8:2::2"),
+    ],
+)
+@pytest.mark.parametrize("way", ["", "-R"], ids=["there", "back"])
+def test_iperf3_over_switch_and_router(tools: Lab, server: str, far: str, way: str) -> None:
+    with tools.server(server, "iperf3 -s -1 --forceflush", "listening"):
+        done = tools.run("a", f"iperf3 -J -n 1M {way} -c {far}", timeout=PATIENCE)
     assert json.loads(done.stdout)["end"]["sum_received"]["bytes"] > 0
+    assert not any(traffic.checksum_errors(tools.netns(host)) for host in ("a", server))
 
 
 def test_radvdump_shows_what_the_router_advertises(tools: Lab) -> None:

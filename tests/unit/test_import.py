@@ -100,6 +100,15 @@ def test_what_is_no_rule_set(text: str, words: str) -> None:
         iptables.read(text, "FORWARD")
 
 
+def test_chains_with_names_that_we_cannot_tell_apart() -> None:
+    chains = ["web_1", "Web-1", "WEB.1", "___"]
+    policies = "\n".join(f":{chain} - [0:0]" for chain in chains)
+    rules = "\n".join(f"-A FORWARD -j {chain}\n-A {chain} -j DROP" for chain in chains)
+    found = iptables.read(f"*filter\n:FORWARD DROP [0:0]\n{policies}\n{rules}\n", "FORWARD")
+    assert [len(group) for group in found.groups.values()] == [1] * 4
+    assert [rule["to"] for rule in found.rules] == list(found.groups)
+
+
 def broken() -> Iterator[str]:
     """The rule set with each of its words left out."""
     words = SAVED.split(" ")
