@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,10 +150,14 @@ def _trace(
             else tracing.trace_for(declared)
         )
         with closing(made) as trace:
-            frames = _frames(trace, sap, packets, pcap, scapy)
-            groups = _grouped(trace, sap, frames, progress)
+            if pcap:
+                groups = _captured(trace, sap, pcap, progress)
+            else:
+                frames = enumerate(_frames(trace, sap, packets, scapy), 1)
+                traced = ((number, trace.run(sap, frame)) for number, frame in frames)
+                groups = _grouped(traced, progress)
     if not groups:
-        raise InputError(f"{pcap or scapy} has no packets")
+        raise InputError(f"{pcap or scapy} has no packets that can be traced")
     if not is_running:
         _tell_assumed(declared)
     if format_ == "table":
@@ -170,22 +174,38 @@ def _tell_assumed(declared: Topology) -> None:
         failure.hint(f"the service of {', '.join(served)} does not run: its tables are empty")
 
 
-def _frames(
-    trace: Trace, sap: str, packets: Sequence[str], pcap: Path | None, scapy: str | None
-) -> Iterator[bytes]:
-    if pcap:
-        yield from trace.capture(sap, pcap)
-    elif scapy:
+def _frames(trace: Trace, sap: str, packets: Sequence[str], scapy: str | None) -> Iterator[bytes]:
+    if scapy:
         yield from trace.expression(sap, scapy)
     else:
         yield from [trace.frame(sap, text) for text in packets]
 
 
-def _grouped(trace: Trace, sap: str, frames: Iterator[bytes], progress: Progress) -> list[_Group]:
-    """The packets by the way they took, the most frequent first."""
+def _captured(trace: Trace, sap: str, pcap: Path, progress: Progress) -> list[_Group]:
+    """Those of a capture; what no program takes as a frame is left out, and told."""
+    left: dict[str, list[int]] = {}
+
+    def traced() -> Iterator[tuple[int, Explanation]]:
+        for number, (frame, unfit) in enumerate(trace.capture(sap, pcap), 1):
+            if not unfit:
+                try:
+                    yield number, trace.run(sap, frame)
+                    continue
+                except InputError:
+                    unfit = "longer than a test run takes"
+            left.setdefault(unfit, []).append(number)
+
+    groups = _grouped(traced(), progress)
+    for why, numbers in left.items():
+        count = "1 packet" if len(numbers) == 1 else f"{len(numbers):,} packets"
+        failure.hint(f"left out: {count} {why}; the first is number {numbers[0]:,}")
+    return groups
+
+
+def _grouped(traced: Iterable[tuple[int, Explanation]], progress: Progress) -> list[_Group]:
+    """The packets, given with their numbers, by the way they took: the most frequent first."""
     groups: dict[object, _Group] = {}
-    for number, frame in enumerate(frames, 1):
-        found = trace.run(sap, frame)
+    for number, found in traced:
         group = groups.setdefault(found.path, _Group(found, number))
         group.count += 1
         if number % _PROGRESS == 0:

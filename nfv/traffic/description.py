@@ -63,13 +63,16 @@ def complete(packet: Packet, ends: Ends) -> bytes:
     return bytes(Ether(src=ends.source_mac, dst=destination) / packet)
 
 
-def framed(link_type: int, data: bytes, ends: Ends) -> bytes:
-    """A captured packet as a frame: one without Ethernet header gets that of its sender."""
+def framed(link_type: int, data: bytes, ends: Ends) -> bytes | None:
+    """A captured packet as a frame: one without Ethernet header gets that of its sender.
+
+    None for one of which it is not known what it is.
+    """
     if link_type == link.ETHERNET:
         return data
     bare = link.frame(link_type, data, link.Macs(bytes(6), bytes(6)))
     if bare is None:
-        raise InputError("a packet of the capture is neither IPv4 nor IPv6")
+        return None
     kind = {link.IPV4: IP, link.IPV6: IPv6}.get(link.payload(bare)[0])
     destination = ip_address(kind(bare[link.ETHERNET_HEADER :]).dst) if kind else None
     macs = (ends.destination_mac(destination), ends.source_mac)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
-from scapy.packet import Packet
-from scapy.utils import wrpcap
+from scapy.packet import Packet, Raw
+from scapy.utils import PcapNgWriter, wrpcap
 
 from nfv.dataplane.kernel import netns
 from tests.integration.helpers import traffic
@@ -148,6 +148,25 @@ def test_packets_of_a_capture_are_shown_by_their_way(lab: Lab, tmp_path: Path) -
     bare = tmp_path / "raw.pcap"
     wrpcap(str(bare), [packet[IP] for packet in packets[1:4]], linktype=101)
     assert trace(lab.name, "--in", "lan", "--pcap", str(bare))["packets"] == 3
+
+
+def test_packets_that_are_no_frames_are_left_out(tmp_path: Path) -> None:
+    head = Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:08")
+    whole = head / IP(src="10.0.1.10", dst="192.0.2.254") / UDP(dport=9)
+    file = tmp_path / "odd.pcapng"
+    with PcapNgWriter(str(file)) as out:
+        for packet in (whole, Raw(b""), whole, whole / bytes(60_000), Raw(b"short")):
+            out.write(packet)
+    done = nfvctl("trace", QUICKSTART, "--in", "lan", "--pcap", str(file), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    (path,) = json.loads(done.stdout)["paths"]
+    assert (path["packets"], path["first"]) == (2, 1)
+    assert "left out: 2 packets too short for their headers; the first is number 2" in done.stderr
+    assert "left out: 1 packet longer than a test run takes; the first is number 4" in done.stderr
+    wrpcap(str(file), [Raw(b"")], linktype=1)
+    done = nfvctl("trace", QUICKSTART, "--in", "lan", "--pcap", str(file))
+    assert done.returncode == 3
+    assert "has no packets that can be traced" in done.stderr
 
 
 def test_a_nat_and_its_assumed_address_offline() -> None:

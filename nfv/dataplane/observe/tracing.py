@@ -94,6 +94,12 @@ class Tracer:
         header = {b"\x08\x00": 20, b"\x86\xdd": 40}.get(frame[12:14], 0)
         return len(frame) >= 14 + header
 
+    def refusal(self, place: Attachment, frame: bytes | None) -> str:
+        """Why the kernel's test run takes no such frames, "" if it does."""
+        if frame is None:
+            return "neither IPv4 nor IPv6, without a link-layer header"
+        return "" if self.takes(place, frame) else "too short for their headers"
+
     def connections(self) -> Mapping[tuple[str, int], list[bytes]]:
         """The keys of the connections of all functions that track any, by function and version."""
         return {
@@ -144,13 +150,19 @@ class Trace:
         for packet in packets:
             yield description.complete(packet, ends)
 
-    def capture(self, sap: str, path: Path) -> Iterator[bytes]:
-        """The frames of a capture; those without Ethernet header get the host's."""
-        ends = stations.ends(self.topology, self.tracer.path.wiring, Attachment(sap))
+    def capture(self, sap: str, path: Path) -> Iterator[tuple[bytes, str]]:
+        """The frames of a capture; those without Ethernet header get the host's.
+
+        Each comes with why it cannot be traced, "" if it can.
+        """
+        place = Attachment(sap)
+        ends = stations.ends(self.topology, self.tracer.path.wiring, place)
         for packet in capture.read(path):
             if packet.link not in link.KNOWN:
-                raise InputError(f"{path} has link type {packet.link}, which is not known")
-            yield description.framed(packet.link, packet.data, ends)
+                yield packet.data, f"of link type {packet.link}, which are no frames"
+                continue
+            frame = description.framed(packet.link, packet.data, ends)
+            yield frame or packet.data, self.tracer.refusal(place, frame)
 
     def run(self, sap: str, frame: bytes) -> Explanation:
         """Let a frame come in by a SAP."""
