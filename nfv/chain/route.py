@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from math import gcd, lcm
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator
 
-from nfv.chain.fields import Address, Many, Model, Name, Network, parse_network, refusal
+from nfv.chain.fields import (
+    Address,
+    InterfaceAddress,
+    Many,
+    Model,
+    Name,
+    Network,
+    parse_network,
+    refusal,
+)
 from nfv.chain.report import Report
 
 MAX_WEIGHT = 256
@@ -102,8 +111,11 @@ class Resolution:
     count: they would lead to whatever is mistyped.
     """
 
-    def __init__(self, routes: Sequence[Route], connected: Callable[[NextHop], bool]) -> None:
-        self._connected = connected
+    def __init__(
+        self, routes: Sequence[Route], interfaces: Mapping[str, Sequence[InterfaceAddress]]
+    ) -> None:
+        """`interfaces` are those of the router by name, with their addresses."""
+        self._interfaces = interfaces
         self._routes: dict[Network, Route] = {}
         for route in sorted(routes, key=lambda route: -route.priority):
             if route.to.prefixlen:
@@ -111,10 +123,20 @@ class Resolution:
         self._lengths = sorted({network.prefixlen for network in self._routes}, reverse=True)
         self._found: dict[Network, tuple[NextHop, ...]] = {}
 
+    def connecting(self, hop: NextHop) -> list[InterfaceAddress]:
+        """Addresses of the interfaces where a next hop is on the link."""
+        own = [
+            address
+            for name, addresses in self._interfaces.items()
+            if hop.interface in (None, name)
+            for address in addresses
+        ]
+        return own if hop.via.is_link_local else [one for one in own if hop.via in one.network]
+
     def resolved(self, route: Route) -> Route:
         """The route with next hops in connected subnets alone, as far as they lead there."""
         hops = route.shares
-        if all(self._connected(hop) for hop in hops):
+        if all(map(self.connecting, hops)):
             return route
         ends = self._ends(hops)
         one = ends[0] if len(ends) == 1 else None
@@ -128,7 +150,7 @@ class Resolution:
 
     def ends(self, hop: NextHop) -> tuple[NextHop, ...]:
         """Those in connected subnets that stand for a next hop; none if it leads nowhere."""
-        if self._connected(hop):
+        if self.connecting(hop):
             return (hop,)
         network = None if hop.interface else self._longest(hop.via)
         if network is None:

@@ -53,7 +53,7 @@ from typing import Literal
 from pydantic import Field
 
 from nfv.chain.addressing import check_disjoint
-from nfv.chain.fields import InterfaceAddress, Many, Name, Network
+from nfv.chain.fields import Many, Name, Network
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.chain.route import MAX_WEIGHT, NextHop, Resolution, Route
 from nfv.chain.surroundings import Surroundings
@@ -181,24 +181,15 @@ class Router(Function[RouterConfig]):
 
     @cached_property
     def _resolution(self) -> Resolution:
-        return Resolution(self.config.routes, lambda hop: bool(self._connecting(hop)))
-
-    def _connecting(self, hop: NextHop) -> list[InterfaceAddress]:
-        """Addresses of the interfaces where a next hop is on the link."""
-        own = [
-            address
-            for name, interface in self.interfaces.items()
-            if hop.interface in (None, name)
-            for address in interface.ip
-        ]
-        return own if hop.via.is_link_local else [one for one in own if hop.via in one.network]
+        own = {name: interface.ip for name, interface in self.interfaces.items()}
+        return Resolution(self.config.routes, own)
 
     def _check_next_hop(self, hop: NextHop, version: int, report: Report) -> None:
         known = hop.interface is None or hop.interface in self.interfaces
         if hop.via.version != version or not known:
             return  # said already
         via = hop.via
-        if any(via == address.ip for address in self._connecting(hop)):
+        if any(via == address.ip for address in self._resolution.connecting(hop)):
             report.error(("via",), f"{via} is the router's own address")
         elif not self._resolution.ends(hop):
             subnets = [

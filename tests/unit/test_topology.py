@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import time
@@ -480,3 +481,9 @@ def test_the_model_imports_nothing_that_touches_the_kernel() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("file", TOPOLOGIES, ids=lambda file: file.stem)
+def test_a_topology_can_be_given_to_another_process(file: Path) -> None:
+    topology = load(file)
+    assert pickle.loads(pickle.dumps(topology)) == topology
