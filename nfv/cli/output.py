@@ -82,7 +82,8 @@ def cell(value: object) -> str:
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
     """Rows of cells, styled by click; a column that is empty is left out.
 
-    What is too wide for the terminal, or for 100 columns elsewhere, goes on in the line below.
+    What is too wide for the terminal, or for 100 columns elsewhere, goes on in the line below, but
+    not what is flush right: numbers.
     """
     from rich.console import Console
     from rich.table import Table
@@ -91,7 +92,9 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
     grid = Table.grid(padding=(0, 2, 0, 0))
     filled = [index for index, column in enumerate(zip(*rows, strict=True)) if any(column)]
     for index in filled:
-        grid.add_column(justify="right" if index in right else "left", overflow="fold")
+        is_number = index in right
+        justify: Literal["right", "left"] = "right" if is_number else "left"
+        grid.add_column(justify=justify, overflow="fold", no_wrap=is_number)
     for row in rows:
         grid.add_row(*(Text.from_ansi(row[index]) for index in filled))
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)

@@ -164,6 +164,13 @@ def test_what_is_too_wide_is_folded(columns: int | None, monkeypatch: pytest.Mon
         assert folded.count(character) == (path + words).count(character)
 
 
+def test_numbers_are_not_broken() -> None:
+    header = [f"NUMBER {place}" for place in range(8)]
+    text = output.table([*header, "WHY"], [["1,234,567"] * 8 + ["words " * 9]], right=header)
+    assert text.count("1,234,567") == 8
+    assert max(map(len, text.splitlines())) <= 100
+
+
 def test_a_table_without_rows_is_nothing() -> None:
     assert output.table(("SAP", "STATE"), []) == ""
 
