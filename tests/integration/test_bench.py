@@ -97,7 +97,7 @@ def test_what_could_not_be_sent_is_not_passed(site: Site) -> None:
         ("lan", "wan", {"proto": "tcp"}),
         ("lan", "wan", {"src": ["2001:db8:1::10"]}),
         ("lan", "wan", {"proto": "tcp", "src": ["2001:db8:1::10"]}),
-        ("lan", "wan", {"flows": 3000, "src": ["10.0.1.0/24"], "dport": ["1000-2000"]}),
+        ("lan", "wan", {"flows": 3000, "src": ["10.0.1.64/26"], "dport": ["1000-2000"]}),
         ("vm", "card", {**TO_WIRE, "dst_mac": "02:00:00:00:00:01"}),
         ("card", "vm", {**TO_WIRE, "src_mac": "02:00:00:00:00:01"}),
     ],
