@@ -30,6 +30,7 @@ def goals() -> Sequence[Goal]:
         Goal("the same, 1M flows Zipf 1.1", 0.85, _share("flows", "1,000,000", 1)),
         Goal("8 functions against 1", 0.96, _quotient("length", "8", "1")),
         Goal("10k rules against 10, established", 0.97, _quotient("rules", "10,000", "10")),
+        Goal("10 IPv4 routes, 64k active destinations", 0.9, _share("routes4", "10", 0)),
         Goal("1M IPv4 routes, 64k active destinations", 0.85, _share("routes4", "1,000,000", 0)),
         Goal("1M IPv4 routes, uniform destinations", 0.65, _share("routes4", "1,000,000", 1)),
         Goal("times Linux with conntrack and masquerade", 6.0, _times(ways.MASQUERADE)),

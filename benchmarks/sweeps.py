@@ -24,6 +24,7 @@ RULES, ROUTES, FLOWS = 100, 1000, 1024
 
 _ZIPF = 1.1
 _ACTIVE = 65536  # destinations in use, of a route table that has more
+_SKEWED = Draw(1 << 20, _ZIPF)
 _FRESH_CONNECTIONS = 1 << 21
 _FRESH_SECONDS = 0.02  # a sample in which each packet takes a place in the connection tables
 
@@ -55,8 +56,8 @@ def sweeps() -> Iterator[Sweep]:
     yield _overview()
     yield _lengths()
     yield _rules()
-    yield _routes(4, (1, 1000, 100_000, 1_000_000))
-    yield _routes(6, (1, 1000, 10_000, 200_000))
+    yield _routes(4, (10, 1000, 100_000, 1_000_000))
+    yield _routes(6, (10, 1000, 10_000, 200_000))
     yield _flows()
     yield _fresh()
     yield _sizes()
@@ -163,6 +164,7 @@ def _routes(version: int, counts: Sequence[int]) -> Sweep:
         traffics = (
             Traffic(kind, Draw(_ACTIVE), leading(_ACTIVE), False, "64k active destinations"),
             Traffic(kind, Draw(LENGTH, once=True), leading(LENGTH), False, "uniform destinations"),
+            Traffic(kind, _SKEWED, leading(_SKEWED.flows), False, f"Zipf {_ZIPF} destinations"),
         )
         full = {
             name: ways.with_routes(builder, lambda: [table()]) for name, builder in built.items()
