@@ -83,7 +83,8 @@ def test_learns_moves_and_flushes() -> None:
         got = wires.exchange([("3", frame(B, A)), ("2", frame(A, B))], 1, WAYS)
         assert (got["1"], got["2"], got["3"]) == ({}, {frame(B, A): 1}, {frame(A, B): 1})
         told = nfvctl("tell", lab.name, "sw", "flush", "port=3", "--format", "json")
-        assert json.loads(told.stdout) == [{"flushed": 1}]
+        (row,) = json.loads(told.stdout)
+        assert row["flushed"] in (1, 2)  # the host there may have spoken by itself
         assert known(lab) == {text_of(B): ("2", "learned")}
         got = wires.exchange([("2", frame(A, B))], 2, WAYS)
         assert got["1"] == got["3"] == {frame(A, B): 1}
