@@ -13,18 +13,14 @@ from typing import IO
 
 import click
 
-from benchmarks import plots, report
-from benchmarks.extras import Extra, extras
+from benchmarks import report
+from benchmarks.extras import Extra
 from benchmarks.figures import Figure
+from benchmarks.pages import Page, missing, pages
 from benchmarks.results import Results, Run, as_json
 from benchmarks.runs import Effort, Result, run
-from benchmarks.sweeps import Sweep, sweeps
+from benchmarks.sweeps import Sweep
 from nfv.errors import ExitCode, NfvError
-
-DOCS = Path(__file__).parent.parent / "docs"
-DOCUMENT = DOCS / "performance.md"
-DATA = DOCS / "performance.json"
-PLOTS = DOCS / "plots"
 
 _BEGUN = time.monotonic()
 
@@ -43,7 +39,7 @@ _BEGUN = time.monotonic()
     help="Length of one sample; a round has one of each way and traffic.",
 )
 @click.option("--json", "json_file", type=click.File("w"), help="Write every sample.")
-@click.option("--write", is_flag=True, help="Write docs/performance.md, its data and pictures.")
+@click.option("--write", is_flag=True, help="Write the documents of what is measured, whole.")
 def main(
     full: bool,
     only: tuple[str, ...],
@@ -54,7 +50,7 @@ def main(
 ) -> None:
     """Compare service chains with a bare XDP redirect and with Linux, in one run."""
     effort = Effort(rounds, seconds, max(os.sched_getaffinity(0)))
-    chosen, more = _choose(only)
+    chosen, more, documents = _choose(only, write)
     found: list[Result | Figure] = []
     omitted: dict[str, str] = {}
     for sweep in chosen:
@@ -69,25 +65,29 @@ def main(
     rates = [each for each in found if isinstance(each, Result)]
     figures = [each for each in found if isinstance(each, Figure)]
     results = Results(run_, chosen, rates, figures, omitted)
-    click.echo(report.as_markdown(results))
+    goals = [goal for document in documents for goal in document.goals]
+    click.echo(report.as_markdown(results, goals))
     if write:
-        drawn = plots.draw(results, PLOTS)
-        text = report.as_markdown(results, drawn)
-        DOCUMENT.write_text(report.replace_between_markers(DOCUMENT.read_text(), text))
-        DATA.write_text(as_json(results))
+        for document in documents:
+            document.write(results)
     if json_file:
         json_file.write(as_json(results))
 
 
-def _choose(only: tuple[str, ...]) -> tuple[list[Sweep], list[Extra]]:
-    """The sweeps and other measurements of these names; all if none is given."""
-    known = [sweep.name for sweep in sweeps()] + [extra.name for extra in extras()]
+def _choose(only: tuple[str, ...], write: bool) -> tuple[list[Sweep], list[Extra], list[Page]]:
+    """The sweeps and other measurements of these names, all if none is given; their documents."""
+    known = [part for page in pages() for part in page.parts]
     for name in only:
         if name not in known:
             raise click.BadParameter(f"there are {', '.join(known)}", param_hint="--only")
+    names = only or known
+    if write and (more := missing(names)):
+        text = f"documents are written whole: add {', '.join(more)}"
+        raise click.BadParameter(text, param_hint="--only")
     return (
-        [sweep for sweep in sweeps() if not only or sweep.name in only],
-        [extra for extra in extras() if not only or extra.name in only],
+        [sweep for page in pages() for sweep in page.sweeps if sweep.name in names],
+        [extra for page in pages() for extra in page.extras if extra.name in names],
+        [page for page in pages() if any(part in names for part in page.parts)],
     )
 
 

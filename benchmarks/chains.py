@@ -36,10 +36,16 @@ _FLOW_CACHE = 1 << 14  # flows remembered, unless there are more
 TRANSLATION = Translation("198.18.0.10", port_bits=0x1234)
 """What the far host sees of the near one behind a NAT."""
 
+_TRANSLATIONS = {"snat": TRANSLATION, "nat": Translation(gateway("wan", 4))}
+"""The same by the type of the function `nat`; that of the type nat keeps ports."""
+
+OUTSIDE = "198.18.0.0/24"
+"""The pool of a NAT whose one address would have too few ports."""
+
 _NAT = {
     "type": "snat",  # of tests/vnfs
     "inside": "10.0.1.0/24",
-    "outside": "198.18.0.0/24",
+    "outside": OUTSIDE,
     "ports": TRANSLATION.port_bits,
 }
 _FOLLOW_SECONDS = 300.0
@@ -53,9 +59,15 @@ def router(name: str, hook: str | None = "xdp") -> Topology:
 
 def firewalls(name: str, count: int, rule_count: int) -> Topology:
     """Firewalls in a row between the hosts, each with so many rules; no router."""
-    functions = {f"fw{number}": _firewall(rule_count) for number in range(1, count + 1)}
-    chains = {"wire": {"path": ["lan", *functions, "wan"]}}
-    return _load({"name": name, "saps": _saps(), "vnfs": functions, "chains": chains})
+    return _wire(name, {f"fw{number}": _firewall(rule_count) for number in range(1, count + 1)})
+
+
+def firewall(
+    name: str, rule_count: int, stateless: bool = False, connections: int = CONNECTIONS
+) -> Topology:
+    """One firewall between the hosts, no router; with or without connections."""
+    declared = _firewall(rule_count)
+    return _wire(name, {"fw": {**declared, "stateless": stateless, "connections": connections}})
 
 
 def standard(
@@ -75,19 +87,31 @@ def standard(
     return _routed(name, {"fw": firewall}, {"nat": _NAT}, flow_cache=cache)
 
 
+def nat(name: str, mappings: int, flows: int = 1, pool: bool = False) -> Topology:
+    """A router and behind it a NAT, which has the router's own address or a pool."""
+    by: dict[str, Any] = {"pools": [{"inside": "10.0.0.0/8", "outside": OUTSIDE}]} if pool else {}
+    function = {"type": "nat", "mappings": mappings, **(by or {"masquerade": "gw:wan"})}
+    cache = max(_FLOW_CACHE, 2 * flows)
+    return _routed(name, {}, {"nat": function}, flow_cache=cache)
+
+
 @contextmanager
 def chain(declared: Topology, composer: Composer = compose) -> Iterator[Path]:
     """The topology, applied, with its programs cut in this way."""
     engine.apply(declared, None, _wait, composer)
     with ExitStack() as stack:
         stack.callback(engine.destroy, declared.name, None, _wait)
-        hosts = [Device(names.node_netns(declared.name, host), names.HOST_DEVICE) for host in HOSTS]
+        hosts = [
+            Device(names.node_netns(declared.name, host), names.HOST_DEVICE)
+            for host in declared.saps
+        ]
         if "gw" not in declared.vnfs:
-            yield path(hosts, hosts[::-1])
+            yield path(hosts[:2], hosts[1::-1], others=tuple(hosts[2:]))
             return
         space = names.node_netns(declared.name, "gw")
         hops = [Device(space, names.interface_device(host)) for host in HOSTS]
-        translation = TRANSLATION if "nat" in declared.vnfs else None
+        translating = declared.vnfs.get("nat")
+        translation = _TRANSLATIONS[translating.type] if translating else None
         on = partial(follow, declared.name)
         found = path(hosts, hops, translation=translation, router=space, follow=on)
         ends = zip(HOSTS, hops, (found.near_end, found.far_end), strict=True)
@@ -123,6 +147,24 @@ def _synced(name: str, deadline: float) -> list[dict[str, Any]]:
     routers = found["routers"] if found else {}
     assert isinstance(routers, dict)
     return list(routers.values())
+
+
+def switch(name: str, ports: int, stations: int) -> Topology:
+    """A switch with a host at each port."""
+    hosts = {
+        f"host{number}": {"kind": "host", "ip": f"10.0.2.{number}/24", "hook": "xdp"}
+        for number in range(2, ports)
+    }
+    saps = {**_saps(), **hosts}
+    function = {"type": "switch", "ports": ports, "stations": stations}
+    chains = {sap: {"path": [sap, f"switch:{at}"]} for at, sap in enumerate(saps, 1)}
+    return _load({"name": name, "saps": saps, "vnfs": {"switch": function}, "chains": chains})
+
+
+def _wire(name: str, functions: Mapping[str, Any]) -> Topology:
+    """Functions in a row between the hosts."""
+    chains = {"wire": {"path": ["lan", *functions, "wan"]}}
+    return _load({"name": name, "saps": _saps(), "vnfs": functions, "chains": chains})
 
 
 def _routed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntFlag
 
 PORT = 5201
@@ -18,6 +18,9 @@ SHORTEST = 60
 
 IMIX = (60, 60, 60, 60, 60, 60, 60, 590, 590, 590, 590, 1514)
 """Frame sizes in bytes, as in the "simple IMIX", without the check sequence."""
+
+STATION = "02:00:00:00:00:00"
+"""MAC address of a far station, but for its last four bytes, which are those of its address."""
 
 _TTL = 64
 _WINDOW = 65535
@@ -69,6 +72,8 @@ class Kind:
     protocol: Protocol = Protocol.UDP
     version: int = 4  # of IP
     sizes: tuple[int, ...] = (SHORTEST,)  # of frames in bytes; a flow's template is one of them
+    stations: bool = False  # each far address has a MAC address of its own; IPv4 only
+    subscribers: bool = False  # flows differ in the near address instead of the far; IPv4 only
 
     @property
     def head(self) -> int:
@@ -85,6 +90,7 @@ class Layout:
     port: int
     l3_check: int
     l4_check: int
+    mac: int = 0  # of a far station, its last four bytes
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,9 @@ def conversation(
         steps = [(True, _Tcp(0)), (False, _Tcp(0)), (True, _Tcp(0))]
     else:
         steps = [(True, _Tcp.SYN), (False, _Tcp.SYN | _Tcp.ACK), (True, _Tcp.ACK)]
-    own = near.addresses[kind.version]
+    if kind.stations:
+        near, far = replace(near, next_hop_mac=STATION), replace(far, mac=STATION)
+    own = (far if kind.subscribers else near).addresses[kind.version]
     seen = Translation(own) if translation is None or kind.version == 6 else translation
     return [
         Leg(
@@ -147,12 +155,14 @@ def conversation(
 
 
 def layout(kind: Kind, forward: bool) -> Layout:
-    """The far host's address and the near host's port, seen from either side."""
+    """The address and the near host's port that flows differ in, seen from either side."""
     l4 = _ETHERNET + _L3_HEADER[kind.version]
     check = l4 + _L4_CHECK[kind.protocol]
     if kind.version == 6:
         return Layout(38 if forward else 22, 0, 0, check)
-    return Layout(30 if forward else 26, l4 if forward else l4 + 2, 24, check)
+    mac = (2 if forward else 8) if kind.stations else 0
+    address = 30 if forward != kind.subscribers else 26
+    return Layout(address, l4 if forward else l4 + 2, 24, check, mac)
 
 
 def stamp_at(kind: Kind) -> int:
@@ -176,7 +186,7 @@ def _template(
         sequence, acknowledged = _numbers(flags)
         transport = struct.pack("!2H", *ports)
         transport += struct.pack("!IIBBH4x", sequence, acknowledged, 5 << 4, flags, _WINDOW)
-    addresses = _addresses(kind.version, address, forward)
+    addresses = _addresses(kind.version, address, forward != kind.subscribers)
     network = _network(kind, addresses, l4_length)
     pseudo = addresses + struct.pack("!II", l4_length, kind.protocol.value)
     macs = bytes.fromhex((sender.next_hop_mac + sender.mac).replace(":", ""))
@@ -194,12 +204,12 @@ def _numbers(flags: _Tcp) -> tuple[int, int]:
     }[flags]
 
 
-def _addresses(version: int, near: str, forward: bool) -> bytes:
-    """Source and destination; what the flow says is 0."""
+def _addresses(version: int, fixed: str, is_source: bool) -> bytes:
+    """Source and destination, of which one is fixed; what the flow says is 0."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
-    fixed = socket.inet_pton(family, near)
-    far = bytes(4) if version == 4 else bytes(15) + b"\1"
-    return fixed + far if forward else far + fixed
+    own = socket.inet_pton(family, fixed)
+    other = bytes(4) if version == 4 else bytes(15) + b"\1"
+    return own + other if is_source else other + own
 
 
 def _network(kind: Kind, addresses: bytes, l4_length: int) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import bulk, cores, ways
-from benchmarks.figures import Spread, ratio
+from benchmarks import bulk, cores, filtering, ways
+from benchmarks.figures import Spread, ratio, spread
 from benchmarks.results import Results
 
 Got = Callable[[Results], Spread | None]
@@ -21,8 +21,8 @@ class Goal:
     got: Got
 
 
-def goals() -> Sequence[Goal]:
-    """All of them; without a remark, shares of the bare redirect's rate."""
+def chains() -> Sequence[Goal]:
+    """Of chains of functions; without a remark, shares of the bare redirect's rate."""
     return (
         Goal("firewall, router, NAT: 1k flows, hits", 0.97, _share("flows", "1,024")),
         Goal("the same, 32k flows uniform", 0.85, _share("flows", "32,768")),
@@ -33,9 +33,25 @@ def goals() -> Sequence[Goal]:
         Goal("10 IPv4 routes, 64k active destinations", 0.9, _share("routes4", "10", 0)),
         Goal("1M IPv4 routes, 64k active destinations", 0.85, _share("routes4", "1,000,000", 0)),
         Goal("1M IPv4 routes, uniform destinations", 0.65, _share("routes4", "1,000,000", 1)),
-        Goal("times Linux with conntrack and masquerade", 6.0, _times(ways.MASQUERADE)),
+        Goal(
+            "times Linux with conntrack and masquerade",
+            6.0,
+            _times(ways.MASQUERADE, "overview", ""),
+        ),
         Goal("two cores against one", 1.8, _cores),
         Goal("TCP bulk between host SAPs, of Linux with offloads", 1.0, _bulk),
+    )
+
+
+def functions() -> Sequence[Goal]:
+    """Of a firewall alone; nftables has its rules in one chain, and conntrack before them."""
+    few, many = ((filtering.NAME, point) for point in ("10", "10,000"))
+    begun = "new flows, 10k rules"
+    return (
+        Goal("a firewall alone, 10k rules, established", 0.9, _share(*many)),
+        Goal("the same, 10 rules: times nftables", 4.0, _times(ways.NFTABLES, *few)),
+        Goal(f"{begun}, thousands a second", 300, _thousands(*many, filtering.UDP)),
+        Goal(f"{begun}: times nftables", 20, _times(ways.NFTABLES, *many, filtering.UDP)),
     )
 
 
@@ -61,10 +77,20 @@ def _quotient(sweep: str, point: str, other: str) -> Got:
     return got
 
 
-def _times(way: str) -> Got:
+def _times(way: str, sweep: str, point: str, traffic: str | None = None) -> Got:
     def got(results: Results) -> Spread | None:
-        found = results.find("overview", "", ways.OURS)
+        found = results.find(sweep, point, ways.OURS, traffic)
         return results.against(found, way) if found else None
+
+    return got
+
+
+def _thousands(sweep: str, point: str, traffic: str) -> Got:
+    """Thousands of packets a second, which is not a share of anything."""
+
+    def got(results: Results) -> Spread | None:
+        found = results.find(sweep, point, ways.OURS, traffic)
+        return spread([sample.rate / 1e3 for sample in found.samples]) if found else None
 
     return got
 

@@ -24,7 +24,7 @@ _DURATIONS = 65536  # DURATIONS of sink.c
 _FLOW_SIZE = 8  # struct flow of generator.c
 _TALLY = struct.Struct("=3Q")  # struct tally of sink.c
 _INTERVAL = 64  # INTERVAL of sink.c
-_CURSOR = struct.Struct("=2I")  # struct cursor of generator.c
+_CURSOR = struct.Struct("=4I")  # struct cursor of generator.c
 _PACE = struct.Struct("=Q2I")  # struct pace of generator.c
 _PROGRAMS = Path(__file__).with_name("programs")
 
@@ -126,8 +126,12 @@ class Sender:
         leg: Leg,
         flows: Map,
         intervals: Sequence[int] = (),
+        part: range | None = None,
     ) -> None:
-        """`flows` is a `Loader.sequence`; `intervals` in nanoseconds are those between frames."""
+        """`flows` is a `Loader.sequence`, of which only `part` is sent if it is given.
+
+        `intervals` in nanoseconds are those between frames.
+        """
         self._frame = bytes(max(template.length for template in leg.templates))
         self._paced = len(intervals)
         place = leg.layout
@@ -144,6 +148,7 @@ class Sender:
             PORT_BITS=socket.htons(leg.port_bits),
             L3_CHECK_AT=place.l3_check,
             L4_CHECK_AT=place.l4_check,
+            MAC_AT=place.mac,
             STAMP_AT=stamp_at(kind) if intervals else 0,
         )
         maps = self._program.maps
@@ -151,7 +156,8 @@ class Sender:
             maps["templates"][index] = template.pack()
         for index, interval in enumerate(intervals):
             maps["intervals"][index] = struct.pack("=Q", interval)
-        cursor = _CURSOR.pack(0, flows.max_entries)
+        sent = part or range(flows.max_entries)
+        cursor = _CURSOR.pack(sent.start, sent.start, sent.stop, 0)
         maps["cursors"][0] = cursor * bpf.possible_cpus()
         connect(self._program, device)
 

@@ -52,7 +52,7 @@ saps:
   near: {{kind: host, hook: xdp, ip: 10.0.0.10/24}}
   far: {{kind: host, hook: xdp, ip: 10.0.0.11/24}}
 vnfs:
-  dns: {{type: dns, ip: {ADDRESS}/24, zones: {{{ZONE}: {{file: zone}}}}}}
+  dns: {{type: dns, ip: {ADDRESS}/24, rate: 1000000, zones: {{{ZONE}: {{file: zone}}}}}}
 chains:
   only: {{path: [near, dns, far]}}
 """

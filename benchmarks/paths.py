@@ -14,6 +14,7 @@ from benchmarks.wired import (
     HOSTS,
     ROUTER_ADDRESSES,
     Path,
+    add_veth,
     gateway,
     path,
     run,
@@ -34,6 +35,16 @@ table ip nat {
 }
 """
 """nftables rules that translate the near host's address to the router's."""
+
+SOURCE_NAT = """
+table ip nat {
+	chain out {
+		type nat hook postrouting priority srcnat;
+		oifname "wan" snat to 198.18.0.0-198.18.0.255
+	}
+}
+"""
+"""The same to a pool of addresses, which nobody answers to here."""
 
 
 @contextmanager
@@ -63,6 +74,21 @@ def linux(name: str, rules: str = "") -> Iterator[Path]:
         translation = Translation(gateway("wan", 4)) if MASQUERADE in rules else None
         space = middle[0].netns
         yield path(hosts, middle, plain=tuple(middle), translation=translation, router=space)
+
+
+@contextmanager
+def bridge(name: str, ports: int) -> Iterator[Path]:
+    """A Linux bridge in the middle; all far hosts but the first are in one namespace."""
+    with wired(name) as (hosts, middle):
+        space, far = middle[0].netns, hosts[1].netns
+        others = [Device(far, f"port{number}") for number in range(2, ports)]
+        plain = [*middle, *(Device(space, device.name) for device in others)]
+        for device in others:
+            add_veth(device, Device(space, device.name))
+        lines = ["link add bridge type bridge", "link set bridge up"]
+        lines += [f"link set {device.name} master bridge" for device in plain]
+        run(space, "ip", "-batch", "-", text="\n".join(lines))
+        yield path(hosts, hosts[::-1], others=tuple(others), plain=tuple(plain))
 
 
 @contextmanager

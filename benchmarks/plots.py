@@ -21,16 +21,19 @@ _COLOURS = {
     ways.BARE: "#808890",
     ways.OURS: "#e0562f",
     ways.UNCACHED: "#e79f3c",
+    ways.OPEN: "#d9896f",
     ways.STATELESS: "#c77dbb",
     ways.TAIL_CALLS: "#4f9d69",
     ways.POLYCUBE: "#2a9d9d",
     ways.FIB: "#3f8fd2",
     ways.LINUX: "#7a7fd6",
+    ways.BRIDGE: "#5b6fb5",
     ways.NFTABLES: "#a56fc4",
     ways.MASQUERADE: "#c85a8f",
+    ways.SOURCE_NAT: "#c85a8f",
     ways.NFT_STATELESS: "#b08a5b",
 }
-_STYLES = ("-", "--")
+_STYLES = ("-", "--", ":")
 _SIZE = (7.2, 3.8)  # inches
 
 _SETTINGS: dict[Any, Any] = {

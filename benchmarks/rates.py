@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from benchmarks.frames import Kind, conversation
+from benchmarks.frames import Kind, Leg, conversation
 from benchmarks.live import Loader, Sender, Sink, Tally, attach
 from benchmarks.wired import Path
 from nfv.dataplane.kernel.bpf import Map
 from nfv.dataplane.kernel.refusal import refused
 from nfv.errors import KernelError
 
+_BATCH = 64  # frames sent at once
+_BATCH_COPIED = 16  # of which the copies are carried before the next ones
+_LEAST = 16 * _BATCH  # of a sample: slow paths carry batch by batch, and none is seen to begin
 _PROBE = 4096  # frames that tell how quick a path is
 _SHORTEST_WARM_UP, _LONGEST_WARM_UP = 0.02, 0.5  # seconds
 _ESTABLISH_SECONDS = 10.0
@@ -30,7 +33,7 @@ class Feed:
     """The frames of a kind that are sent, and where senders read of which flow each is.
 
     `once` has each flow once, `drawn` as they are measured. `established` flows have been answered
-    before.
+    before. Frames that are `copied` arrive at every far host.
     """
 
     kind: Kind
@@ -38,11 +41,15 @@ class Feed:
     once: Map
     drawn: Map
     established: bool = True
+    copied: bool = False
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement: packets sent, arrived, timed, and the seconds of those that are timed."""
+    """One measurement: packets sent, arrived, timed, and the seconds of those that are timed.
+
+    Of frames that are copied, each copy counts.
+    """
 
     sent: int
     arrived: int
@@ -68,8 +75,13 @@ class Lane:
         self._loader = loader
         self._sink = sink
         self._path = path
+        self._batch = _BATCH_COPIED if feed.copied else _BATCH
+        self._copies = len(path.far_hosts) if feed.copied else 1
         self.sender = self._establish()
-        self.rate = self.sample(_PROBE).rate
+        self.rate = self.sample(_PROBE).rate / self._copies
+        """Frames that are sent in a second."""
+        if not self.rate:
+            raise KernelError("no packet arrives")
 
     def sample(self, count: int) -> Sample:
         """Send `count` frames and see what arrives.
@@ -80,15 +92,14 @@ class Lane:
         for _ in range(_TRIES):
             found = self._send(self.sender, count)
             if len(found) < 2:
-                return _sample(count, found)
+                return _sample(count * self._copies, found)
         raise KernelError("packets arrive on several CPUs, though one sends them")
 
     def warm_up(self) -> None:
         """Send until caches and tables are as they are when it goes on like that."""
         seconds = 2 * self.feed.flows / self.rate if self.feed.established else 0.0
-        self.sender.send(
-            int(self.rate * min(max(seconds, _SHORTEST_WARM_UP), _LONGEST_WARM_UP)) + 1
-        )
+        seconds = min(max(seconds, _SHORTEST_WARM_UP), _LONGEST_WARM_UP)
+        self.sender.send(int(self.rate * seconds) + 1, self._batch)
 
     def _establish(self) -> Sender:
         """Have both hosts send what establishes the flows; return the sender to measure with.
@@ -98,30 +109,36 @@ class Lane:
         path, feed = self._path, self.feed
         legs = conversation(feed.kind, path.near_end, path.far_end, path.translation)
         loader = self._loader
-        last = Sender(loader, path.near, feed.kind, legs[-1], feed.drawn)
         if not feed.established:
-            return last
-        senders = [
-            Sender(loader, path.near if leg.forward else path.far, feed.kind, leg, feed.once)
-            for leg in legs
-        ]
+            return Sender(loader, path.near, feed.kind, legs[0], feed.drawn)
+        last = Sender(loader, path.near, feed.kind, legs[-1], feed.drawn)
+        senders = [each for leg in legs for each in self._speaking(leg)]
         if not path.answers:
             senders = senders[-1:]
         deadline = time.monotonic() + _ESTABLISH_SECONDS
         while True:
-            flows = self.feed.flows
-            samples = [_sample(flows, self._send(sender, flows)) for sender in senders]
+            samples = [_sample(count, self._send(sender, count)) for sender, count in senders]
             if not any(sample.loss for sample in samples):
                 return last
             if time.monotonic() > deadline:
                 raise KernelError(f"{samples[-1].loss:.1%} of the packets do not arrive")
             time.sleep(_RETRY_SECONDS)
 
+    def _speaking(self, leg: Leg) -> Iterator[tuple[Sender, int]]:
+        """Who sends a leg of all flows, and how many frames: the near host, or all far ones."""
+        hosts = (self._path.near,) if leg.forward else self._path.far_hosts
+        flows = self.feed.flows
+        for number, host in enumerate(hosts):
+            part = range(number * flows // len(hosts), (number + 1) * flows // len(hosts))
+            if part:
+                once = Sender(self._loader, host, self.feed.kind, leg, self.feed.once, part=part)
+                yield once, len(part)
+
     def _send(self, sender: Sender, count: int) -> list[Tally]:
         """What arrives of `count` frames, by CPU."""
         self._sink.reset()
         start = time.perf_counter()
-        sender.send(count)
+        sender.send(count, self._batch)
         time.sleep((time.perf_counter() - start) * _PAUSE_SHARE)
         return [tally for tally in self._sink.read() if tally.packets]
 
@@ -143,7 +160,7 @@ def measure(
         turns = list(zip(lanes, samples, strict=True))
         for lane, found in turns[:: 1 if number % 2 else -1]:
             lane.warm_up()
-            found.append(lane.sample(max(1, int(lane.rate * seconds))))
+            found.append(lane.sample(max(_LEAST, int(lane.rate * seconds))))
     return samples
 
 
@@ -153,7 +170,7 @@ def attached(loader: Loader, sink: Sink, paths: Iterable[Path]) -> Iterator[None
     accept = loader.load("pass")
     with ExitStack() as stack:
         for path in paths:
-            for device in (path.near, path.far):
+            for device in (path.near, *path.far_hosts):
                 stack.callback(os.close, attach(sink.program, device))
             for device in path.plain:
                 stack.callback(os.close, attach(accept, device))

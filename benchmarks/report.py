@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from benchmarks import bulk, cores, costs, latency
 from benchmarks.figures import Spread, spread
-from benchmarks.goals import goals
+from benchmarks.goals import Goal
 from benchmarks.results import Results
 from benchmarks.runs import Result
 from benchmarks.sweeps import Sweep
@@ -22,14 +22,14 @@ _TABLES = {
 }
 
 
-def as_markdown(results: Results, plots: Sequence[str] = ()) -> str:
+def as_markdown(results: Results, goals: Sequence[Goal], plots: Sequence[str] = ()) -> str:
     """Tables of all that was measured; `plots` are names of sweeps that have a picture."""
     run = results.run
     parts = [
         f"{run.date}, {run.machine}, Linux {run.kernel}, `{run.command}`, {run.rounds} rounds, "
         f"{run.minutes:.0f} minutes.",
         "### Goals",
-        _goals(results),
+        _goals(results, goals),
     ]
     for sweep in results.sweeps:
         if results.of(sweep.name):
@@ -58,9 +58,9 @@ def replace_between_markers(text: str, results: str) -> str:
     return f"{before}{BEGIN}\n\n{results}\n\n{END}{after}"
 
 
-def _goals(results: Results) -> str:
+def _goals(results: Results, goals: Sequence[Goal]) -> str:
     rows = []
-    for goal in goals():
+    for goal in goals:
         got = goal.got(results)
         said = "not measured" if got is None else _spread(got)
         met = "" if got is None else "yes" if got.median >= goal.least else "no"

@@ -70,9 +70,8 @@ class _Measurement:
         """Measure; ways that cannot be built, or do not carry the traffic, say why."""
         with ExitStack() as stack:
             loader = stack.enter_context(Loader())
-            paths = dict(self._build(stack, loader))
             sink = Sink(loader)
-            stack.enter_context(attached(loader, sink, paths.values()))
+            paths = dict(self._build(stack, loader, sink))
             stack.enter_context(undisturbed(self._effort.cpu))
             lanes = dict(self._lanes(loader, sink, paths))
             seconds = self._point.seconds or self._effort.seconds
@@ -87,13 +86,18 @@ class _Measurement:
     ) -> Result:
         return Result(self._sweep.name, self._point.label, way, traffic, samples, refusal)
 
-    def _build(self, stack: ExitStack, loader: Loader) -> Iterator[tuple[str, Path]]:
-        """The ways that there can be here, the bare redirect first."""
+    def _build(self, stack: ExitStack, loader: Loader, sink: Sink) -> Iterator[tuple[str, Path]]:
+        """The ways that there can be here, the bare redirect first.
+
+        The sink is attached to it at once, and so before the many programs of other ways (`Sink`).
+        """
         builders = {ways.BARE: ways.bare, **self._point.ways}
         for number, (way, builder) in enumerate(builders.items()):
             self._progress(f"setting up {way}")
             try:
-                yield way, stack.enter_context(builder(loader, f"bench-{number}"))
+                path = stack.enter_context(builder(loader, f"bench-{number}"))
+                stack.enter_context(attached(loader, sink, [path]))
+                yield way, path
             except NfvError as error:
                 for traffic in self._point.traffics:
                     self._refuse(way, traffic.name, error)

@@ -25,8 +25,15 @@ RULES, ROUTES, FLOWS = 100, 1000, 1024
 _ZIPF = 1.1
 _ACTIVE = 65536  # destinations in use, of a route table that has more
 _SKEWED = Draw(1 << 20, _ZIPF)
-_FRESH_CONNECTIONS = 1 << 21
-_FRESH_SECONDS = 0.02  # a sample in which each packet takes a place in the connection tables
+
+FRESH = Draw(LENGTH, once=True)
+"""Flows each of which comes once, so that every packet begins one."""
+
+FRESH_CONNECTIONS = 1 << 21
+"""Room for all that begin in a measurement."""
+
+FRESH_SECONDS = 0.02
+"""Of a sample in which each packet takes a place in the connection tables."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Sweep:
 
 
 def sweeps() -> Iterator[Sweep]:
-    """All sweeps, in the order in which they are measured."""
+    """Those of chains of several functions, in the order in which they are measured."""
     yield _overview()
     yield _lengths()
     yield _rules()
@@ -189,10 +196,10 @@ def _flows() -> Sweep:
 
 
 def _fresh() -> Sweep:
-    traffic = Traffic(Kind(), Draw(LENGTH, once=True), addresses, False, "new flows")
-    built = stateful(RULES, 1, _FRESH_CONNECTIONS)
+    traffic = Traffic(Kind(), FRESH, addresses, False, "new flows")
+    built = stateful(RULES, 1, FRESH_CONNECTIONS)
     del built[ways.UNCACHED]
-    point = Point("", routed(built), (traffic,), quick=True, seconds=_FRESH_SECONDS)
+    point = Point("", routed(built), (traffic,), quick=True, seconds=FRESH_SECONDS)
     held = f"every packet begins a flow; firewall of {RULES} rules, router, NAT"
     return Sweep("fresh", "New flows", "", held, (point,))
 

@@ -15,7 +15,8 @@ from benchmarks.sequences import Addresses, Draw, drawn, flows4, flows6
 class Traffic:
     """What is sent: frames of a kind, of flows that are drawn, to addresses when they are wanted.
 
-    `established` flows have been answered before they are measured.
+    `established` flows have been answered before they are measured. Frames that are `copied`
+    arrive at every far host.
     """
 
     kind: Kind
@@ -23,6 +24,7 @@ class Traffic:
     addresses: Callable[[], Addresses]
     established: bool = True
     label: str = ""
+    copied: bool = False
 
     @property
     def name(self) -> str:
@@ -38,8 +40,8 @@ class Traffic:
         flows = make(self.addresses(), self.draw.flows)
         once = loader.sequence(flows.tobytes())
         if self.draw.once:
-            return Feed(self.kind, self.draw.flows, once, once, self.established)
+            return Feed(self.kind, self.draw.flows, once, once, self.established, self.copied)
         sizes = list(dict.fromkeys(self.kind.sizes))
         templates = [sizes.index(size) for size in self.kind.sizes]
         sequence = loader.sequence(drawn(flows, self.draw, templates).tobytes())
-        return Feed(self.kind, self.draw.flows, once, sequence, self.established)
+        return Feed(self.kind, self.draw.flows, once, sequence, self.established, self.copied)

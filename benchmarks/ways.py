@@ -21,10 +21,12 @@ Builder: TypeAlias = Callable[[Loader, str], AbstractContextManager[Path]]
 DROP, BARE = "bare XDP drop", "bare redirect"
 OURS, UNCACHED = "ours", "ours, no flow cache"
 TAIL_CALLS, POLYCUBE = "a tail call each", "Polycube-like"
-STATELESS = "ours, stateless, no flow cache"
+OPEN, STATELESS = "ours, stateless", "ours, stateless, no flow cache"
 FIB, LINUX = "bpf_fib_lookup", "Linux"
 NFTABLES, MASQUERADE = "Linux, conntrack", "Linux, masquerade"
+SOURCE_NAT = "Linux, source NAT"
 NFT_STATELESS = "Linux, stateless rules"
+BRIDGE = "Linux bridge"
 
 _MAX_CONNECTIONS = "net/netfilter/nf_conntrack_max"
 
@@ -64,6 +66,11 @@ def linux(_loader: Loader, name: str) -> AbstractContextManager[Path]:
     return paths.linux(name)
 
 
+def bridge(ports: int) -> Builder:
+    """Linux between so many hosts on one segment."""
+    return lambda _loader, name: paths.bridge(name, ports)
+
+
 def nftables(rule_count: int, flows: int, more: str = "") -> Builder:
     """Linux with conntrack and rules, for so many flows at once."""
 
@@ -91,6 +98,20 @@ def with_routes(builder: Builder, tables: Callable[[], Sequence[routes.Table]]) 
                 for table in tables():
                     routes.install(path.router, table)
                 path.follow()
+            yield path
+
+    return build
+
+
+def silent(builder: Builder) -> Builder:
+    """The way, its hosts and plain devices without IPv6, so that none of many speaks by itself."""
+
+    @contextmanager
+    def build(loader: Loader, name: str) -> Iterator[Path]:
+        with builder(loader, name) as path:
+            for space in {device.netns for device in (path.near, *path.far_hosts, *path.plain)}:
+                with netns.entered(space):
+                    netns.write_sysctl("net/ipv6/conf/all/disable_ipv6", 1)
             yield path
 
     return build

@@ -41,6 +41,7 @@ def _nothing() -> None:
 class Path:
     """A way from a host to another one, ready to carry packets.
 
+    `others` are more far hosts: flows are spread over `far` and these, in equal parts, in order.
     `plain` are devices in the middle that run no XDP program. `translation` is how the far host
     sees the near one. `router` is the namespace that has routes; `follow` returns when the path
     goes by all that it has.
@@ -50,11 +51,17 @@ class Path:
     far: Device
     near_end: Endpoint
     far_end: Endpoint
+    others: tuple[Device, ...] = ()
     plain: tuple[Device, ...] = ()
     translation: Translation | None = None
     router: str | None = None
     follow: Callable[[], None] = _nothing
     answers: bool = True  # the far host can
+
+    @property
+    def far_hosts(self) -> tuple[Device, ...]:
+        """Where frames arrive that the near host sends."""
+        return self.far, *self.others
 
 
 def next_hop(version: int, number: int) -> str:
@@ -80,11 +87,12 @@ def wired(name: str) -> Iterator[tuple[list[Device], list[Device]]]:
             netns.create(place, names.owner(name))
             stack.callback(netns.delete, place)
         for host, device in zip(hosts, middle, strict=True):
-            _add_veth(host, device)
+            add_veth(host, device)
         yield hosts, middle
 
 
-def _add_veth(host: Device, device: Device) -> None:
+def add_veth(host: Device, device: Device) -> None:
+    """Make a pair of devices that are up."""
     with Netlink(device.netns) as netlink:
         netlink.add_veth(device.name, host.name, peer_netns=host.netns)
         netlink.set_link(device.name, up=True)
@@ -96,6 +104,7 @@ def path(
     hosts: list[Device],
     hops: list[Device],
     *,
+    others: tuple[Device, ...] = (),
     plain: tuple[Device, ...] = (),
     translation: Translation | None = None,
     router: str | None = None,
@@ -108,7 +117,7 @@ def path(
             version: address.partition("/")[0] for version, address in HOST_ADDRESSES[host].items()
         }
         ends.append(Endpoint(_mac(device), _mac(hop), addresses))
-    return Path(hosts[0], hosts[1], ends[0], ends[1], plain, translation, router, follow)
+    return Path(hosts[0], hosts[1], ends[0], ends[1], others, plain, translation, router, follow)
 
 
 def settle(namespace: str, ways: dict[str, tuple[str, str]]) -> None:

@@ -6,7 +6,7 @@
  *
  * Set where the text is compiled: FRAME_SIZE, bytes of the longest frame; HEAD_SIZE, bytes written, even;
  * where in the frame the flow's address, its port and the checksums are (ADDRESS_AT, PORT_AT, L3_CHECK_AT,
- * L4_CHECK_AT; 0: there is none); PORT_BITS, in which the port differs from the flow's; IPV6; KINDS, the
+ * L4_CHECK_AT; 0: there is none), and MAC_AT, where a MAC address ends with the flow's (0: none); PORT_BITS, in which the port differs from the flow's; IPV6; KINDS, the
  * number of templates; STAMP_AT, in frames that are timed and paced, or 0.
  */
 #include <uapi/linux/bpf.h>
@@ -35,7 +35,9 @@ struct template {
 
 struct cursor {
 	u32 next;
-	u32 count; /* of flows in the sequence */
+	u32 first; /* of the flows in the sequence that are sent */
+	u32 end;   /* past the last */
+	u32 reserved;
 };
 
 /* When frames are to go, in nanoseconds. */
@@ -111,7 +113,7 @@ static __always_inline struct flow *draw(void)
 	if (!cursor)
 		return 0;
 	index = cursor->next;
-	cursor->next = cursor->next + 1 < cursor->count ? cursor->next + 1 : 0;
+	cursor->next = cursor->next + 1 < cursor->end ? cursor->next + 1 : cursor->first;
 	return flows.lookup(&index);
 }
 
@@ -145,6 +147,9 @@ int generate(struct xdp_md *ctx)
 	__builtin_memcpy(to + ADDRESS_AT, &address, 8);
 #else
 	*(u32 *)(to + ADDRESS_AT) = address;
+#if MAC_AT
+	*(u32 *)(to + MAC_AT) = address;
+#endif
 	*(u16 *)(to + L3_CHECK_AT) = fold(from->l3_sum + sum);
 	*(u16 *)(to + PORT_AT) = flow->port ^ PORT_BITS;
 	sum += flow->port ^ PORT_BITS;

@@ -17,6 +17,7 @@ from benchmarks.frames import (
     PORT,
     Endpoint,
     Kind,
+    Leg,
     Protocol,
     Template,
     Translation,
@@ -24,6 +25,7 @@ from benchmarks.frames import (
     stamp_at,
 )
 from benchmarks.latency import intervals
+from benchmarks.pages import pages
 from benchmarks.sequences import LENGTH, Draw, drawn, flows4, flows6
 from nfv.chain.graph import entries
 from nfv.chain.path import Attachment
@@ -104,6 +106,39 @@ def test_frames_are_what_hosts_send(kind: Kind) -> None:
         ends = ((packet.payload.src, transport.sport), (packet.payload.dst, transport.dport))
         assert ends == (wanted if leg.forward else wanted[::-1])
         assert destination is not source
+
+
+def test_a_far_station_has_a_mac_address_of_its_own() -> None:
+    legs = conversation(Kind(stations=True), NEAR, FAR)
+    there, back = (Ether(_with_station(leg)) for leg in legs[:2])
+    assert (there.src, there.dst) == (NEAR.mac, "02:00:c6:33:64:07")
+    assert (back.src, back.dst) == ("02:00:c6:33:64:07", FAR.next_hop_mac)
+
+
+def _with_station(leg: Leg) -> bytes:
+    address = FLOW[4][0].packed
+    head = bytearray(leg.templates[0].head)
+    head[leg.layout.mac : leg.layout.mac + len(address)] = address
+    return bytes(head)
+
+
+def test_subscribers_differ_in_the_near_address() -> None:
+    kind = Kind(subscribers=True)
+    leg, back, _ = conversation(kind, NEAR, FAR)
+    frame = bytearray(leg.templates[0].head)
+    address, port = FLOW[4][0].packed, (40000).to_bytes(2, "big")
+    place = leg.layout
+    frame[place.address : place.address + 4] = address
+    frame[place.port : place.port + 2] = port
+    for at, total in (
+        (place.l3_check, leg.templates[0].l3_sum),
+        (place.l4_check, leg.templates[0].l4_sum + words(port)),
+    ):
+        frame[at : at + 2] = fold(total + words(address)).to_bytes(2, "little")
+    packet = Ether(bytes(frame))
+    assert rebuilt(packet) == bytes(frame)
+    assert (packet.payload.src, packet.payload.dst) == (str(FLOW[4][0]), FAR.addresses[4])
+    assert back.layout.address == 30
 
 
 def test_tcp_flows_begin_with_a_handshake() -> None:
@@ -198,6 +233,11 @@ def test_intervals_have_the_mean_that_is_wanted() -> None:
     found = intervals(1000)
     assert np.mean(found) == pytest.approx(1000, rel=0.05)
     assert np.std(found) == pytest.approx(1000, rel=0.1)
+
+
+def test_each_sweep_can_be_asked_for_by_its_name() -> None:
+    names = [part for page in pages() for part in page.parts]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(
