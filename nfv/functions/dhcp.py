@@ -118,7 +118,7 @@ REPEATS = 16384
 REPEATED_LEASES = 65536
 """Leases that such answers may be about."""
 
-STAGES = sources.constant("pace.h", "SELF_STAGES")
+STAGES = sources.constant("functions/dhcp.c", "SELF_STAGES")
 """Chains and directions of which each has a rate of its own."""
 
 MAX_SUBNETS = 1024

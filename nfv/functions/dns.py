@@ -77,18 +77,31 @@ beyond that, by the number of `slip`, some have an empty answer that sends a tru
 the others none. Clients that show a valid cookie are not limited. All of that is done in XDP,
 before a query is looked up, so that a flood is no load for the service.
 
+**Floods.** Of what is not answered on the fast path, the service takes `rate` packets a second of
+one sender, an eighth of a second's at once, so that no sender keeps it from the others. A sender is
+a MAC address with an address of IPv4, or a network (/64) of IPv6. The name servers that this one
+asks are senders, too: where one of them has to answer more, or zones of millions of names are
+copied, raise `rate`.
+
 Limits:
 
 - Signatures are not validated: dnspython verifies one with a key that it is given, but neither
   finds the keys from the root down nor proves what does not exist (RFC 4035, section 5), and no
   well-kept library for Python does. Forward to a server that validates, by TLS.
 - An answer on the fast path is at most 128 bytes longer than its query, without its OPT record.
+- Whoever forges many addresses is many senders to `rate`, and senders whose seeded hashes meet, of
+  65,536, are one: give a router or a firewall before the name server `reverse_path`.
+- Of TSIG: a MAC that was truncated is a wrong one (RFC 8945, section 5.2.2.1). Of EDNS: no options
+  but cookies are answered (no NSID, no keepalive of TCP connections).
+- A connection ends after 10 seconds without a query; there are 256 at most at each address, 32 of
+  one client, and those beyond are closed.
 - A query without a question gets no cookie (RFC 7873, section 5.4). Networks whose seeded hashes
   meet, of 65,536, share a limit. Programs on several CPUs may count an answer less.
 - Zones of views do not change by themselves; secondary servers get those of their view, and are not
   told of changes of them.
 - Zones are not signed: DNSSEC records in them are refused, and so is a copy of a signed zone.
-- Updates of a copy are refused, not handed on to its primary server. What has changed between
+- The TTL of an update's prerequisite without data, which must be 0, is not looked at. Updates of a
+  copy are refused, not handed on to its primary server. What has changed between
   versions is known since the service was started, as far as it is not more than the zone. Any
   update makes all answers on the fast path void; they are prepared again in the background.
 - `$GENERATE` is refused. All zones are read into memory, some 10,000 names a second; the answers
@@ -110,6 +123,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Annotated
 
 import dns.name
 import dns.rdatatype
@@ -166,6 +180,11 @@ class DnsConfig(FunctionConfig):
     tsig: dict[Domain, KeyConfig] = Field({}, description="secrets for signatures, by name")
     transfer: TransferConfig | None = Field(None, description="secondary servers of the zones")
     limit: LimitConfig | None = Field(None, description="response rate limiting")
+    rate: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(
+        2000,
+        description="packets a second of one sender that the service takes; those beyond, of what "
+        "is not answered on the fast path, are dropped",
+    )
 
     def check(self, report: Report) -> None:
         check_addresses(self.ip, report)
@@ -217,6 +236,9 @@ class Dns(Function[DnsConfig]):
         forward = self.config.forward
         return self.files.read(forward.ca) if forward and forward.ca else None
 
+    def defines(self) -> Mapping[str, int]:
+        return {"RATE": self.config.rate}
+
     def map_sizes(self) -> Mapping[str, int]:
         answers = sum(fastpath.answers_of(zone) for zone in self.zones.values())
         answers += sum(2 * zone.names for zone in self.config.zones.values() if zone.primary)
@@ -229,6 +251,7 @@ class Dns(Function[DnsConfig]):
             "truncated": 1,
             "queries": 1,
             "buckets": limits.BUCKETS if self.config.limit else 1,
+            "paces": limits.SENDERS,
         }
 
     @cached_property

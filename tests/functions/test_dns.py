@@ -37,7 +37,7 @@ saps:
   wan: {kind: host, ip: [10.0.0.11/24, 2001:db8::11/64]}
 vnfs:
   fw: {type: firewall, default: accept, stateless: true}
-  dns: {type: dns, ip: [10.0.0.53/24, 2001:db8::53/64], limit: {}}
+  dns: {type: dns, ip: [10.0.0.53/24, 2001:db8::53/64], limit: {}, rate: 1000000}
 chains:
   only: {path: [lan, fw, dns, wan]}
 """
@@ -356,6 +356,52 @@ def test_who_shows_its_cookie_is_not_limited(bench: Bench, answers: Answers, cli
         cookie = cookies.answer(b"12345678", made_for, SERVER.keys, stamp)
         outcome = bench.run("lan", _from(client, _with_cookie(cookie)))
         assert _became(outcome) == reason
+
+
+def _station(number: int, client: str) -> Any:
+    """A question that the service has to answer, from a client behind some station."""
+    frame = _from(client, _query("never", "HINFO"))
+    frame.src = f"02:00:00:00:00:{number:02x}"
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("sender", "same", "others"),
+    [
+        (
+            (16, "10.0.4.1"),
+            [(16, "10.0.4.1")],
+            [(16, "10.0.4.2"), (17, "10.0.4.1"), (16, "2001:db8:4::1")],
+        ),
+        (
+            (16, "2001:db8:4::1"),
+            [(16, "2001:db8:4::ffff")],
+            [(16, "2001:db8:4:1::1"), (17, "2001:db8:4::1"), (16, "10.0.4.1")],
+        ),
+    ],
+)
+def test_a_sender_that_floods_keeps_nobody_from_the_service(
+    bench: Bench,
+    answers: Answers,
+    sender: tuple[int, str],
+    same: list[tuple[int, str]],
+    others: list[tuple[int, str]],
+) -> None:
+    """As after a flood: its bucket is full for long, and nobody else's."""
+    paces = bench.map_of("dns", "paces")
+    for key, _ in list(paces.items()):
+        paces.update(key, bytes(8))
+    assert _served(bench.run("lan", _station(*sender)))
+    (bucket,) = [key for key, full in paces.items() if any(full)]
+    paces.update(bucket, struct.pack("=Q", 1 << 62))
+    for one in same:
+        assert _became(bench.run("lan", _station(*one))) == "limited"
+    for one in others:
+        assert _served(bench.run("lan", _station(*one)))
+    known = _query("www")
+    assert _teach(answers, known)
+    assert _became(bench.run("lan", _from(sender[1], known))) == "answered"
+    paces.update(bucket, bytes(8))
 
 
 def test_a_query_from_beyond(bench: Bench, answers: Answers) -> None:

@@ -244,7 +244,7 @@ remote:
     key: {key}
 acl:
   - id: transfer
-    action: transfer
+    action: [transfer, update]
     key: {key}
 template:
   - id: default

@@ -15,6 +15,8 @@
 #define SELF_IPV6 1 /* answers DHCPv6 */
 #endif
 
+#define SELF_STAGES 1024 /* a power of two; those beyond share the buckets */
+
 #define SELF_SERVER 67
 #define SELF_CLIENT 68
 #define SELF_BROADCAST 0xffffffff
@@ -48,6 +50,12 @@ static __always_inline int self_is_to(const struct nf_packet *pkt, u16 ipv4, u16
 	return pkt->dport == (pkt->family == 4 ? bpf_htons(ipv4) : bpf_htons(ipv6));
 }
 
+/* Each chain and direction has a bucket of its own. */
+static __always_inline int self_pace(struct nf_packet *pkt)
+{
+	return self_hand_over(pkt, pkt->stage & (SELF_STAGES - 1));
+}
+
 static __always_inline int self_serve(nf_ctx *ctx, struct nf_packet *pkt)
 {
 	int verdict = NF_NEXT;
@@ -55,13 +63,13 @@ static __always_inline int self_serve(nf_ctx *ctx, struct nf_packet *pkt)
 	commit_packet(ctx, pkt);
 	if (pkt->family == 4)
 		verdict = self_repeat(ctx, pkt);
-	return verdict == NF_NEXT ? self_hand_over(pkt) : verdict;
+	return verdict == NF_NEXT ? self_pace(pkt) : verdict;
 }
 
 static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 way)
 {
 	if (self_is_asked(ctx, pkt))
-		return self_hand_over(pkt);
+		return self_pace(pkt);
 	if (pkt->protocol != IPPROTO_UDP || !pkt->has_l4 || (pkt->family == 6 && !SELF_IPV6))
 		return NF_NEXT;
 	if (self_is_to(pkt, SELF_SERVER, SELF_SERVER6)) {

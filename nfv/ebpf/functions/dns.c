@@ -11,6 +11,10 @@
 #include "answers.h"
 #include "commit.h"
 
+#define SELF_BURST (SELF_SECOND / 8) /* what the queue to the service has room for */
+#include "pace.h"
+#include "senders.h"
+
 /* Frames for this station: 1 unicast, 2 broadcast or multicast, 0 neither. */
 static __always_inline int self_station(nf_ctx *ctx, const struct nf_packet *pkt,
 					const struct self_server *server)
@@ -41,9 +45,10 @@ static __always_inline int self_process(nf_ctx *ctx, struct nf_packet *pkt, u32 
 		commit_packet(ctx, pkt);
 		verdict = self_answer(ctx, pkt, server);
 
-		return verdict == NF_NEXT ? nf_serve(pkt, NF_REASON_SERVICE) : verdict;
+		if (verdict != NF_NEXT)
+			return verdict;
+	} else if (!self_is_asked(ctx, pkt)) {
+		return NF_NEXT;
 	}
-	if (self_is_asked(ctx, pkt))
-		return nf_serve(pkt, NF_REASON_SERVICE);
-	return NF_NEXT;
+	return self_hand_over(pkt, self_sender(ctx, pkt, server));
 }

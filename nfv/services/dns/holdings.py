@@ -14,8 +14,8 @@ from nfv.services.base import Answer, Place
 from nfv.services.dns.changes import changed, difference
 from nfv.services.dns.connection import MakeSocket, Server
 from nfv.services.dns.copies import Copy, Origin
-from nfv.services.dns.message import Keys
 from nfv.services.dns.serials import after
+from nfv.services.dns.signatures import Keys
 from nfv.services.dns.store import Store, Stored
 from nfv.services.dns.zone import Zone
 

@@ -1,4 +1,4 @@
-"""How many answers a second a network gets, as limits.h counts them (response rate limiting)."""
+"""What a network gets answered a second (limits.h); whose packets the service takes (senders.h)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from nfv.ebpf.ticks import hz
 
 BUCKETS = 1 << 16
 """Networks whose answers are counted apart."""
+
+SENDERS = sources.constant("senders.h", "SELF_SENDERS")
+"""Senders whose packets are counted apart."""
 
 _TICK = sources.constant("limits.h", "SELF_TICK")
 

@@ -6,7 +6,7 @@ RFC 1035 section 4, EDNS (RFC 6891), one question a query (RFC 9619), sizes of R
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +30,7 @@ from dns.rdtypes.ANY.OPT import OPT
 
 from nfv.services.dns.denial import Denial
 from nfv.services.dns.plain import Plain, read_plain
+from nfv.services.dns.signatures import UNVERIFIED, Keys, distrust
 
 MAX_UDP = 1232
 """Bytes of an answer over UDP, and what we say that we take: no fragments (RFC 9715)."""
@@ -52,21 +53,8 @@ _COPIED = int(Flag.RD | Flag.CD)  # of a query's flags, into the answer's
 _NO_QUESTION = frozenset({RdataType.OPT, RdataType.TSIG, RdataType.TKEY, RdataType(0)})
 _OBSOLETE = frozenset({RdataType.MAILA, RdataType.MAILB})
 
-Keys = Mapping[Name, dns.tsig.Key]
-"""Secrets for signatures, by their names."""
-
 Bake = Callable[[bytes], bytes]
 """The cookie to answer with for a client's part of it."""
-
-_TSIG_ERRORS = {
-    dns.message.UnknownTSIGKey: Rcode.BADKEY,
-    dns.tsig.BadKey: Rcode.BADKEY,
-    dns.tsig.BadAlgorithm: Rcode.BADKEY,
-    dns.tsig.BadTime: Rcode.BADTIME,
-    dns.tsig.BadSignature: Rcode.BADSIG,
-}
-UNVERIFIED = tuple(_TSIG_ERRORS)
-"""What the library raises where a signature does not hold."""
 
 Records = tuple[Name, Rdataset]
 """A record set with its owner."""
@@ -165,7 +153,7 @@ def read(
         question = message.question[0]
         opt = message.opt
     except UNVERIFIED as error:
-        return distrust(wire, error)
+        return distrust(wire, error, keys) or refuse(wire, Rcode.FORMERR)
     except Exception:  # the library raises all kinds for what is malformed
         return refuse(wire, Rcode.FORMERR)
     query = Query(
@@ -219,22 +207,6 @@ def _serial(message: dns.message.Message) -> int | None:
         if found.rdtype == RdataType.SOA:
             return int(found[0].serial)
     return None
-
-
-def distrust(wire: bytes, error: Exception) -> bytes:
-    """The answer to a query whose signature does not hold (RFC 8945, section 5.2), not signed."""
-    try:
-        message = dns.message.from_wire(wire, keyring=False)
-    except Exception:  # the signature was looked at before the rest was
-        return refuse(wire, Rcode.FORMERR)
-    given = message.tsig
-    assert given is not None  # that is what does not hold
-    answer = dns.message.make_response(message)
-    answer.set_rcode(Rcode.NOTAUTH)
-    code = next(code for kind, code in _TSIG_ERRORS.items() if isinstance(error, kind))
-    answer.tsig = dns.rrset.from_rdata(given.name, 0, given[0].replace(mac=b"", error=code))
-    answer.want_tsig_sign = False
-    return bytes(answer.to_wire())
 
 
 def _limit(payload: int, is_stream: bool) -> int:

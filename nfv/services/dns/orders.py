@@ -14,10 +14,12 @@ from dns.rdatatype import RdataType
 
 from nfv.errors import NfvError
 from nfv.services.dns.holdings import Holdings
-from nfv.services.dns.message import MAX_UDP, UNVERIFIED, Keys, distrust, refuse
+from nfv.services.dns.message import MAX_UDP, refuse
+from nfv.services.dns.signatures import UNVERIFIED, Keys, distrust
 from nfv.services.dns.update import Rejected, updated
 
 _HEADER_SIZE = 12
+_RESPONSE = 0x80  # in its third byte
 _OPCODES = (Opcode.NOTIFY, Opcode.UPDATE)
 
 
@@ -33,12 +35,14 @@ class Orders:
         self._holdings = holdings
         self._keys = keys
 
-    def take(self, wire: bytes, client: str) -> bytes:
-        """The answer to a message, after it was done."""
+    def take(self, wire: bytes, client: str) -> bytes | None:
+        """The answer to a message, after it was done; None if it is an answer itself."""
+        if wire[2] & _RESPONSE:
+            return None
         try:
             message = dns.message.from_wire(wire, keyring=dict(self._keys))
         except UNVERIFIED as error:
-            return distrust(wire, error)
+            return distrust(wire, error, self._keys) or refuse(wire, Rcode.FORMERR)
         except Exception:  # the library raises all kinds for what is malformed
             return refuse(wire, Rcode.FORMERR)
         answer = dns.message.make_response(message, our_payload=MAX_UDP)

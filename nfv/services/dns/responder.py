@@ -18,7 +18,8 @@ from nfv.services.dns.authority import Authority
 from nfv.services.dns.clients import is_in
 from nfv.services.dns.cookies import Secret
 from nfv.services.dns.forwarder import Forwarder
-from nfv.services.dns.message import Keys, Query, Reply, read, render
+from nfv.services.dns.message import Query, Reply, read, render
+from nfv.services.dns.signatures import Keys
 from nfv.services.dns.transfer import Secondaries, transfer
 
 _MAX_KNOWN = 16384

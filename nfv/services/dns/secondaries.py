@@ -13,7 +13,7 @@ from dns.name import Name
 from nfv.functions.dns import Dns
 from nfv.services.dns.connection import MakeSocket, Server
 from nfv.services.dns.history import History
-from nfv.services.dns.message import Keys
+from nfv.services.dns.signatures import Keys
 from nfv.services.dns.transfer import Secondaries, notify
 from nfv.services.dns.zone import Zone
 

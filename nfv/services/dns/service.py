@@ -33,12 +33,12 @@ from nfv.services.dns.holdings import Holdings
 from nfv.services.dns.hosts import Hosts
 from nfv.services.dns.listener import Listener
 from nfv.services.dns.maps import FastPath
-from nfv.services.dns.message import Keys
 from nfv.services.dns.orders import Orders, is_order
 from nfv.services.dns.recursion import clients, local_zones, recursion
 from nfv.services.dns.responder import Answer as Reply
 from nfv.services.dns.responder import Recursion, Responder
 from nfv.services.dns.secondaries import Notifier, keys_of, secondaries_of
+from nfv.services.dns.signatures import Keys
 from nfv.services.dns.transfer import Secondaries
 from nfv.services.dns.zone import Zone
 from nfv.services.frames import Frame, answers_at

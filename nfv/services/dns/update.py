@@ -54,6 +54,8 @@ def _check_prerequisites(zone: Zone, wanted: list[RRset]) -> None:
     """Section 3.2."""
     values: dict[tuple[Name, RdataType], set[Rdata]] = {}
     for one in wanted:
+        if one.ttl:
+            raise Rejected(Rcode.FORMERR)
         node = zone.nodes.get(one.name, {})
         is_there = bool(node) if one.rdtype == RdataType.ANY else one.rdtype in node
         if one.deleting == RdataClass.ANY and not is_there:
@@ -70,6 +72,8 @@ def _check_prerequisites(zone: Zone, wanted: list[RRset]) -> None:
 def _check_form(wanted: RRset) -> None:
     """Section 3.4.1; and nothing that zones here cannot have."""
     rdtype = wanted.rdtype
+    if wanted.deleting is not None and wanted.ttl:
+        raise Rejected(Rcode.FORMERR)
     if rdtype == RdataType.ANY and wanted.deleting == RdataClass.ANY:
         return
     if is_meta(rdtype) or rdtype == RdataType.OPT:

@@ -34,6 +34,7 @@
 #line 15 "flow.h"
 #line 1 "service.h"
 #line 11 "service.h"
+#define F0_RATE 2000
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/dns.c"
@@ -48,6 +49,11 @@
 #line 8 "limits.h"
 #line 15 "answers.h"
 #line 13 "functions/dns.c"
+#line 1 "pace.h"
+#line 8 "pace.h"
+#line 1 "senders.h"
+#line 8 "senders.h"
+#line 17 "functions/dns.c"
 #line 1 "chain"
 int nfv_entry(nf_ctx *ctx)
 {

@@ -42,6 +42,7 @@
 #line 15 "flow.h"
 #line 1 "service.h"
 #line 11 "service.h"
+#define F0_RATE 2000
 #line 1 "report.h"
 #line 4 "report.h"
 #line 1 "functions/dns.c"
@@ -56,6 +57,11 @@
 #line 8 "limits.h"
 #line 15 "answers.h"
 #line 13 "functions/dns.c"
+#line 1 "pace.h"
+#line 8 "pace.h"
+#line 1 "senders.h"
+#line 8 "senders.h"
+#line 17 "functions/dns.c"
 #define F1_SHIFT4 NF_LINK(13)
 #define F1_MASK4 NF_LINK(14)
 #define F1_BANK4 NF_LINK(15)
