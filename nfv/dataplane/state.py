@@ -11,12 +11,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from nfv.chain.topology import Topology, loads
+from nfv.chain.topology import Topology, loads, remembered
 from nfv.errors import InputError
 
 RUN = Path("/run/nfv")
@@ -42,15 +42,27 @@ class State:
     """VNF -> map -> its capacity, where that has grown beyond what the function says."""
     changing: bool = False  # a change has begun: what tables hold is not known
     files: Mapping[str, str] = field(default_factory=dict)  # those that the text names, by name
+    data: Any = None  # what the text says, with the rules that it includes; None: it is to be read
 
     def topology(self) -> Topology:
         """The topology as it was applied."""
-        return _topology(self.text, self.file, tuple(self.files.items()))
+        return _topology(_Declared(self.text, self.file, tuple(self.files.items()), self.data))
 
 
-@lru_cache(maxsize=1)  # what is changed is read, compared and recorded: large texts take seconds
-def _topology(text: str, file: str, files: tuple[tuple[str, str], ...]) -> Topology:
-    return loads(text, file, dict(files))
+@dataclass(frozen=True)
+class _Declared:
+    text: str
+    file: str
+    files: tuple[tuple[str, str], ...]
+    data: Any = field(compare=False)  # follows from the others
+
+
+@lru_cache(maxsize=1)  # what is changed is read, compared and recorded
+def _topology(declared: _Declared) -> Topology:
+    text, file, files = declared.text, declared.file, dict(declared.files)
+    if declared.data is None:
+        return loads(text, file, files)
+    return remembered(text, file, files, declared.data)
 
 
 def directory(name: str) -> Path:
@@ -102,7 +114,7 @@ def store(state: State) -> None:
     path = directory(state.name) / _FILE
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(state), indent=1))
+    fresh.write_text(json.dumps(vars(state)))
     os.replace(fresh, path)
 
 

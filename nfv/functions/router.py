@@ -34,10 +34,13 @@ Limits:
 - There is one table of routes. VRFs have no key: declare a router for each. Policy rules have none
   either: those of `ip rule` hold, but leave their IP version to Linux, as `nfvctl inspect TOPOLOGY`
   says.
-- Static neighbours, proxy ARP, proxy NDP and directed broadcast have no keys. What `ip neigh` and
-  sysctl set in the namespace is Linux's affair, and goes with the namespace.
+- What `ip neigh` and sysctl set in the namespace besides what is declared is Linux's affair, and
+  goes with the namespace.
+- `proxy_arp` answers after up to 0.8 s, as Linux does. Proxy NDP is for single addresses.
 - Linux counts the neighbours of all namespaces of a machine together, up to `gc_thresh3` of
-  net.ipv4.neigh.default and net.ipv6.neigh.default, which `apply` does not raise.
+  net.ipv4.neigh.default and net.ipv6.neigh.default, which `apply` does not raise: 1,024, unless
+  the administrator allows more (4,000 were tried). Static ones do not count. With more than 8,192
+  next hops and neighbours, their IP version is left to Linux.
 - VRRP is not spoken. An address that moves to another host of a segment is followed by gratuitous
   ARP or an unsolicited neighbour advertisement.
 - Interfaces have no VLAN: a function `vlans` takes tags off (`topologies/vlans.yaml`). Frames that
@@ -53,7 +56,7 @@ from typing import Literal
 from pydantic import Field
 
 from nfv.chain.addressing import check_disjoint
-from nfv.chain.fields import Many, Name, Network
+from nfv.chain.fields import Address, Mac, Many, Model, Name, Network
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.chain.route import MAX_WEIGHT, NextHop, Resolution, Route
 from nfv.chain.surroundings import Surroundings
@@ -72,6 +75,13 @@ GROUPS = 512
 _BANKS = 2  # of all tables
 
 
+class Neighbour(Model):
+    """A neighbour that is not asked for (a static entry of ARP or neighbour discovery)."""
+
+    ip: Address = Field(description="address, in a subnet of the interface or link-local")
+    mac: Mac = Field(description="where packets to it are sent")
+
+
 class RouterInterface(Interface):
     """An interface of a router."""
 
@@ -85,10 +95,64 @@ class RouterInterface(Interface):
         "not out of here (strict), or that have none (loose)",
     )
 
+    neighbours: Many[Neighbour] = Field((), description="static neighbours")
+
+    proxy_arp: bool = Field(
+        False,
+        strict=True,
+        description="answer ARP requests for what is reached by another interface (RFC 1027)",
+    )
+
+    proxy_ndp: Many[Address] = Field(
+        (), description="IPv6 addresses to answer neighbour solicitations for (RFC 4861, 7.2.8)"
+    )
+
+    directed_broadcast: bool = Field(
+        False,
+        strict=True,
+        description="let IPv4 packets that come in here go to the broadcast address of a subnet "
+        "behind another interface; by default they are dropped (RFC 2644)",
+    )
+
     def check(self, report: Report) -> None:
         super().check(report)
+        self._check_neighbours(report)
+        self._check_proxied(report)
         if self.advertise is not None:
             check_interface(self.advertise, self.ip, self.mtu, report)
+
+    def _check_neighbours(self, report: Report) -> None:
+        seen: dict[Address, int] = {}
+        for index, one in enumerate(self.neighbours):
+            at = report.at("neighbours", index)
+            first = seen.setdefault(one.ip, index)
+            if first != index:
+                at.error(("ip",), f"neighbours[{first}] is {one.ip} too", "remove one of them")
+            elif not self._is_on_link(one.ip):
+                hint = f"its subnets are {listed(str(own.network) for own in self.ip)}"
+                at.error(("ip",), f"{one.ip} is in no subnet of the interface", hint)
+            self._check_foreign(one.ip, at, "ip")
+
+    def _is_on_link(self, address: Address) -> bool:
+        if address.is_link_local and address.version == 6:
+            return any(own.version == 6 for own in self.ip)
+        return any(address in own.network for own in self.ip)
+
+    def _check_proxied(self, report: Report) -> None:
+        if self.proxy_arp and not any(own.version == 4 for own in self.ip):
+            message = "ARP is for IPv4, and the interface has no IPv4 address"
+            report.error(("proxy_arp",), message, "remove the key, or see proxy_ndp")
+        for index, address in enumerate(self.proxy_ndp):
+            if address.version != 6 or address.is_multicast:
+                message = f"{address} is no IPv6 unicast address"
+                report.error(("proxy_ndp", index), message, "for IPv4 there is proxy_arp")
+            elif address in self.proxy_ndp[:index]:
+                report.error(("proxy_ndp", index), f"{address} is there twice", "remove one")
+            self._check_foreign(address, report, "proxy_ndp", index)
+
+    def _check_foreign(self, address: Address, report: Report, *path: str | int) -> None:
+        if any(address == own.ip for own in self.ip):
+            report.error(path, f"{address} is the interface's own address")
 
 
 class RouterConfig(FunctionConfig):

@@ -8,7 +8,7 @@ from nfv.chain import names
 from nfv.chain.path import Attachment
 from nfv.chain.sap import Hook
 from nfv.chain.topology import Topology
-from nfv.dataplane.change import proglink
+from nfv.dataplane.change import proglink, routerlinks
 from nfv.dataplane.change.addressing import node_changes
 from nfv.dataplane.change.mapstore import MapNames
 from nfv.dataplane.change.nic import nic_changes
@@ -18,11 +18,9 @@ from nfv.dataplane.change.transaction import Step
 from nfv.dataplane.kernel import ethtool, netns, tap
 from nfv.dataplane.kernel.netlink import Netlink
 from nfv.dataplane.kernel.rtnl import Link
-from nfv.dataplane.routing.egress import CHECKS
 from nfv.dataplane.wiring import Device, Port, Wiring
 from nfv.ebpf.compose import MAX_LINEAR_MTU
 from nfv.errors import InputError
-from nfv.functions.router import Router
 
 _LEFT_TO_TC = ("tx-checksum", "tso", "tx-vlan", "rx-vlan")
 FAR_FEATURES: Mapping[Hook, Mapping[str, bool]] = {
@@ -38,6 +36,7 @@ _FORWARDING = {
     "net/ipv6/conf/all/forwarding": 1,
     "net/ipv4/conf/all/rp_filter": 0,
     "net/ipv4/conf/default/rp_filter": 0,
+    "net/ipv4/conf/all/bc_forwarding": 1,  # where it is set for an interface too
 }
 
 
@@ -62,7 +61,7 @@ def changes(
             yield from _adjust(element, port, topology, seen)
         else:
             yield from _replace(element, port, known.get(place), topology, seen)
-        yield from _reverse_path(element, port, topology, place not in whole)
+        yield from routerlinks.changes(element, port, topology, place not in whole)
     yield from node_changes(topology, wiring, whole, seen)
 
 
@@ -302,31 +301,6 @@ def _adjust(
             yield Change(element, Symbol.CHANGE, reason, steps=[(phase, step)])
     if port.inner:
         yield from _offloads(element, port, port.inner)
-
-
-def _reverse_path(
-    element: Element, port: Port, topology: Topology, fresh: bool
-) -> Iterator[Change]:
-    """Have Linux look at the sources of what the fast path leaves to it, as declared (IPv4)."""
-    function = topology.vnfs.get(port.attachment.node)
-    device = port.inner
-    if not isinstance(function, Router) or device is None:
-        return
-    wanted = CHECKS[function.interfaces[str(port.attachment.interface)].reverse_path]
-    where, path = str(device.netns), f"net/ipv4/conf/{device.name}/rp_filter"
-    there = 0
-    if not fresh:
-        with netns.entered(where):
-            there = int(netns.read_sysctl(path))
-    if wanted != there:
-        step = Step(
-            f"set reverse path filter of {device.name}",
-            _write(where, {path: wanted}),
-            _write(where, {path: there}),
-        )
-        words = f"{device.name}: rp_filter {there} -> {wanted}"
-        symbol, reason = (Symbol.ADD, "") if fresh else (Symbol.CHANGE, words)
-        yield Change(element, symbol, reason, steps=[(Phase.ADDRESS, step)])
 
 
 def _offloads(element: Element, port: Port, device: Device) -> Iterator[Change]:

@@ -150,6 +150,7 @@ def _prepared(
         functions,
         files=topology.files,
         sizes=sizes,
+        data=source.data,
     )
     compiler = Compiler(headers.find())
     fastpath = FastPath(topology, wiring, compiler, before, after, old_wiring, composer)

@@ -99,18 +99,23 @@ class TableChanges:
 
 def _difference(before: Any, after: Any) -> str:
     """Which keys of a function's configuration differ, with lengths of lists."""
-    old, new = (
-        json.loads(function.config.model_dump_json(warnings=False)) for function in (before, after)
-    )
+    old, new = before.config, after.config
     parts = []
-    for key in new:
-        if old.get(key) == new[key]:
+    for key in type(new).model_fields:
+        values = getattr(old, key, None), getattr(new, key)
+        if values[0] == values[1]:
             continue
-        sizes = [len(value[key]) for value in (old, new) if isinstance(value[key], (list, dict))]
+        sizes = [len(value) for value in values if isinstance(value, (tuple, dict))]
         if len(set(sizes)) == 2:
             parts.append(f"{key} {sizes[0]} -> {sizes[1]}")
         elif sizes:
             parts.append(f"{key} changed")
         else:
-            parts.append(f"{key} {old.get(key)} -> {new[key]}")
+            parts.append(f"{key} {_shown(old, key)} -> {_shown(new, key)}")
     return ", ".join(parts)
+
+
+def _shown(config: Any, key: str) -> object:
+    """A value as JSON has it."""
+    text = config.model_dump_json(include={key}, warnings=False)
+    return json.loads(text).get(key)

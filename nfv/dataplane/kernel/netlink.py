@@ -1,4 +1,4 @@
-"""Links, addresses and routes of one network namespace.
+"""Links, addresses, routes and neighbours of one network namespace.
 
 `Netlink` is a thin layer: one rtnetlink socket, one method for each change and each list. Changes
 made inside `batch()` travel many to a system call.
@@ -20,7 +20,7 @@ from nfv.closing import Closing
 from nfv.dataplane.kernel import netns as namespaces
 from nfv.dataplane.kernel import rtnl
 from nfv.dataplane.kernel.refusal import refused
-from nfv.dataplane.kernel.rtnl import Address, Link, Route
+from nfv.dataplane.kernel.rtnl import Address, Link, Neighbour, Route
 from nfv.dataplane.kernel.rtsocket import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Request, RtSocket
 from nfv.errors import KernelError
 
@@ -105,6 +105,21 @@ class Netlink(Closing):
                 rtnl.parse_route,
                 "routes",
             )
+        ]
+
+    def neighbours(self, protocol: int) -> list[Neighbour]:
+        """The neighbours that a protocol has put there, and what it has devices answer for."""
+        return [
+            neighbour
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for flags in (0, rtnl.NTF_PROXY)
+            for neighbour in self._dump(
+                rtnl.RTM_GETNEIGH,
+                rtnl.neighbour_message({"family": family, "flags": flags}, {}),
+                rtnl.parse_neighbour,
+                "neighbours",
+            )
+            if neighbour.protocol == protocol
         ]
 
     def route_to(self, address: str) -> Route | None:
@@ -229,6 +244,26 @@ class Netlink(Closing):
         fields = {"proto": protocol, "scope": rtnl.RT_SCOPE_NOWHERE}
         body = self._route_body(destination, fields, via, device, metric)
         self._change(_route_text("delete", destination, via, device), rtnl.RTM_DELROUTE, 0, body)
+
+    def add_neighbour(
+        self, device: str | int, address: str, mac: str | None, protocol: int
+    ) -> None:
+        """Say for good where a neighbour is; without a MAC address, let the device answer for it.
+
+        What the kernel has found out of the neighbour is replaced.
+        """
+        fields, attributes = _neighbour_key(self._index(device), address, mac)
+        if mac is not None:
+            fields["state"] = rtnl.NUD_PERMANENT
+            attributes["NDA_LLADDR"] = mac
+        body = rtnl.neighbour_message(fields, {**attributes, "NDA_PROTOCOL": protocol})
+        what = f"add neighbour {address} of {device}"
+        self._change(what, rtnl.RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body)
+
+    def del_neighbour(self, device: str | int, address: str, mac: str | None) -> None:
+        """Forget a neighbour, given as to `add_neighbour`."""
+        body = rtnl.neighbour_message(*_neighbour_key(self._index(device), address, mac))
+        self._change(f"delete neighbour {address} of {device}", rtnl.RTM_DELNEIGH, 0, body)
 
     def _change(self, what: str, type_: int, flags: int, body: bytes) -> None:
         self._queue(what + self._where, type_, flags, body)
@@ -359,6 +394,15 @@ def _link_body(
     if isinstance(device, int):
         return rtnl.link_message(device, flags, mask, attributes)
     return rtnl.link_message(0, flags, mask, {**(attributes or {}), "IFLA_IFNAME": device})
+
+
+def _neighbour_key(
+    ifindex: int, address: str, mac: str | None
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """What tells a neighbour from others: fields and attributes of its message."""
+    flags = rtnl.NTF_PROXY if mac is None else 0
+    fields = {"family": _family(address), "ifindex": ifindex, "flags": flags}
+    return fields, {"NDA_DST": address}
 
 
 def _family(address: str) -> int:

@@ -1,4 +1,4 @@
-"""What rtnetlink speaks of: links, addresses and routes.
+"""What rtnetlink speaks of: links, addresses, routes and neighbours.
 
 Frozen objects, and the functions that read them from the kernel's messages (rtnetlink(7)).
 pyroute2's message classes do the encoding and decoding; nothing else of it is used.
@@ -13,17 +13,22 @@ from typing import Any
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 
 IFF_UP = 0x1
 IFF_PROMISC = 0x100
 
 RT_TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
+
+NUD_PERMANENT = 0x80
+NTF_PROXY = 0x08
 
 RTPROT_STATIC = 4  # who put a route there (rtm_protocol): an administrator
 
@@ -94,6 +99,16 @@ class Route:
     table: int
 
 
+@dataclass(frozen=True)
+class Neighbour:
+    """A neighbour of a device; one without MAC address is what the device answers for (proxy)."""
+
+    ifindex: int
+    address: str
+    mac: str | None
+    protocol: int  # who put it there, numbered as RTPROT_*
+
+
 def link_message(
     index: int = 0, flags: int = 0, change: int = 0, attributes: Mapping[str, Any] | None = None
 ) -> bytes:
@@ -118,6 +133,11 @@ def address_message(
 def route_message(fields: Mapping[str, int], attributes: Mapping[str, Any]) -> bytes:
     """struct rtmsg (`fields` by their names without the prefix) with its RTA_* attributes."""
     return _body(rtmsg(), fields, attributes)
+
+
+def neighbour_message(fields: Mapping[str, int], attributes: Mapping[str, Any]) -> bytes:
+    """struct ndmsg (`fields` by their names without the prefix) with its NDA_* attributes."""
+    return _body(ndmsg(), fields, attributes)
 
 
 def parse_link(data: bytes) -> Link | None:
@@ -171,6 +191,16 @@ def parse_route(data: bytes) -> Route | None:
         scope=message["scope"],
         table=get("RTA_TABLE", message["table"]),
     )
+
+
+def parse_neighbour(data: bytes) -> Neighbour | None:
+    """Read RTM_NEWNEIGH; None for a station of a bridge or one without an IP address."""
+    message = _decoded(ndmsg, data)
+    address = message.get_attr("NDA_DST")
+    if message["family"] not in _IP_FAMILIES or address is None:
+        return None
+    mac = None if message["flags"] & NTF_PROXY else message.get_attr("NDA_LLADDR")
+    return Neighbour(message["ifindex"], address, mac, message.get_attr("NDA_PROTOCOL", 0))
 
 
 def _nexthops(message: Any) -> tuple[NextHop, ...]:

@@ -19,6 +19,7 @@ from nfv.dataplane.routing.routertables import RouterTables
 from nfv.dataplane.wiring import Wiring
 from nfv.ebpf import natplan, tables
 from nfv.ebpf.compose import classifier_patterns
+from nfv.functions.router import RouterInterface
 
 ASSUMED_MAC = "02:00:00:00:00:01"
 """Of neighbours whose MAC address nothing tells."""
@@ -71,7 +72,8 @@ def _route(router: RouterTables) -> None:
     for name, interface in function.interfaces.items():
         for own in interface.ip:
             router.route(str(own.network), name, ASSUMED_MAC, interface.mtu)
-            for address, mac in known.items():
+            stations = {**known, **_static(interface)}
+            for address, mac in stations.items():
                 if address in own.network:
                     router.route(str(address), name, mac, interface.mtu)
     for interface in function.interfaces.values():
@@ -81,6 +83,12 @@ def _route(router: RouterTables) -> None:
     for interface in function.interfaces.values():
         for own in interface.ip:
             router.own(own.ip)
+
+
+def _static(interface: object) -> dict[Address, str]:
+    if not isinstance(interface, RouterInterface):
+        return {}
+    return {one.ip: one.mac for one in interface.neighbours}
 
 
 def _lead(router: RouterTables, route: Any, known: Mapping[Address, str]) -> None:
