@@ -58,7 +58,8 @@ class _Includer:
         items = [item for one in node.children.values() for item in self._item(one, file, within)]
         if list(node.children.values()) == items:
             return node
-        return replace(node, data=[item.data for item in items], children=dict(enumerate(items)))
+        children: dict[str | int, Node] = dict(enumerate(items))
+        return node._replace(data=[item.data for item in items], children=children)
 
     def _item(self, node: Node, file: str, within: tuple[str, ...]) -> Iterator[Node]:
         if not isinstance(node.data, dict) or list(node.data) != [KEY]:
@@ -95,7 +96,7 @@ class _Includer:
             self._problem(place, message, "begin each rule with '- '")
             return
         for item in self._list(found.root, shown, (*within, name)).children.values():
-            yield replace(item, file=item.file or shown)
+            yield item._replace(file=item.file or shown)
 
     def _problem(self, place: Position, message: str, hint: str | None = None) -> None:
         text = replace(self._source, others=self.texts).line(place)
@@ -107,4 +108,5 @@ def _with(node: Node, changed: Mapping[str | int, Node]) -> Node:
     if all(node.children[key] is child for key, child in changed.items()):
         return node
     values = {key: child.data for key, child in changed.items()}
-    return replace(node, data={**node.data, **values}, children={**node.children, **changed})
+    children = {**node.children, **changed}
+    return node._replace(data={**node.data, **values}, children=children)

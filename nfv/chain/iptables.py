@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 
-from nfv.chain.rule import Rule
+from nfv.chain.imported import Imported, Keys, Missing, NoRuleError, check, named
 from nfv.errors import InputError
 
 _POLICIES = {"ACCEPT": "accept", "DROP": "drop"}
@@ -23,37 +22,6 @@ _MODULES = frozenset({
     "state", "comment", "limit", "length", "dscp", "mac",
 })  # fmt: skip
 
-Keys = dict[str, object]
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A rule that does not map."""
-
-    line: int  # from 1
-    text: str
-    reason: str
-
-
-@dataclass
-class Imported:
-    """Keys of a firewall, and what is not among them."""
-
-    default: str = "accept"
-    rules: list[Keys] = field(default_factory=list)
-    groups: dict[str, list[Keys]] = field(default_factory=dict)
-    missing: list[Missing] = field(default_factory=list)
-
-    @property
-    def keys(self) -> Keys:
-        """As they stand under the firewall's name in a topology file."""
-        groups = {"groups": self.groups} if self.groups else {}
-        return {"type": "firewall", "default": self.default, **groups, "rules": self.rules}
-
-
-class _NoRule(Exception):
-    """Why a rule does not map."""
-
 
 def read(text: str, chain: str) -> Imported:
     """The rules of a chain and of those that it leads to. Raises InputError if there is none."""
@@ -62,7 +30,7 @@ def read(text: str, chain: str) -> Imported:
     if chain not in policies:
         known = ", ".join(policies) or "none"
         raise InputError(f"there is no chain {chain} in the table filter", f"chains are {known}")
-    names = _groups(policies)
+    names = named(policies)
     found = Imported(_POLICIES.get(policies[chain], "accept"))
     waiting, seen = [chain], {chain}
     while waiting:
@@ -72,10 +40,10 @@ def read(text: str, chain: str) -> Imported:
             try:
                 rule, to = _rule(words, family, names)
                 if rule:
-                    Rule.model_validate(rule)
-            except (_NoRule, ValueError) as error:
-                reason = str(error) if isinstance(error, _NoRule) else "a value does not fit"
-                found.missing.append(Missing(number, shlex.join(words), reason))
+                    check(rule)
+            except (NoRuleError, ValueError) as error:
+                reason = str(error) if isinstance(error, NoRuleError) else "a value does not fit"
+                found.missing.append(Missing(str(number), shlex.join(words), reason))
                 continue
             rules += [rule] if rule else []
             if to and to not in seen:
@@ -102,16 +70,6 @@ def _filter(text: str) -> tuple[dict[str, str], dict[str, list[tuple[int, list[s
     return policies, lines
 
 
-def _groups(chains: Iterable[str]) -> dict[str, str]:
-    """The names of chains as groups have them, each another one."""
-    found: dict[str, str] = {}
-    for number, chain in enumerate(chains):
-        plain = re.sub(r"[^a-z0-9]+", "-", chain.lower()).strip("-")[:32].strip("-")
-        taken = not plain or plain in found.values()
-        found[chain] = f"{plain[:24]}-{number}".strip("-") if taken else plain
-    return found
-
-
 class _Reader:
     """The words of one rule, and what they have become so far."""
 
@@ -127,7 +85,7 @@ class _Reader:
         """The next word, which must be there."""
         found = next(self._words, None)
         if found is None:
-            raise _NoRule("a value is missing")
+            raise NoRuleError("a value is missing")
         return found
 
     def options(self) -> Iterator[str]:
@@ -142,7 +100,7 @@ class _Reader:
     def put(self, key: str, value: object) -> None:
         """A condition, or an exception if it is negated."""
         if self.negated and key in ("tcp_flags", "icmp_type"):
-            raise _NoRule(f"! with {key}")
+            raise NoRuleError(f"! with {key}")
         (self.without if self.negated else self.keys)[key] = value
 
 
@@ -155,12 +113,12 @@ def _rule(words: list[str], family: str, groups: Mapping[str, str]) -> tuple[Key
     for option in reader.options():
         handler = _OPTIONS.get(option)
         if handler is None:
-            raise _NoRule(f"{option} has no equivalent")
+            raise NoRuleError(f"{option} has no equivalent")
         handler(reader)
     action, to = _action(reader, groups)
     if reader.is_tracked:
         if action != "accept":
-            raise _NoRule("known connections are always accepted")
+            raise NoRuleError("known connections are always accepted")
         return {}, ""
     keys: Keys = {"action": action, **({"to": groups[to]} if to else {}), **reader.keys}
     if "src" not in keys and "dst" not in keys and keys.get("proto") not in ("icmp", "icmpv6"):
@@ -178,9 +136,9 @@ def _action(reader: _Reader, groups: Mapping[str, str]) -> tuple[str, str]:
         return "count", ""
     if target in groups:
         if "limit" in reader.keys:
-            raise _NoRule("a jump has no limit")
+            raise NoRuleError("a jump has no limit")
         return "jump", target
-    raise _NoRule(f"target {target} has no equivalent")
+    raise NoRuleError(f"target {target} has no equivalent")
 
 
 def _value(key: str) -> Callable[[_Reader], None]:
@@ -221,11 +179,11 @@ def _icmp(reader: _Reader) -> None:
 def _state(reader: _Reader) -> None:
     states = set(reader.word().split(","))
     if reader.negated:
-        raise _NoRule("! with states of connections")
+        raise NoRuleError("! with states of connections")
     if states <= _TRACKED:
         reader.is_tracked = True
     elif "NEW" not in states:
-        raise _NoRule("what belongs to no connection is dropped before the rules")
+        raise NoRuleError("what belongs to no connection is dropped before the rules")
 
 
 def _limit(reader: _Reader) -> None:
@@ -233,14 +191,14 @@ def _limit(reader: _Reader) -> None:
     names = ("second", "minute", "hour", "day")
     period = next((name for name in names if unit and name.startswith(unit[:3])), None)
     if period is None or reader.negated:
-        raise _NoRule("this limit has no equivalent")
+        raise NoRuleError("this limit has no equivalent")
     reader.keys["limit"] = {"rate": f"{rate}/{period}"}
 
 
 def _burst(reader: _Reader) -> None:
     limit = reader.keys.get("limit")
     if not isinstance(limit, dict):
-        raise _NoRule("a burst without a limit")
+        raise NoRuleError("a burst without a limit")
     limit["burst"] = int(reader.word())
 
 
@@ -255,7 +213,7 @@ def _length(reader: _Reader) -> None:
 def _module(reader: _Reader) -> None:
     name = reader.word()
     if name not in _MODULES:
-        raise _NoRule(f"-m {name} has no equivalent")
+        raise NoRuleError(f"-m {name} has no equivalent")
 
 
 def _target(reader: _Reader) -> None:

@@ -19,17 +19,17 @@ MAX_LISTED = 20
 class Report:
     """Problems found in one source; `at` gives a view whose paths start deeper in the file."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(
+        self, source: Source, prefix: KeyPath = (), problems: list[Problem] | None = None
+    ) -> None:
+        """`problems` are shared; those of the source if none are given."""
         self._source = source
-        self._prefix: KeyPath = ()
-        self._problems: list[Problem] = list(source.problems)
+        self._prefix = prefix
+        self._problems = list(source.problems) if problems is None else problems
 
     def at(self, *path: str | int) -> Report:
         """The same report, for the part of the file under `path`."""
-        view = Report(self._source)
-        view._prefix = self._prefix + path
-        view._problems = self._problems
-        return view
+        return Report(self._source, self._prefix + path, self._problems)
 
     def error(
         self, path: KeyPath, message: str, hint: str | None = None, *, key: bool = False

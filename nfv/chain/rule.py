@@ -7,8 +7,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Network
 from typing import Annotated, Any, Literal
+from weakref import WeakValueDictionary
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 from pydantic_core import CoreSchema
 
 from nfv.chain import algebra
@@ -274,6 +283,7 @@ class Rule(Conditions, LinkConditions):
             known &= self.unless.check_lists(lists, report.at("unless"))
         if known:
             self.check_families(expand(self.src, lists), expand(self.dst, lists), report)
+        if known and self.unless:
             ported = Pattern(protocols=self.proto, sports=self.sport, dports=self.dport)
             if self._without_exceptions(self.narrow(ported, lists), lists) is None:
                 message = "leaves out everything that the rule is for"
@@ -295,11 +305,10 @@ class Rule(Conditions, LinkConditions):
         `sets` are the numbers of named sets.
         """
         directions = (Direction[self.direction.upper()],) if self.direction else ()
-        pattern = replace(
-            self.narrow(self.reduce((), (), directions), lists),
-            src_sets=_group(self.src_set, sets),
-            dst_sets=_group(self.dst_set, sets),
-        )
+        pattern = self.narrow(self.reduce((), (), directions), lists)
+        if self.src_set or self.dst_set:
+            src, dst = _group(self.src_set, sets), _group(self.dst_set, sets)
+            pattern = replace(pattern, src_sets=src, dst_sets=dst)
         return self._without_exceptions(pattern, lists)
 
     def _without_exceptions(self, pattern: Pattern, lists: PrefixLists) -> Pattern | None:
@@ -331,5 +340,24 @@ def expand(entries: Sequence[Network | str], lists: PrefixLists) -> tuple[Networ
     return tuple(prefix for group in groups for prefix in group)
 
 
-Rules = Annotated[tuple[Rule, ...], BeforeValidator(as_tuple), _RulesSchema()]
+_known: WeakValueDictionary[str, Rule] = WeakValueDictionary()  # by what they were read from
+
+
+def _read_once(value: object, read: ValidatorFunctionWrapHandler) -> Rule:
+    """A rule; if it was read before and is in use, that one: most changes leave most rules alone.
+
+    So former rules and those of a changed file are quickly found to be the same.
+    """
+    written = repr(value)
+    rule = _known.get(written)
+    if rule is None:
+        rule = _known[written] = read(value)
+    return rule
+
+
+Rules = Annotated[
+    tuple[Annotated[Rule, WrapValidator(_read_once)], ...],
+    BeforeValidator(as_tuple),
+    _RulesSchema(),
+]
 """A list of rules."""

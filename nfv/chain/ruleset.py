@@ -42,12 +42,15 @@ def steps(rules: Sequence[Rule], named: Named) -> Iterator[Step]:
     A packet that no rule of a group decides goes on behind the jump.
     """
     for index, rule in enumerate(rules):
-        yield from _steps(rule, ("rules", index), "", Pattern(), named)
+        yield from _steps(rule, ("rules", index), "", None, named)
 
 
-def _steps(rule: Rule, path: KeyPath, group: str, around: Pattern, named: Named) -> Iterator[Step]:
+def _steps(
+    rule: Rule, path: KeyPath, group: str, around: Pattern | None, named: Named
+) -> Iterator[Step]:
+    """The steps of a rule, for packets that match the jumps `around`."""
     own = rule.pattern(named.lists, named.sets)
-    pattern = algebra.both(own, around) if own else None
+    pattern = algebra.both(own, around) if own and around else own
     if rule.action != "jump":
         text = rule.name or rule.model_dump_json(exclude_defaults=True, warnings=False)
         yield Step(pattern or NEVER, rule, path, f"{group}/{text}" if group else text)

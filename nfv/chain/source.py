@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
@@ -33,29 +33,29 @@ Mark = tuple[int, int]
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what the parser counts as lines
 _UNPRINTABLE = re.compile("[^\t\r\n -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAG = "tag:yaml.org,2002:"
-_CORE_SCHEMA = (
-    ("null", re.compile(r"null|Null|NULL|~|")),
-    ("bool", re.compile(r"true|True|TRUE|false|False|FALSE")),
-    ("int", re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")),
-    (
-        "float",
-        re.compile(
-            r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
-            r"|[-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN"
-        ),
+_CORE_SCHEMA = {
+    "null": re.compile(r"null|Null|NULL|~|"),
+    "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),
+    "int": re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
+    "float": re.compile(
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN"
     ),
-)
+}
+_NO_TEXT = frozenset("nN~tTfF+-.0123456789")  # what scalars that are no text begin with
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(frozen=True)
-class Node:
-    """A value of the file; `nodes` counts it and all below it, aliases expanded."""
+class Node(NamedTuple):
+    """A value of the file; `nodes` counts it and all below it, aliases expanded.
+
+    Large files have hundreds of thousands: a tuple is made in a third of a dataclass's time.
+    """
 
     data: Any
     mark: Mark
-    children: Mapping[str | int, Node] = field(default_factory=dict)
-    keys: Mapping[str | int, Mark] = field(default_factory=dict)  # of a mapping
+    children: Mapping[str | int, Node] = {}
+    keys: Mapping[str | int, Mark] = {}
     nodes: int = 1
     file: str = ""  # that it and what is below it stand in, if that is another one
 
@@ -229,18 +229,19 @@ class _Reader:
             if not isinstance(item, yaml.ScalarEvent):
                 self._stop(_mark(item), "a key must be plain text", None)
             key: str = item.value
+            mark, inner = _mark(item), (*path, key)
             following = next(self._events)
             if ":" not in self._between(item, following):
                 hint = f"to have a comma in a value, quote it or write a list: [..., {key}]"
-                self._note(_mark(item), path, f"'{key}' stands here without a value", hint)
+                self._note(mark, path, f"'{key}' stands here without a value", hint)
                 continue
-            value = self._node(following, (*path, key))
+            value = self._node(following, inner)
             if key in keys:
                 hint = f"it is first set in line {keys[key][0]}"
-                self._note(_mark(item), (*path, key), f"duplicate key '{key}'", hint)
+                self._note(mark, inner, f"duplicate key '{key}'", hint)
                 continue
-            self._check_filled(value, _mark(item), (*path, key))
-            children[key], keys[key] = value, _mark(item)
+            self._check_filled(value, mark, inner)
+            children[key], keys[key] = value, mark
         data = {key: child.data for key, child in children.items()}
         size = 1 + sum(child.nodes for child in children.values())
         return Node(data, _mark(event), children, keys, size)
@@ -248,12 +249,12 @@ class _Reader:
     def _scalar(self, event: Any, path: KeyPath) -> str | int | float | bool | None:
         value: str = event.value
         if event.implicit[0]:
-            kind = next((kind for kind, form in _CORE_SCHEMA if form.fullmatch(value)), "str")
+            kind = _kind(value)
         elif event.tag is None:
             kind = "str"
         else:
             kind = event.tag.removeprefix(_TAG)
-            form = dict(_CORE_SCHEMA).get(kind)
+            form = _CORE_SCHEMA.get(kind)
             if kind != "str" and (form is None or not form.fullmatch(value)):
                 self._note(_mark(event), path, f"tag '{event.tag}' does not fit here", "remove it")
                 return value
@@ -281,6 +282,13 @@ class _Reader:
         raise TopologyError(self.problems)
 
 
+def _kind(value: str) -> str:
+    """What a plain scalar is."""
+    if value and value[0] not in _NO_TEXT:
+        return "str"
+    return next((kind for kind, form in _CORE_SCHEMA.items() if form.fullmatch(value)), "str")
+
+
 def _convert(kind: str, value: str) -> str | int | float | bool | None:
     if kind == "null":
         return None
@@ -304,7 +312,8 @@ def _syntax_hint(rest: str) -> str | None:
 
 
 def _mark(event: Any) -> Mark:
-    return event.start_mark.line + 1, event.start_mark.column + 1
+    start = event.start_mark
+    return start.line + 1, start.column + 1
 
 
 @lru_cache(maxsize=1)  # problems of one file come together

@@ -14,6 +14,7 @@ from nfv.chain import include
 from nfv.chain.checks import Draft, check
 from nfv.chain.fields import Model, Name, quoted
 from nfv.chain.files import Files
+from nfv.chain.known import Known
 from nfv.chain.path import Attachment, Chain, ChainConfig
 from nfv.chain.report import Report, did_you_mean, listed
 from nfv.chain.sap import KINDS, HostSap, NicSap, Sap, TapSap, VethSap
@@ -108,6 +109,14 @@ def loads(text: str, file: str = "<text>", files: Mapping[str, str] | None = Non
     `files` are the texts of the files that it names, by their names.
     """
     return build(parse(text, file, Files(None, files)))
+
+
+def remembered(text: str, file: str, files: Mapping[str, str], data: Any) -> Topology:
+    """A topology that was read before: `data` is what the text said, with included rules.
+
+    Raises TopologyError if it was another version of this program that read it.
+    """
+    return build(Known.of(text, file, files, data))
 
 
 def build(source: Source) -> Topology:

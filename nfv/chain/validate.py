@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
@@ -120,10 +121,16 @@ def _check_parts(part: object, report: Report) -> None:
     """Have a part and all parts in it check themselves."""
     if isinstance(part, Model):
         part.check(report)
-        part = dict(part)
+        part = {name: getattr(part, name) for name in _holding_models(type(part))}
     for key, item in _items(part):
         if isinstance(item, _PARTS):
             _check_parts(item, report.at(key))
+
+
+@cache
+def _holding_models(model: type[Model]) -> Sequence[str]:
+    """The fields of a model that other models may be in."""
+    return [name for name, field in model.model_fields.items() if _model_in(field.annotation)]
 
 
 def _check_readable(annotation: Any, data: object, report: Report) -> None:

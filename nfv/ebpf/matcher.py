@@ -40,6 +40,7 @@ MACS, LENGTH, TRAITS, SRC_SETS, DST_SETS = (
     for name in ("MACS", "LENGTH", "TRAITS", "SRC_SETS", "DST_SETS")
 )
 NO_PLACE = 0xFFFFFFFF
+NONE = -1
 GROUP = 4  # words that a bit of an aggregate stands for
 CHUNK = 16  # words that stand together
 
@@ -88,14 +89,28 @@ def asks(patterns: Sequence[Pattern]) -> int:
     return found
 
 
-def build(patterns: Sequence[Pattern], base: int = 0) -> bytes:
-    """The image of a list of patterns, to stand in a map at `base`, a multiple of 64 bytes.
+@dataclass(frozen=True)
+class Tables:
+    """The image of a list of patterns. What stands beside the matcher, for each, follows it."""
 
-    What stands beside the matcher, for each pattern, follows it.
-    """
+    head: Sequence[int]  # places in what is behind the head; NONE: there is no such table
+    image: Image
+
+    def __len__(self) -> int:
+        return HEAD.size + len(self.image)
+
+    def at(self, base: int) -> bytes:
+        """The image, to stand in a map at `base`, a multiple of 64 bytes."""
+        behind = base + HEAD.size
+        head = [0 if place == NONE else place + behind for place in self.head]
+        return HEAD.pack(*head) + self.image.at(behind)
+
+
+def build(patterns: Sequence[Pattern]) -> Tables:
+    """The image of a list of patterns."""
     order = _order(patterns)
     ordered = [patterns[i] for i in order]
-    image = Image(base + HEAD.size)
+    image = Image()
     places = image.append(_places(order), LINE)
     rows = _RowWriter(image, size_class(len(order)))
     roots = []
@@ -105,10 +120,10 @@ def build(patterns: Sequence[Pattern], base: int = 0) -> bytes:
     for ranges in ([p.sports for p in ordered], [p.dports for p in ordered]):
         roots.append(_ranges(image, rows, ranges))
     slots, sets = vectors.kind_rows(ordered)
-    kinds = image.append(rows.write(sets)[slots].tobytes())
+    kinds = image.append_slots(rows.write(sets)[slots])
     further = _further(image, rows, ordered)
     beside = image.append(b"", LINE)
-    return HEAD.pack(*roots, kinds, places, beside, *further) + bytes(image)
+    return Tables((*roots, kinds, places, beside, *further), image)
 
 
 def _prefixes(
@@ -131,16 +146,16 @@ def _ranges(image: Image, rows: _RowWriter, ranges: Sequence[Sequence[Range]]) -
 
 
 def _further(image: Image, rows: _RowWriter, ordered: Sequence[Pattern]) -> Sequence[int]:
-    """Where the tables of the fields begin that not all patterns have; 0 for what none asks."""
+    """Where the tables of the fields begin that not all patterns have; NONE if none asks."""
     asked = asks(ordered)
-    src = dst = length = traits = src_sets = dst_sets = 0
+    src = dst = length = traits = src_sets = dst_sets = NONE
     if asked & MACS:
         src = _prefixes(image, rows, [p.src_macs for p in ordered], 6)
         dst = _prefixes(image, rows, [p.dst_macs for p in ordered], 6)
     if asked & LENGTH:
         length = _ranges(image, rows, [p.lengths for p in ordered])
     if asked & TRAITS:
-        traits = image.append(rows.write(vectors.trait_rows(ordered)).tobytes())
+        traits = image.append_slots(rows.write(vectors.trait_rows(ordered)))
     if asked & SRC_SETS:
         src_sets = _sets(image, rows, [p.src_sets for p in ordered])
     if asked & DST_SETS:
@@ -150,7 +165,7 @@ def _further(image: Image, rows: _RowWriter, ordered: Sequence[Pattern]) -> Sequ
 
 def _sets(image: Image, rows: _RowWriter, conditions: Sequence[SetCondition]) -> int:
     """The table of rows by the sets that an address is in."""
-    return image.append(rows.write(vectors.set_rows(conditions)).tobytes())
+    return image.append_slots(rows.write(vectors.set_rows(conditions)))
 
 
 def _order(patterns: Sequence[Pattern]) -> list[int]:
@@ -212,12 +227,14 @@ class _RowWriter:
         whole[:, : rows.shape[1]] = rows
         keys = [row.tobytes() for row in whole]
         fresh = {key: i for i, key in enumerate(keys) if key not in self._rows}
-        forms = list(fresh) if self._size.plain else self._packed(whole[list(fresh.values())])
-        for key, form in zip(fresh, forms, strict=True):
-            self._rows[key] = self._image.append(form, 8)
+        if self._size.plain:
+            self._rows |= {key: self._image.append(key, 8) for key in fresh}
+        else:
+            places = self._packed(whole[list(fresh.values())])
+            self._rows.update(zip(fresh, places, strict=True))
         return np.array([self._rows[key] for key in keys], np.uint32)
 
-    def _packed(self, rows: Rows) -> list[bytes]:
+    def _packed(self, rows: Rows) -> list[int]:
         """Of each row which groups are not zero, and the places of chunks: struct self_row."""
         words = self._size.words
         groups = np.zeros((len(rows), WORD), bool)
@@ -228,9 +245,11 @@ class _RowWriter:
         chunks = np.full(used.shape[:2], zero, np.uint32)
         for row, chunk in np.argwhere(used.any(axis=2)).tolist():
             chunks[row, chunk] = self._chunk(used[row, chunk].tobytes())
-        return [
-            group.tobytes() + places.tobytes() for group, places in zip(bits, chunks, strict=True)
-        ]
+        places = []
+        for group, chunk_places in zip(bits, chunks, strict=True):
+            places.append(self._image.append(group.tobytes(), 8))
+            self._image.append_slots(chunk_places)
+        return places
 
     def _chunk(self, chunk: bytes) -> int:
         if chunk not in self._chunks:

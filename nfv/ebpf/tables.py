@@ -68,7 +68,7 @@ def publish(memory: memoryview, patterns: Sequence[Pattern], beside: Sequence[by
     """
     first, second = _places(len(memory) - _ROOM)
     place = second if int.from_bytes(memory[:4], "little") == first else first
-    image = _image(tuple(patterns), place) + b"".join(beside)
+    image = _tables(tuple(patterns)).at(place) + b"".join(beside)
     if len(image) > second - first:
         raise ValueError(f"an image of {len(image)} bytes, {second - first} are free")
     memory[place : place + len(image)] = image
@@ -84,7 +84,7 @@ def _table(patterns: tuple[Pattern, ...], beside: int) -> int:
     """How many bytes of the map are read."""
     if len(patterns) > matcher.MAX_PATTERNS:
         raise InputError(f"{len(patterns)} classifiers, the most is {matcher.MAX_PATTERNS}")
-    size = len(_image(patterns, LINE)) + beside * (len(patterns) + 1)
+    size = len(_tables(patterns)) + beside * (len(patterns) + 1)
     for table in _TABLES:
         if size <= table // 2 - LINE:
             return table
@@ -96,9 +96,9 @@ def _table(patterns: tuple[Pattern, ...], beside: int) -> int:
 
 
 @lru_cache(maxsize=4)
-def _image(patterns: tuple[Pattern, ...], place: int) -> bytes:
+def _tables(patterns: tuple[Pattern, ...]) -> matcher.Tables:
     """The matcher's image; making plans and carrying them out ask for the same ones."""
-    return matcher.build(patterns, place)
+    return matcher.build(patterns)
 
 
 def turned(pattern: Pattern) -> Pattern:

@@ -26,7 +26,8 @@ SELECT = 1
 NODE = 1 << 31
 LINE = 64  # bytes of a cache line
 
-_NODE = struct.Struct("=16s16sI")  # struct match_node before its slots: key, mask, other
+_NODE = struct.Struct("=16s16s")  # struct match_node before its slots: key, mask
+_SLOT = 4  # bytes of a slot
 _BYTE = 8
 
 Prefix = tuple[int, int]
@@ -34,34 +35,51 @@ Prefix = tuple[int, int]
 
 
 class Image:
-    """Bytes that stand in a map from `base` on, a multiple of 64."""
+    """Bytes that are to stand in a map: places in it are from its beginning, or wherever it is."""
 
-    def __init__(self, base: int) -> None:
-        self._base = base
+    def __init__(self) -> None:
         self._bytes = bytearray()
         self._single: dict[int, int] = {}
+        self._starts: list[int] = []  # of slots that stand one behind the other
+        self._counts: list[int] = []
 
-    def __bytes__(self) -> bytes:
-        return bytes(self._bytes)
+    def __len__(self) -> int:
+        return len(self._bytes)
 
-    def append(self, data: bytes | memoryview, align: int = 4) -> int:
-        """The place where the bytes now stand."""
+    def at(self, base: int) -> bytes:
+        """The bytes, to stand at `base`, a multiple of 64."""
+        counts = np.array(self._counts, np.intp)
+        ends = np.cumsum(counts)
+        firsts = np.array(self._starts, np.intp) // _SLOT
+        slots = np.arange(ends[-1] if len(ends) else 0) + np.repeat(firsts + counts - ends, counts)
+        moved = self._bytes + bytes(-len(self) % _SLOT)
+        np.frombuffer(moved, np.uint32)[slots] += np.uint32(base)
+        return bytes(moved[: len(self)])
+
+    def append(self, data: bytes | memoryview, align: int = _SLOT) -> int:
+        """The place where the bytes stand."""
         self._bytes += bytes(-len(self._bytes) % align)
-        place = self._base + len(self._bytes)
+        place = len(self._bytes)
         self._bytes += data
         return place
+
+    def append_slots(self, slots: Sequence[int] | NDArray[np.uint32]) -> int:
+        """The place where these slots or results stand, which move with the image."""
+        self._counts.append(len(slots))
+        self._starts.append(self.append(np.asarray(slots, np.uint32).tobytes()))
+        return self._starts[-1]
 
     def delayed(self, slot: int, steps: int) -> int:
         """A slot that leads to another in so many steps whatever the key."""
         for _ in range(steps):
             if slot not in self._single:
-                self._single[slot] = self.append(slot.to_bytes(4, "little"))
+                self._single[slot] = self.append_slots([slot])
             slot = self._single[slot]
         return slot
 
     def select(self, slots: Sequence[int] | NDArray[np.uint32]) -> int:
         """A slot that leads to these 256."""
-        return self.append(np.asarray(slots, np.uint32).tobytes()) | SELECT
+        return self.append_slots(slots) | SELECT
 
 
 def port_trie(image: Image, starts: Sequence[int], results: Sequence[int]) -> int:
@@ -96,14 +114,11 @@ def _ipv4_slot(
     if not prefixes:
         return image.delayed(inherited, 4 - depth)
     slots, below = _painted(prefixes, results, depth, 32, inherited)
-    return image.select(
-        [
-            _ipv4_slot(image, below[byte], results, depth + 1, slot)
-            if byte in below
-            else image.delayed(slot, 3 - depth)
-            for byte, slot in enumerate(slots)
-        ]
-    )
+    delayed = {slot: image.delayed(slot, 3 - depth) for slot in dict.fromkeys(slots)}
+    found = [delayed[slot] for slot in slots]
+    for byte, group in below.items():
+        found[byte] = _ipv4_slot(image, group, results, depth + 1, slots[byte])
+    return image.select(found)
 
 
 def ipv6_trie(image: Image, results: Mapping[Prefix, int]) -> int:
@@ -139,8 +154,10 @@ def _ipv6_slot(
 def _node(image: Image, key: int, length: int, other: int, slots: Sequence[int]) -> int:
     """A slot to a node for keys that begin with `length` bits of `key`."""
     mask = (1 << length) - 1 << (128 - length)
-    header = _NODE.pack((key & mask).to_bytes(16, "big"), mask.to_bytes(16, "big"), other)
-    return image.append(header + struct.pack(f"={len(slots)}I", *slots), LINE) | NODE
+    header = _NODE.pack((key & mask).to_bytes(16, "big"), mask.to_bytes(16, "big"))
+    place = image.append(header, LINE)
+    image.append_slots([other, *slots])
+    return place | NODE
 
 
 def _entered(

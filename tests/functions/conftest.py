@@ -10,6 +10,7 @@ import pytest
 
 from nfv.chain.sap import Hook
 from tests.functions.bench import Bench
+from tests.functions.natting import OUTSIDE, locate, nat
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -32,3 +33,18 @@ def loaded(request: pytest.FixtureRequest) -> Iterator[Bench]:
 def bench(loaded: Bench) -> Bench:
     loaded.clear()
     return loaded
+
+
+@pytest.fixture
+def forgotten(bench: Bench) -> None:
+    """No port counts as taken by what another test did."""
+    memory = bench.map_of("nat", "ports").memory()
+    memory[:] = bytes(len(memory))
+
+
+@pytest.fixture
+def other(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Bench]:
+    """A bench at the same hook whose NAT has the keys of the parameter."""
+    with closing(Bench(nat(*request.param), hook=bench.hook)) as found:
+        locate(found, masquerade=OUTSIDE)
+        yield found

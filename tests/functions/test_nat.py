@@ -36,24 +36,9 @@ from tests.functions.natting import (
     udp,
 )
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("forgotten")]
 
 TOPOLOGY = nat(pool(), "filtering: independent")
-
-
-@pytest.fixture(autouse=True)
-def forgotten(bench: Bench) -> None:
-    """No port counts as taken by what another test did."""
-    memory = bench.map_of("nat", "ports").memory()
-    memory[:] = bytes(len(memory))
-
-
-@pytest.fixture
-def other(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Bench]:
-    """A bench at the same hook whose NAT has the keys of the parameter."""
-    with closing(Bench(nat(*request.param), hook=bench.hook)) as found:
-        locate(found, masquerade=OUTSIDE)
-        yield found
 
 
 PACKETS = [
@@ -434,20 +419,34 @@ def routed(bench: Bench) -> Iterator[Bench]:
 
 
 def test_firewall_nat_and_router_are_one_hit(routed: Bench) -> None:
-    """An established connection is translated, filtered and routed from the flow cache."""
+    """A packet of an established connection is found once, and becomes and counts as if it walked.
+
+    What is counted are the ports, the firewall's rule, the NAT's translation, and the router.
+    """
     near = ether(routed, "lan", "gw:lan") / IP(src=INSIDE, dst="192.0.2.254")
     far = ether(routed, "wan", "gw:wan") / IP(src="192.0.2.254", dst="192.0.2.1")
-    there, back = TCP(sport=5000, dport=80), TCP(sport=80, dport=5000)
-    for side, packet, flags in [("lan", near / there, "S"), ("wan", far / back, "SA")] + [
-        ("lan", near / there, "A"),
-        ("wan", far / back, "A"),
-    ] * 2:
-        packet[TCP].flags = flags
-        outcome = routed.run(side, packet)
-        frame = Ether(outcome.frame)
-        expected = ("192.0.2.1", "192.0.2.254") if side == "lan" else ("192.0.2.254", INSIDE)
-        assert (frame[IP].src, frame[IP].dst) == expected
-    assert sum(packets for packets, _ in routed.known().received.values()) == 2
+    sides = {"lan": near / TCP(sport=5000, dport=80), "wan": far / TCP(sport=80, dport=5000)}
+    for side, flags in (("lan", "S"), ("wan", "SA")):
+        sides[side][TCP].flags = flags
+        routed.run(side, sides[side])
+    assert not routed.known().received
+    for side, packet in sides.items():
+        packet[TCP].flags = "A"
+        walked, known = routed.run(side, packet), routed.run(side, packet)
+        assert (known.frame, known.counted) == (walked.frame, walked.counted)
+        ends = ("192.0.2.1", "192.0.2.254") if side == "lan" else ("192.0.2.254", INSIDE)
+        assert (Ether(known.frame)[IP].src, Ether(known.frame)[IP].dst) == ends
+        other, direction = ("wan", "out") if side == "lan" else ("lan", "in")
+        assert known.counted.keys() == {
+            ("received", side, "forwarded"),
+            ("rule", "fw", "all"),
+            ("reason", "gw", "forwarded"),
+            ("rule", "nat", direction),
+            ("sent", other),
+        }
+        assert {packets for packets, _octets in known.counted.values()} == {1}
+    hits = [packets for packets, _octets in routed.known().received.values() if packets]
+    assert hits == [1, 1]
 
 
 def test_masquerade_follows_the_address(routed: Bench) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -21,36 +19,21 @@ from tests.functions.natting import (
     answer,
     ends,
     events,
-    locate,
     mapped,
     nat,
     out,
     pool,
     send,
+    sources,
     tcp,
     udp,
 )
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("forgotten")]
 
 OPEN = "filtering: independent"
 TOPOLOGY = nat(pool("192.0.2.0/30", block=128, blocks=2), OPEN)
 ENDED = 320  # seconds after which no mapping by UDP is left
-
-
-@pytest.fixture(autouse=True)
-def forgotten(bench: Bench) -> None:
-    """No port counts as taken by what another test did."""
-    memory = bench.map_of("nat", "ports").memory()
-    memory[:] = bytes(len(memory))
-
-
-@pytest.fixture
-def other(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Bench]:
-    """A bench at the same hook whose NAT has the keys of the parameter."""
-    with closing(Bench(nat(*request.param), hook=bench.hook)) as found:
-        locate(found, masquerade=OUTSIDE)
-        yield found
 
 
 def block_of(packet: Any) -> tuple[str, int]:
@@ -64,10 +47,13 @@ def reasons(bench: Bench, packet: Any) -> set[str]:
 
 def test_ports_are_of_one_block_until_that_is_full(bench: Bench) -> None:
     """All protocols, one address; then of a second one, and then there are no more."""
-    first = {block_of(out(bench, udp(sport=2000 + number))) for number in range(128)}
+    filled = sources(bench, [(INSIDE, 2000 + number) for number in range(128)])
+    first = {(address, port // 128) for address, port in filled}
     assert len(first) == 1
-    assert {block_of(out(bench, tcp(sport=2000 + number))) for number in range(20)} == first
-    both = first | {block_of(out(bench, udp(sport=3000 + number))) for number in range(128)}
+    assert len(set(filled)) == 128
+    assert {block_of(out(bench, tcp(sport=2000 + number))) for number in range(4)} == first
+    more = sources(bench, [(INSIDE, 3000 + number) for number in range(128)])
+    both = {(address, port // 128) for address, port in filled + more}
     assert len(both) == 2
     assert len({address for address, _block in both}) == 1
     refused = send(bench, udp(sport=4000))
@@ -87,9 +73,9 @@ def test_answers_find_back(bench: Bench) -> None:
 @pytest.mark.parametrize("other", [(pool("192.0.2.0/31", block=512), OPEN)], indirect=True)
 def test_nobody_shares_a_block(other: Bench) -> None:
     """Every block of all addresses is given, then none is left."""
-    sources = [f"10.0.{net}.{host}" for net in range(2) for host in range(126)]
-    went = {source: out(other, udp(src=source)) for source in sources}
-    assert len({(packet.src, packet.sport // 512) for packet in went.values()}) == len(sources)
+    hosts = [f"10.0.{net}.{host}" for net in range(2) for host in range(126)]
+    went = sources(other, [(host, 5000) for host in hosts])
+    assert len({(address, port // 512) for address, port in went}) == len(hosts)
     assert "ports" in reasons(other, udp(src="10.99.99.99"))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from ipaddress import IPv4Address, IPv6Address
@@ -22,30 +21,15 @@ from scapy.layers.l2 import Ether
 from benchmarks import rulesets
 from nfv.chain.match import TCP_FLAGS
 from nfv.chain.pattern import Pattern, Range
-from nfv.dataplane.kernel import netns
+from tests.functions import nftables
 from tests.functions.bench import Bench
-from tests.integration.helpers import traffic
-from tests.integration.helpers.lab import namespace
-from tests.integration.helpers.waiting import until
 
 pytestmark = pytest.mark.root
 
 RULES = int(os.environ.get("NFV_RULES", "300"))
 PACKETS = int(os.environ.get("NFV_PACKETS", "800"))
-PATIENCE = 60.0  # seconds
-BURST = 200  # packets that Linux surely has room for
-
 ICMP_OF = {4: 1, 6: 58}
 VERDICTS = ("accept", "drop")
-SENDER, RECEIVER = "02:00:00:00:09:09", "02:00:00:00:01:01"
-
-_SETUP = f"""
-ip link add in type veth peer name near
-ip link set in address {RECEIVER}
-sysctl -qw net.ipv6.conf.near.disable_ipv6=1
-ip link set in up
-ip link set near up
-"""
 
 
 def protocol(pattern: Pattern) -> int | None:
@@ -116,7 +100,7 @@ def ruleset(patterns: Sequence[Pattern]) -> str:
             "table inet t {",
             "chain c {",
             "type filter hook prerouting priority -300; policy drop;",
-            f"ether saddr != {SENDER} accept",
+            f"ether saddr != {nftables.SENDER} accept",
             *rules,
             "counter drop",
             "}",
@@ -135,7 +119,7 @@ def frame(header: rulesets.Header) -> bytes:
         packet /= UDP(sport=header.sport, dport=header.dport)
     else:
         packet /= ICMPv6EchoRequest() if header.family == 6 else ICMP()
-    return bytes(Ether(src=SENDER, dst=RECEIVER) / packet)
+    return bytes(Ether(src=nftables.SENDER, dst=nftables.RECEIVER) / packet)
 
 
 def reaches_rules(header: rulesets.Header) -> bool:
@@ -147,38 +131,15 @@ def reaches_rules(header: rulesets.Header) -> bool:
 
 @pytest.fixture
 def place() -> Iterator[str]:
-    with namespace("beside") as name:
-        with netns.entered(name):
-            for line in _SETUP.strip().splitlines():
-                subprocess.run(line.split(), check=True)
+    with nftables.beside() as name:
         yield name
 
 
 def hits_of_nftables(place: str, rules: str, frames: Sequence[bytes]) -> list[int]:
     """How many of the packets each rule matched, the default last."""
-    with netns.entered(place):
-        subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
-        sender = traffic.raw("near")
-    with closing(sender):
-        for start in range(0, len(frames), BURST):
-            burst = frames[start : start + BURST]
-            for each in burst:
-                sender.send(each)
-            _await(place, start + len(burst))
-    return _counters(place)
-
-
-def _await(place: str, packets: int) -> None:
-    """Return when rules have counted so many packets."""
-    until(lambda: sum(_counters(place)) == packets, PATIENCE)
-
-
-def _counters(place: str) -> list[int]:
-    with netns.entered(place):
-        command = ["nft", "-j", "list", "chain", "inet", "t", "c"]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    rules = [one["rule"]["expr"] for one in json.loads(shown)["nftables"] if "rule" in one]
-    return [part["counter"]["packets"] for rule in rules for part in rule if "counter" in part]
+    nftables.load(place, rules)
+    nftables.send(place, frames, "c")
+    return nftables.counters(place, "c")
 
 
 def hits_of_ours(rules: str, frames: Sequence[bytes]) -> Mapping[str, int]:

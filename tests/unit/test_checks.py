@@ -129,6 +129,40 @@ EDITS = [
     # addresses on a segment
     (LAN_IP, "ip: 10.0.1.1/24", "vnfs.gw.interfaces.lan.ip[0]", "the address of lan too"),
     # router
+    *(
+        (GW_WAN, f"wan: {{ip: 10.0.2.1/24, {keys}}}", f"vnfs.gw.interfaces.wan.{place}", message)
+        for keys, place, message in [
+            (
+                'neighbours: [{ip: 10.0.9.9, mac: "02:00:00:00:00:09"}]',
+                "neighbours[0].ip",
+                "10.0.9.9 is in no subnet of the interface",
+            ),
+            (
+                'neighbours: [{ip: 10.0.2.1, mac: "02:00:00:00:00:09"}]',
+                "neighbours[0].ip",
+                "10.0.2.1 is the interface's own address",
+            ),
+            (
+                'neighbours: [{ip: "fe80::9", mac: "02:00:00:00:00:09"}]',
+                "neighbours[0].ip",
+                "fe80::9 is in no subnet of the interface",
+            ),
+            (
+                'neighbours: [{ip: 10.0.2.9, mac: "02:00:00:00:00:09"}, '
+                '{ip: 10.0.2.9, mac: "02:00:00:00:00:08"}]',
+                "neighbours[1].ip",
+                "neighbours[0] is 10.0.2.9 too",
+            ),
+            ("proxy_ndp: [10.0.3.9]", "proxy_ndp[0]", "10.0.3.9 is no IPv6 unicast address"),
+            ('proxy_ndp: ["2001:db8::1", "2001:db8::1"]', "proxy_ndp[1]", "is there twice"),
+        ]
+    ),
+    (
+        GW_WAN,
+        'wan: {ip: "2001:db8::1/64", proxy_arp: true}',
+        "vnfs.gw.interfaces.wan.proxy_arp",
+        "the interface has no IPv4 address",
+    ),
     (GW_WAN, "wan: {ip: [10.0.2.1/24, 10.0.1.2/25]}", "vnfs.gw.interfaces.wan.ip[1]", "share a"),
     (ROUTE, "{to: 0.0.0.0/0}", "vnfs.gw.routes[0]", "leads nowhere"),
     (ROUTE, "{to: 0.0.0.0/0, via: 10.9.9.9}", "vnfs.gw.routes[0].via", "in no connected subnet"),

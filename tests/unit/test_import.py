@@ -57,7 +57,7 @@ def test_what_maps_and_what_does_not() -> None:
             {"action": "reject", "fragment": "later", **v4},
         ],
     }  # fmt: skip
-    assert [(one.line, one.reason) for one in found.missing] == [
+    assert [(int(one.place), one.reason) for one in found.missing] == [
         (11, "-i has no equivalent"),
         (16, "-m set has no equivalent"),
         (17, "a value does not fit"),

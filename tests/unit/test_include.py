@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,30 @@ def test_what_is_wrong_is_said_of_the_file(
     }
     assert where in found, caught.value.problems
     assert found[where].source.strip()
+
+
+def test_what_was_read_before_is_the_same_and_has_the_same_places(file: Path) -> None:
+    first = topology.load(file)
+    source = first.source
+    data = json.loads(json.dumps(source.data))  # as it is kept
+    again = topology.remembered(source.text, source.file, first.files, data)
+    assert again == first
+    assert again.files == first.files
+    rules = [statistics.rules(found, "fw") for found in (first, again)]
+    assert rules[0] == rules[1]
+    ours, theirs = (found.vnfs["fw"].config.rules for found in (first, again))
+    assert all(one is other for one, other in zip(ours, theirs, strict=True))
+
+
+def test_a_rule_that_changes_is_read_anew(file: Path) -> None:
+    first = topology.load(file)
+    file.write_text(TOPOLOGY.replace("proto: icmp", "proto: esp"))
+    changed = topology.load(file)
+    protocols = [found.vnfs["fw"].config.rules[0].proto for found in (first, changed)]
+    assert protocols == [(1,), (50,)]
+    ours, theirs = (found.vnfs["fw"].config.rules for found in (first, changed))
+    assert [one is other for one, other in zip(ours, theirs, strict=True)][:3] == [
+        False,
+        True,
+        True,
+    ]

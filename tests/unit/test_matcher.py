@@ -120,7 +120,7 @@ def matches(pattern: Pattern, packet: Packet) -> bool:
 
 def decided(rules: Sequence[Pattern], packet: Packet) -> int | None:
     """Return what the tables of these rules say of one packet."""
-    return lookup(build(rules), len(rules), packet)
+    return lookup(build(rules).at(0), len(rules), packet)
 
 
 def net(text: str) -> IPv4Network | IPv6Network:
@@ -131,7 +131,7 @@ def net(text: str) -> IPv4Network | IPv6Network:
 @given(st.lists(patterns, max_size=12), st.lists(packets, min_size=1, max_size=20))
 def test_tables_classify_like_the_patterns(rules: list[Pattern], some: list[Packet]) -> None:
     base = 64 * len(some)
-    image = build(rules, base)
+    image = build(rules).at(base)
     for one in some:
         assert lookup(image, len(rules), one, base) == first_match(rules, one)
 
@@ -155,7 +155,7 @@ def test_each_condition_alone_narrows_a_match(
 def test_the_first_of_several_matches_wins_in_each_size_class(count: int) -> None:
     rules = [Pattern(dports=((port, port),)) for port in range(1000, 1000 + count)]
     rules += [Pattern(dports=((1030, 20000),)), Pattern()]
-    image = build(rules)
+    image = build(rules).at(0)
     last = 999 + count
     for port in (1000, 1029, 1030, last, last + 1, 20000, 20001):
         one = packet(dport=port)
@@ -225,7 +225,7 @@ def test_directions_and_families_are_conditions_of_their_own() -> None:
 
 def test_overlapping_and_adjoining_ranges_of_one_rule_are_their_union() -> None:
     pattern = Pattern(dports=((10, 20), (15, 30), (31, 40), (15, 16)))
-    image = build([pattern])
+    image = build([pattern]).at(0)
     found = [port for port in range(100) if lookup(image, 1, packet(dport=port)) == 0]
     assert found == list(range(10, 41))
 
@@ -239,7 +239,7 @@ def test_rules_with_the_same_conditions_share_rows() -> None:
 
 def test_nested_and_adjoining_prefixes_are_told_apart_at_their_edges() -> None:
     rules = [Pattern(src=(network,), protocols=(i,)) for i, network in enumerate(NETWORKS)]
-    image = build(rules)
+    image = build(rules).at(0)
     for family in (4, 6):
         for address in edges(family):
             for protocol in range(len(rules)):  # picks the one rule to ask
