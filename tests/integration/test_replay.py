@@ -421,23 +421,24 @@ def test_a_pause_is_reported_as_the_error_that_it_is(bench: Bench) -> None:
     """The process that sends is stopped: the far host sees the gap that is reported."""
     with at_wan(bench) as listener:
         process = started(
-            *("replay", bench.lab.name, f"lan={bench.capture(numbered(600))}"),
+            *("replay", bench.lab.name, f"lan={bench.capture(numbered(3000))}"),
             *("--dst-mac", "auto", "--format", "json"),
         )
         before = bench.entered("lan")
         deadline = time.monotonic() + traffic.PATIENCE
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (sender := children.read_text()):
+            assert time.monotonic() < deadline
         while bench.entered("lan") - before < 20:
             assert time.monotonic() < deadline
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        (sender,) = map(int, children.split())
-        os.kill(sender, signal.SIGSTOP)
+        os.kill(int(sender), signal.SIGSTOP)
         stopped = time.monotonic()
         time.sleep(0.2)  # how long the pause is, not something to wait for
         pause = time.monotonic() - stopped
-        os.kill(sender, signal.SIGCONT)
+        os.kill(int(sender), signal.SIGCONT)
         out, err = process.communicate(timeout=traffic.PATIENCE)
         assert process.returncode == 0, err
-        assert len(listener.frames(600)) == 600
+        assert len(listener.frames(3000)) == 3000
     report = json.loads(out)
     errors = report["gap_error_seconds"]
     assert errors["p50"] <= errors["p99"] <= errors["max"]
