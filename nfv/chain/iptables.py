@@ -17,6 +17,7 @@ _POLICIES = {"ACCEPT": "accept", "DROP": "drop"}
 _TARGETS = {**_POLICIES, "REJECT": "reject"}
 _CHAIN = re.compile(r":(\S+) (\S+)")
 _TRACKED = frozenset({"ESTABLISHED", "RELATED"})
+_UNTRACKED = frozenset({"INVALID"})
 _MODULES = frozenset({
     "tcp", "udp", "sctp", "dccp", "udplite", "icmp", "icmp6", "icmpv6", "multiport", "conntrack",
     "state", "comment", "limit", "length", "dscp", "mac",
@@ -78,7 +79,7 @@ class _Reader:
         self.keys: Keys = {}
         self.without: Keys = {}
         self.target = ""
-        self.is_tracked = False  # only packets of known connections
+        self.done: tuple[str, str] | None = None  # the action that tracking has, and what says so
         self.negated = False
 
     def word(self) -> str:
@@ -116,9 +117,9 @@ def _rule(words: list[str], family: str, groups: Mapping[str, str]) -> tuple[Key
             raise NoRuleError(f"{option} has no equivalent")
         handler(reader)
     action, to = _action(reader, groups)
-    if reader.is_tracked:
-        if action != "accept":
-            raise NoRuleError("known connections are always accepted")
+    if reader.done:
+        if action != reader.done[0]:
+            raise NoRuleError(reader.done[1])
         return {}, ""
     keys: Keys = {"action": action, **({"to": groups[to]} if to else {}), **reader.keys}
     if "src" not in keys and "dst" not in keys and keys.get("proto") not in ("icmp", "icmpv6"):
@@ -181,9 +182,11 @@ def _state(reader: _Reader) -> None:
     if reader.negated:
         raise NoRuleError("! with states of connections")
     if states <= _TRACKED:
-        reader.is_tracked = True
+        reader.done = "accept", "known connections are always accepted"
+    elif states <= _UNTRACKED:
+        reader.done = "drop", "what belongs to no connection is dropped before the rules"
     elif "NEW" not in states:
-        raise NoRuleError("what belongs to no connection is dropped before the rules")
+        raise NoRuleError("known connections are accepted before the rules, others dropped")
 
 
 def _limit(reader: _Reader) -> None:

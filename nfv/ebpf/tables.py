@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
@@ -38,8 +38,8 @@ class Maps(Protocol):
     def layout(self, name: str) -> Layout:
         """The struct that is a map's value."""
 
-    def clear(self, name: str, index: int) -> None:
-        """Set an element of an array map to zero, on every CPU."""
+    def clear(self, name: str, places: Collection[int]) -> None:
+        """Set some elements of an array map to zero, on every CPU."""
 
 
 def matcher_defines(patterns: Sequence[Pattern], beside: int = 0) -> Mapping[str, int]:

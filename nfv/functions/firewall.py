@@ -242,9 +242,8 @@ class Firewall(Function[FirewallConfig]):
         return {name: kept[name] if name in kept else next(fresh) for name in names}
 
     def fill(self, maps: Maps, counters: Mapping[str, int], before: Mapping[str, int]) -> None:
-        for name, place in counters.items():
-            if before.get(name) != place:
-                maps.clear("counters", place)
+        fresh = [place for name, place in counters.items() if before.get(name) != place]
+        maps.clear("counters", fresh)
         self._fill_extras(maps, counters)
         *fleeting, last = self._fleeting()
         elements = [_RULE.pack(_ACTIONS[self.config.default], 0, last, counters[DEFAULT])]

@@ -61,7 +61,6 @@ def test_what_maps_and_what_does_not() -> None:
         (11, "-i has no equivalent"),
         (16, "-m set has no equivalent"),
         (17, "a value does not fit"),
-        (19, "what belongs to no connection is dropped before the rules"),
         (21, "target RETURN has no equivalent"),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,9 +196,13 @@ class FunctionMaps:
         assert layout is not None, f"{name} holds plain numbers"
         return layout
 
-    def clear(self, name: str, index: int) -> None:
-        counted = paths.read(self._directory.parent.parent).counted[self._number, index]
-        self._maps[self._directory / name][index] = paths.deduct(counted)
+    def clear(self, name: str, places: Collection[int]) -> None:
+        if not places:
+            return
+        counted = paths.read(self._directory.parent.parent).counted
+        counters = self._maps[self._directory / name]
+        for place in places:
+            counters[place] = paths.deduct(counted[self._number, place])
 
 
 def aside(pin: Path) -> Path:
