@@ -37,6 +37,26 @@ forgotten. `log: N` writes a line of JSON about one packet in N, by chance, to
 `/var/lib/nfv/TOPOLOGY/NAME/log.jsonl`: rule, action and the packet's addresses, ports, flags and
 length. What comes too fast for the agent is not logged.
 
+With `windows: strict` a TCP segment of a known connection is dropped if it lies outside the windows
+that both sides have offered, or acknowledges what was not sent (Rooij's reckoning, as that of
+conntrack in Linux, with window scaling). A RST ends the connection if it has the very number that
+is expected; elsewhere in the window it passes and changes nothing, as does a SYN of the side that
+began: the receiver answers both with an acknowledgement (RFC 5961, sections 3.2 and 4). It costs
+the flow cache: all TCP packets walk, as what is sent on by the cache has no sequence numbers. Both
+sides are kept track of without locks, by numbers that only grow. Where Linux does otherwise:
+
+- Linux since 6.1 lets pass, and does not heed, what lies left of the window, acknowledgements of
+  long ago, and up to a window more than was offered: here they are dropped
+- a RST has to fit also when one side has sent its FIN; one that answers a SYN acknowledges it
+- of a connection that was picked up in the middle, Linux and this drop nothing but a RST older than
+  what was acknowledged; here it is so too when both ends have lost a connection and begin it anew
+- after a RST, a SYN of either side is a matter for the rules
+- SACK is not read: what is acknowledged by it alone widens no window, which no sender needs. Of a
+  fragmented segment the length is not known, and taken to be the longest
+- ICMP errors pass whatever sequence number they quote
+
+A change of `windows` begins with no connections: those there are picked up, with `pickup: true`.
+
 Limits: VLAN and ethertype cannot be asked for, as tags are an affair of switches; nor interfaces,
 of which a chain has two, that `direction` tells apart. There is no mirror: XDP can send a copy only
 by a redirect to all devices of a map, which ends the walk. A group has no `return`, as its rules
@@ -78,7 +98,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -145,6 +165,10 @@ class FirewallConfig(FunctionConfig):
     pickup: Annotated[bool, Field(strict=True)] = Field(
         True, description="false: a TCP connection begins with a SYN, none is met in the middle"
     )
+    windows: Literal["loose", "strict"] = Field(
+        "loose",
+        description="strict: TCP segments outside the windows of their connection are dropped",
+    )
     timeouts: FirewallTimeouts = Field(FirewallTimeouts(), description="when connections end")
     rules: Rules = Field(
         (),
@@ -178,6 +202,8 @@ class Firewall(Function[FirewallConfig]):
         classes = tables.matcher_defines(self.patterns, _RULE.size)
         rules = [step.rule for step in self.steps]
         states = {"STATELESS": int(self.config.stateless), "PICKUP": int(self.config.pickup)}
+        if self._is_strict:
+            states["STRICT"] = 1
         return {**states, **classes, **extras.defines(rules)}
 
     def map_sizes(self) -> Mapping[str, int]:
@@ -193,7 +219,12 @@ class Firewall(Function[FirewallConfig]):
             "datagrams": tables.DATAGRAMS,
             "members": self.config.set_size,
             "sets": MAX_SETS,
+            "segments": 1,
         }
+
+    @property
+    def _is_strict(self) -> bool:
+        return self.config.windows == "strict" and not self.config.stateless
 
     def rule_paths(self) -> Mapping[str, KeyPath]:
         """Where each rule stands in the function's keys, by its name in statistics or its text.

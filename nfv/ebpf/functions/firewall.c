@@ -32,6 +32,11 @@
 #define SELF_PICKUP 1
 #endif
 
+/* Whether TCP segments have to be in the windows of their connection. */
+#ifndef SELF_STRICT
+#define SELF_STRICT 0
+#endif
+
 enum self_action {
 	SELF_ACCEPT = 0,
 	SELF_DROP = 1,

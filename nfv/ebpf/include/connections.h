@@ -16,6 +16,17 @@ enum self_state {
 	SELF_STATE_CLOSED = 4,      /* TCP: FIN both ways, or RST */
 };
 
+/* What a segment is to its connection. */
+enum self_fit {
+	SELF_FITS = 0,
+	SELF_LET = 1,   /* passes, and changes nothing */
+	SELF_WRONG = 2, /* none of its: dropped */
+};
+
+#if SELF_STRICT
+#include "winstate.h"
+#endif
+
 #define SELF_FIN_LOW 1     /* FIN from the lower endpoint */
 #define SELF_FIN_HIGH 2    /* FIN from the higher endpoint */
 #define SELF_ORIGIN_HIGH 4 /* the higher endpoint sent the first packet */
@@ -27,6 +38,9 @@ struct self_connection {
 	u8 flags;
 	u16 reserved;
 	u32 since; /* jiffies of the first packet */
+#if SELF_STRICT
+	struct self_strict strict;
+#endif
 };
 
 struct self_key4 {
@@ -167,6 +181,16 @@ static __always_inline void self_tcp(struct self_connection *found, u8 flags, u3
 		found->state = SELF_STATE_ESTABLISHED;
 }
 
+#if SELF_STRICT
+#include "windows.h"
+#else
+#define self_odd_flags(flags) 0
+#define self_read_segment(ctx, pkt) 1
+#define self_begin_windows(fresh, flags, from_high)
+#define self_checked(found, flags, from_high) SELF_FITS
+#define self_is_over(found) 1
+#endif
+
 /*
  * Whether the next packet of this direction may change the connection. Those of UDP never do: it is
  * the other direction's first that does.
@@ -174,12 +198,13 @@ static __always_inline void self_tcp(struct self_connection *found, u8 flags, u3
 static __always_inline int self_changing(const struct nf_packet *pkt,
 					 const struct self_connection *found)
 {
-	return pkt->protocol == IPPROTO_TCP && found->state != SELF_STATE_ESTABLISHED;
+	return pkt->protocol == IPPROTO_TCP &&
+	       (SELF_STRICT || found->state != SELF_STATE_ESTABLISHED);
 }
 
-/* A packet of a known connection: note what it says, count it for the rule that admitted it. */
-static __always_inline int self_continue(struct self_connection *found, struct nf_packet *pkt,
-					 u32 from_high)
+/* Note what a packet says of its connection. */
+static __always_inline void self_heed(struct self_connection *found, const struct nf_packet *pkt,
+				      u32 from_high)
 {
 	u32 now = bpf_jiffies64();
 
@@ -189,6 +214,20 @@ static __always_inline int self_continue(struct self_connection *found, struct n
 		self_tcp(found, pkt->tcp_flags, from_high);
 	else if (found->state == SELF_STATE_NEW && from_high != !!(found->flags & SELF_ORIGIN_HIGH))
 		found->state = SELF_STATE_REPLIED;
+}
+
+/* A packet of a known connection: note what it says, count it for the rule that admitted it. */
+static __always_inline int self_continue(struct self_connection *found, struct nf_packet *pkt,
+					 u32 from_high)
+{
+	int fit = SELF_FITS;
+
+	if (SELF_STRICT && pkt->protocol == IPPROTO_TCP)
+		fit = self_checked(found, pkt->tcp_flags, from_high);
+	if (fit == SELF_WRONG)
+		return nf_drop(pkt, NF_REASON_INVALID);
+	if (fit == SELF_FITS)
+		self_heed(found, pkt, from_high);
 	self_count(found->counter, pkt);
 	pkt->counter = found->counter;
 	pkt->fleeting |= self_changing(pkt, found);
@@ -334,6 +373,8 @@ static __always_inline int self_remember(struct nf_packet *pkt, struct self_tupl
 	/* Picked up in the middle, as Linux does: there was a handshake before this firewall. */
 	if (pkt->protocol == IPPROTO_TCP && !(pkt->tcp_flags & TCP_SYN))
 		fresh.state = SELF_STATE_ESTABLISHED;
+	if (pkt->protocol == IPPROTO_TCP)
+		self_begin_windows(&fresh, pkt->tcp_flags, tuple->from_high);
 	pkt->fleeting |= self_changing(pkt, &fresh);
 	if (pkt->family == 4)
 		failed = self_connections4.update(&tuple->key4, &fresh);
@@ -347,7 +388,7 @@ static __always_inline int self_reopened(const struct self_connection *found,
 					 const struct nf_packet *pkt)
 {
 	return pkt->protocol == IPPROTO_TCP && found->state == SELF_STATE_CLOSED &&
-	       (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	       self_is_over(found) && (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 static __always_inline int self_track(nf_ctx *ctx, struct nf_packet *pkt, u32 direction)
@@ -363,8 +404,11 @@ static __always_inline int self_track(nf_ctx *ctx, struct nf_packet *pkt, u32 di
 	/* RFC 1858: a transport header cut by fragmentation or by its sender hides its ports. */
 	if (!pkt->has_l4 && (icmp || pkt->protocol == IPPROTO_TCP || pkt->protocol == IPPROTO_UDP))
 		return nf_drop(pkt, NF_REASON_MALFORMED);
-	if (pkt->protocol == IPPROTO_TCP && self_bad_flags(pkt->tcp_flags))
+	if (pkt->protocol == IPPROTO_TCP &&
+	    (self_bad_flags(pkt->tcp_flags) || self_odd_flags(pkt->tcp_flags)))
 		return nf_drop(pkt, NF_REASON_INVALID);
+	if (pkt->protocol == IPPROTO_TCP && !self_read_segment(ctx, pkt))
+		return nf_drop(pkt, NF_REASON_MALFORMED);
 	/* Of ICMP, only echoes have connections. */
 	if (!icmp || self_is_echo(pkt)) {
 		self_name(&tuple, pkt);
