@@ -47,7 +47,8 @@ sides are kept track of without locks, by numbers that only grow. Where Linux do
 
 - Linux since 6.1 lets pass, and does not heed, what lies left of the window, acknowledgements of
   long ago, and up to a window more than was offered: here they are dropped
-- a RST has to fit also when one side has sent its FIN; one that answers a SYN acknowledges it
+- the number of a RST is looked at also after a FIN of one side, and after a SYN that was let pass;
+  one that answers a SYN acknowledges it; what was sent is not reckoned by one that is let pass
 - of a connection that was picked up in the middle, Linux and this drop nothing but a RST older than
   what was acknowledged; here it is so too when both ends have lost a connection and begin it anew
 - after a RST, a SYN of either side is a matter for the rules

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
+import socket
+import struct
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
 
+from nfv.dataplane.kernel import netns
 from nfv.dataplane.resident import agentctl
 from tests.functions.firewalling import firewall
 from tests.integration.helpers import traffic
@@ -151,3 +158,50 @@ def test_a_set_changed_while_packets_pass() -> None:
         assert nfvctl(*add, "timeout=1s").returncode == 0
         until(lambda: sizes(lab) == {"bad": 1})
         until(lambda: pings(lab))
+
+
+def forged(lab: Lab, ports: tuple[int, int], count: int) -> None:
+    """RSTs of someone who knows the endpoints of a connection but not its numbers."""
+    chance = random.Random(count)
+    header = Ether(src=mac(lab, "left"), dst=mac(lab, "right")) / IP(src=LEFT, dst=RIGHT)
+    with netns.entered(lab.netns("left")), traffic.raw("eth0") as wire:
+        for _ in range(count):
+            number = chance.randrange(1 << 32)
+            tcp = TCP(sport=ports[0], dport=ports[1], flags="R", seq=number)
+            wire.send(bytes(header / tcp))
+
+
+def _has_refused(lab: Lab, packets: int) -> bool:
+    return refused(lab) > packets
+
+
+def mac(lab: Lab, node: str) -> str:
+    return lab.run(node, "cat /sys/class/net/eth0/address").stdout.strip()
+
+
+def test_forged_resets_end_no_connection_while_data_flows() -> None:
+    with applied(firewall(OUT, windows="strict"), "firewall-strict") as lab:
+        with lab.server("right", "iperf3 -s -1 --forceflush", "listening"):
+            lab.run("left", f"iperf3 -c {RIGHT} -n 20M")
+        with lab.server("right", "iperf3 -s -1 --forceflush", "listening"):
+            lab.run("left", f"iperf3 -c {RIGHT} -n 20M -R")
+        assert refused(lab) == 0
+        client, server = traffic.transfer(
+            lab.netns("left"), lab.netns("right"), RIGHT, PORT, bytes(1 << 20)
+        )
+        with client, server:
+            ports = client.getsockname()[1], PORT
+            for _ in range(5):
+                most = refused(lab) + 150
+                forged(lab, ports, 200)
+                until(partial(_has_refused, lab, most))
+                traffic.send(client, server, bytes(1 << 20))
+                traffic.send(server, client, bytes(1 << 20))
+            (found,) = listed(lab, "proto=tcp", f"dport={PORT}")
+            assert found["state"] == "established"
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()  # by a RST, which has the right number
+            (found,) = listed(lab, "proto=tcp", f"dport={PORT}")
+            assert found["state"] == "closed"
+            with pytest.raises(ConnectionResetError):
+                server.recv(1)

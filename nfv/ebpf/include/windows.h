@@ -181,6 +181,10 @@ static __always_inline int self_resets(const struct self_connection *found,
 	} else if (noted && answers && flags & TCP_ACK && segment->ack == strict->noted) {
 		return SELF_LET;
 	}
+	/* Some TCPs set ACK without a number. */
+	if (flags & TCP_ACK && segment->ack && receiver->width && !(strict->marks & SELF_LIBERAL) &&
+	    self_is_behind(segment->ack, receiver->end))
+		return SELF_WRONG;
 	if ((sender->width && segment->seq == sender->end) ||
 	    (acked && segment->seq == receiver->acked))
 		return SELF_FITS;
