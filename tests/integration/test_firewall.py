@@ -176,7 +176,8 @@ def _has_refused(lab: Lab, packets: int) -> bool:
 
 
 def mac(lab: Lab, node: str) -> str:
-    return lab.run(node, "cat /sys/class/net/eth0/address").stdout.strip()
+    (link,) = json.loads(lab.run(node, "ip -json link show dev eth0").stdout)
+    return str(link["address"])
 
 
 def test_forged_resets_end_no_connection_while_data_flows() -> None:
