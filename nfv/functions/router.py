@@ -39,8 +39,8 @@ Limits:
 - `proxy_arp` answers after up to 0.8 s, as Linux does. Proxy NDP is for single addresses.
 - Linux counts the neighbours of all namespaces of a machine together, up to `gc_thresh3` of
   net.ipv4.neigh.default and net.ipv6.neigh.default, which `apply` does not raise: 1,024, unless
-  the administrator allows more (4,000 were tried). Static ones do not count. With more than 8,192
-  next hops and neighbours, their IP version is left to Linux.
+  the administrator allows more (4,000 were tried). Static ones do not count. Of more than
+  8,192 next hops and neighbours, those beyond are left to Linux until a tenth of them is free.
 - VRRP is not spoken. An address that moves to another host of a segment is followed by gratuitous
   ARP or an unsolicited neighbour advertisement.
 - Interfaces have no VLAN: a function `vlans` takes tags off (`topologies/vlans.yaml`). Frames that

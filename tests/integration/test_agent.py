@@ -271,6 +271,38 @@ def test_only_root_may_ask(running_once: Bed) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_next_hops_beyond_the_last_number_are_the_kernels_until_others_go() -> None:
+    hops = range(40)  # of 28 that a bank has numbers for, besides those of all
+    bed = Bed(scratch_name("hops"), adjacencies=64)
+
+    def mac(hop: int) -> str:
+        return f"02:00:00:00:01:{hop:02x}"
+
+    def forwarded() -> list[int]:
+        found = {hop: bed.lookup(f"198.51.{hop}.7") for hop in hops}
+        fast = [hop for hop, way in found.items() if way != PUNT]
+        assert [found[hop] for hop in fast] == [bed.via("wan", mac(hop)) for hop in fast]
+        return fast
+
+    try:
+        bed.build()
+        agentctl.start(bed.name)
+        bed.batch([f"neigh add 192.0.2.{100 + hop} lladdr {mac(hop)} dev wan" for hop in hops])
+        bed.batch([f"route add 198.51.{hop}.0/24 via 192.0.2.{100 + hop}" for hop in hops])
+        bed.sync()
+        first = forwarded()
+        assert 0 < len(first) < len(hops)
+        assert not bed.router()["why"]
+
+        gone = first[: len(first) // 2] + [hop for hop in hops if hop not in first][:4]
+        bed.batch([f"route del 198.51.{hop}.0/24" for hop in gone])
+        bed.batch([f"neigh del 192.0.2.{100 + hop} dev wan" for hop in gone])
+        bed.sync()
+        assert forwarded() == [hop for hop in hops if hop not in gone]
+    finally:
+        bed.remove()
+
+
 @pytest.mark.parametrize(
     ("version", "pool_bits", "prefixes", "via"),
     [

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from nfv.dataplane.paths import Total
-from nfv.dataplane.routing.adjacencies import Adjacencies, Full
+from nfv.dataplane.routing.adjacencies import PUNT_NUMBER, Adjacencies
 from nfv.dataplane.routing.rib import Adjacency, Target, counted
 from nfv.dataplane.routing.routecounts import SIZE, add, read_tag
 from nfv.dataplane.routing.routemsg import Address, Prefix
+from nfv.dataplane.routing.targets import GROUP, PLACES, Targets
 
 NUMBERS = 18  # of both banks; 4 to 8 are the first one's
 HOPS = [Target(1, 2, Address(4, host)) for host in range(20)]
@@ -101,7 +102,26 @@ def test_agents_that_take_over(bed: Bed, takeovers: int) -> None:
 
 
 def test_all_numbers_in_use(bed: Bed) -> None:
-    for route in ROUTES[:5]:
+    numbers = [bed.table.take(counted(HOPS[0], route)) for route in ROUTES[:5]]
+    assert not bed.table.lacks
+    assert bed.table.take(counted(HOPS[0], ROUTES[5])) == PUNT_NUMBER
+    assert bed.table.take(counted(HOPS[0], ROUTES[0])) == numbers[0]
+    assert bed.table.lacks
+    assert not bed.table.has_spare
+    bed.table.release(PUNT_NUMBER)
+    bed.table.release(numbers[3])
+    assert bed.table.has_spare
+    assert bed.table.take(counted(HOPS[0], ROUTES[5])) == numbers[3]
+
+
+def test_a_group_without_numbers_for_its_members(bed: Bed) -> None:
+    """The places of a member that has no number are the kernel's."""
+    targets = Targets(bed.table, memoryview(bytearray(2 * 4 * PLACES)))
+    for route in ROUTES[:4]:
         bed.table.take(counted(HOPS[0], route))
-    with pytest.raises(Full):
-        bed.table.take(counted(HOPS[0], ROUTES[5]))
+    group = Target(1, members=((HOPS[1], 1), (HOPS[2], 1)))
+    number = targets.take(group)
+    assert number & GROUP
+    targets.release(number)
+    assert bed.table.lacks
+    assert bed.table.has_spare

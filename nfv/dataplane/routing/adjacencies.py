@@ -35,10 +35,6 @@ _WORD = struct.Struct("@I")  # a member; in native form it is written by one sto
 _EGRESS_AT = _WORD.size  # behind the action
 
 
-class Full(Exception):
-    """A table has no room for what it should hold; what it holds is no longer complete."""
-
-
 class Adjacencies:
     """Where targets lead, in one of two banks; a target is known while prefixes lead to it.
 
@@ -57,6 +53,9 @@ class Adjacencies:
         half = size // 2
         first, end = (_FIRST_NUMBER, half) if bank == 0 else (max(half, _FIRST_NUMBER), size)
         self.bank = bank
+        self.lacks = False
+        """Whether a target was left to the kernel for want of a number, since this was set."""
+        self._most = end - first
         self._memory = memory
         self._resolve = resolve
         self._counted = counted
@@ -83,15 +82,25 @@ class Adjacencies:
     @property
     def room(self) -> int:
         """How many more routes may have one to themselves: half of it is for other next hops."""
-        numbers = len(self._free) + len(self._left) + len(self._freed) + len(self._numbers)
-        return numbers // 2 - len(self._numbers)
+        return self._most // 2 - len(self._numbers)
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether a tenth of the numbers is nobody's: enough to look who lacks one."""
+        return (self._most - len(self._numbers)) * 10 >= self._most
 
     def take(self, target: Target, count: int = 1) -> int:
-        """The number of a target, for some more prefixes. Raises `Full`."""
+        """The number of a target, for some more prefixes.
+
+        Where there are no more numbers, the kernel forwards to it.
+        """
         if target in _FIXED:
             return _FIXED[target]
         number = self._numbers.get(target)
         if number is None:
+            if not self._has_free():
+                self.lacks = True
+                return PUNT_NUMBER
             number = self._give(target)
         self._users[number] += count
         return number
@@ -146,9 +155,7 @@ class Adjacencies:
         self._freed.clear()
 
     def _give(self, target: Target) -> int:
-        """Give a number to a target. Raises `Full`."""
-        if not self._free:
-            self._clear()
+        """Give a free number to a target."""
         number = self._free.pop()
         self._show(number, self._resolve(target))
         self._numbers[target], self._targets[number] = number, target
@@ -162,13 +169,19 @@ class Adjacencies:
             self._owned[target.route] = number
         return number
 
-    def _clear(self) -> None:
-        """Clear all numbers that nobody has. Raises `Full` if there is none."""
+    def _has_free(self) -> bool:
+        """Whether there is a free number; clears those that nobody has any more."""
+        if self._free:
+            return True
         if not self._left and self._freed:
             time.sleep(GRACE)
             self.recycle()
-        if not self._left:
-            raise Full("adjacencies")
+        if self._left:
+            self._clear()
+        return bool(self._free)
+
+    def _clear(self) -> None:
+        """Clear all numbers that nobody has."""
         counted = self._counted()
         for number in self._left:
             tag = routecounts.read_tag(self._memory, number)

@@ -23,9 +23,9 @@ import numpy as np
 from nfv.dataplane import epoch
 from nfv.dataplane.kernel.bpf import Map
 from nfv.dataplane.routing import routecounts
-from nfv.dataplane.routing.adjacencies import GRACE, Adjacencies, Full
+from nfv.dataplane.routing.adjacencies import GRACE, Adjacencies
 from nfv.dataplane.routing.egress import Egress
-from nfv.dataplane.routing.fibtable import Table
+from nfv.dataplane.routing.fibtable import Full, Table
 from nfv.dataplane.routing.rib import Rib, Target
 from nfv.dataplane.routing.routemsg import WIDTHS, Prefix
 from nfv.dataplane.routing.targets import Targets
@@ -130,6 +130,8 @@ class Fib:
             self._recycle()
         self._mark_own()
         news = self._take_all() if self._rib.renewed else self._take_changes()
+        if self.adjacencies.lacks and self.adjacencies.has_spare:
+            news |= self._take_all()
         if self.adjacencies.refresh(self._rib.moved()) or news:
             self._changed = time.monotonic()
             epoch.advance_at(self._epoch)
@@ -181,6 +183,7 @@ class Fib:
                 self._defaults[place] = word
 
     def _take_all(self) -> bool:
+        self.adjacencies.lacks = False
         for version in WIDTHS:
             self._load(version)
         self._rib.renew()

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from nfv.dataplane.routing.adjacencies import GRACE, Full
+from nfv.dataplane.routing.adjacencies import GRACE
 from nfv.dataplane.routing.rib import Listing, Target, counted, tops_of
 from nfv.dataplane.routing.routemsg import WIDTHS, Prefix
 from nfv.dataplane.routing.targets import Targets
@@ -20,6 +20,10 @@ COUNTED = 1024
 
 Numbers = dict[int, int]
 """Numbers of targets by prefix, as key * 256 + length."""
+
+
+class Full(Exception):
+    """A table has no room for what it should hold; what it holds is no longer complete."""
 
 
 class Table:

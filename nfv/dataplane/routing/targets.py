@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from nfv.dataplane.routing.adjacencies import PUNT_NUMBER, Adjacencies, Full
+from nfv.dataplane.routing.adjacencies import PUNT_NUMBER, Adjacencies
 from nfv.dataplane.routing.rib import Target
 from nfv.ebpf.sources import constant
 
@@ -35,9 +35,9 @@ class Targets:
         self._users: dict[int, int] = {}
 
     def take(self, target: Target, count: int = 1) -> int:
-        """The number of a target, for some more prefixes. Raises `Full`.
+        """The number of a target, for some more prefixes.
 
-        Where there are no more groups, the kernel shares the traffic.
+        Where there are no more groups, or adjacencies, the kernel shares the traffic.
         """
         if not target.members:
             return self.adjacencies.take(target, count)
@@ -69,14 +69,7 @@ class Targets:
         self._freed.clear()
 
     def _give(self, target: Target) -> int:
-        members: list[int] = []
-        try:
-            for member, _weight in target.members:
-                members.append(self.adjacencies.take(member))
-        except Full:
-            for number in members:
-                self.adjacencies.release(number)
-            raise
+        members = [self.adjacencies.take(member) for member, _weight in target.members]
         index = self._free.pop()
         weights = [weight for _member, weight in target.members]
         places = [members[owner] for owner in shares(weights, PLACES)]
