@@ -16,9 +16,17 @@ PREREQUISITES = {
     "connections.h": "functions/firewall.c",
     "extras.h": "functions/firewall.c",
     "tc.h": "hook.h",
+    "windows.h": "connections.h",
     "xdp.h": "hook.h",
 }
 """Headers that are a part of another file and make no sense without it."""
+
+
+def _whole(name: str) -> str:
+    """The file that makes sense by itself, of which a file is a part."""
+    while name in PREREQUISITES:
+        name = PREREQUISITES[name]
+    return name
 
 
 @pytest.mark.root
@@ -26,7 +34,7 @@ PREREQUISITES = {
 def test_every_file_compiles_alone(hook: str) -> None:
     """With the names it is written with: no instance, no values of a topology."""
     assert FUNCTIONS
-    texts = [sources.splice(PREREQUISITES.get(name, name), "self", set()) for name in INCLUDED]
+    texts = [sources.splice(_whole(name), "self", set()) for name in INCLUDED]
     texts += [sources.splice(name, "self", set()) for name in FUNCTIONS]
     texts = [hook + text for text in texts]
     objects = Compiler(headers.find()).compile(texts)

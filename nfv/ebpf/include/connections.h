@@ -7,6 +7,7 @@
 #include "parse.h"
 #include "quoted.h"
 #include "datagrams.h"
+#include "tcpflags.h"
 
 enum self_state {
 	SELF_STATE_NEW = 0,         /* one direction seen */
@@ -60,11 +61,6 @@ struct self_key6 {
 
 BPF_TABLE("hash", struct self_key4, struct self_connection, self_connections4, 1);
 BPF_TABLE("hash", struct self_key6, struct self_connection, self_connections6, 1);
-
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_ACK 0x10
 
 /* A connection's name, and which of its endpoints is the source. */
 struct self_tuple {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* What windows.h wants to know of a TCP segment. */
 #include "parse.h"
-
-#define TCP_URG 0x20
+#include "tcpflags.h"
 
 #define SELF_MAX_SCALE 14 /* RFC 7323, section 2.3 */
 #define SELF_OPTION_END 0
