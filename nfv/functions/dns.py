@@ -46,6 +46,7 @@ quickest first; one that falls silent is asked last for 10 seconds.
 | DNSSEC | DO, CD and AD pass through; signatures are not validated here |
 | by TLS (`192.0.2.53#dns.example.net`) | RFC 7858, RFC 8310 (strict), queries padded (RFC 8467) |
 | private reverse zones, `localhost` | answered here unless in a domain (RFC 6303, RFC 6761) |
+| shared address space, `home.arpa` | so are these (RFC 7793, RFC 8375) |
 
 Remembered answers are given on the fast path, too, for a second each time, if `clients` is
 everybody (`[0.0.0.0/0, "::/0"]`), as the fast path does not look at who asks.

@@ -13,6 +13,7 @@ from nfv.chain.topology import load, loads
 from nfv.errors import TopologyError
 from nfv.functions.dns import Dns
 from nfv.services.dns import directory
+from nfv.services.dns.recursion import local_zones
 
 TOPOLOGY = """
 name: test
@@ -222,3 +223,26 @@ def test_subnets_are_cut_where_the_reverse_tree_is(subnet: str, zones: list[str]
     made = directory.zones(directory.hosts(loads(text), origin), origin, origin, 7)
     others = {"lab.test.", "7.7.10.in-addr.arpa.", "9.9.10.in-addr.arpa."}
     assert sorted({zone.origin.to_text() for zone in made} - others) == zones
+
+
+@pytest.mark.parametrize(
+    ("name", "domains", "is_local"),
+    [
+        ("10.in-addr.arpa", "{}", True),
+        ("64.100.in-addr.arpa", "{}", True),
+        ("127.100.in-addr.arpa", "{}", True),
+        ("128.100.in-addr.arpa", "{}", False),
+        ("63.100.in-addr.arpa", "{}", False),
+        ("home.arpa", "{}", True),
+        ("arpa", "{}", False),
+        ("home.arpa", "{home.arpa: 192.0.2.1}", False),
+        ("home.arpa", "{den.home.arpa: 192.0.2.1}", False),
+    ],
+)
+def test_which_zones_nobody_else_is_asked_about(name: str, domains: str, is_local: bool) -> None:
+    """RFC 6303, RFC 7793 and RFC 8375, but for what is forwarded by name."""
+    more = f"forward: {{to: 192.0.2.53, domains: {domains}}}"
+    function = loads(TOPOLOGY.format(more=more)).vnfs["dns"]
+    assert isinstance(function, Dns)
+    origins = {zone.origin for zone in local_zones(function)}
+    assert (dns.name.from_text(name) in origins) == is_local

@@ -31,8 +31,9 @@ _LOCAL = (
     *("255.255.255.255.in-addr.arpa", "d.f.ip6.arpa"),
     *(f"{n}.e.f.ip6.arpa" for n in "89ab"),
     *(f"{n}.{'0.' * 31}ip6.arpa" for n in "01"),
-    # RFC 6761, sections 6.4 and 6.3; RFC 7686.
-    *("invalid", "localhost", "onion"),
+    *(f"{n}.100.in-addr.arpa" for n in range(64, 128)),  # RFC 7793: shared address space
+    # RFC 6761, sections 6.4 and 6.3; RFC 7686; RFC 8375, section 4.
+    *("invalid", "localhost", "onion", "home.arpa"),
 )
 
 

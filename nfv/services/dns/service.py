@@ -97,13 +97,19 @@ class DnsService(Service):
         self._listen([str(address.ip) for address in function.addresses])
 
     def receive(self, frames: Sequence[Frame]) -> None:
-        assert self._stack is not None
         for frame in frames:
-            asked = self._reader.read(frame.data) if self._reader else None
-            if asked is None:
-                self._stack.deliver(answers_at(frame.stage), frame.data)
-            else:
-                self._reply(asked, answers_at(frame.stage))
+            try:
+                self._take(frame)
+            except Exception as error:  # others' frames are to be answered all the same
+                self._place.log("error", f"a frame failed: {error!r}: {frame.data.hex()}")
+
+    def _take(self, frame: Frame) -> None:
+        asked = self._reader.read(frame.data) if self._reader else None
+        if asked is None:
+            assert self._stack is not None
+            self._stack.deliver(answers_at(frame.stage), frame.data)
+        else:
+            self._reply(asked, answers_at(frame.stage))
 
     def _reply(self, asked: Datagram, back: int) -> None:
         """Answer a datagram, at once or as soon as others have."""
