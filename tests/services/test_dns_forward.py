@@ -22,6 +22,7 @@ from dns.rdatatype import RdataType
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nfv.services.dns import forwarder as forwarding
 from nfv.services.dns import upstream
 from nfv.services.dns.cache import FAILURE_TTL, STALE_TTL, Cache, Known, key_of
 from nfv.services.dns.connection import Server
@@ -345,14 +346,50 @@ def test_stale_answers_serve_when_nobody_answers(monkeypatch: pytest.MonkeyPatch
     run(work())
 
 
-def test_private_addresses_may_be_refused() -> None:
+@pytest.mark.parametrize(
+    ("rdtype", "data", "is_private"),
+    [
+        ("A", "10.0.0.1", True),
+        ("A", "100.64.0.1", True),
+        ("A", "1.1.1.1", False),
+        ("AAAA", "fd00::1", True),
+        ("AAAA", "::ffff:10.0.0.1", True),
+        ("AAAA", "64:ff9b::10.0.0.1", True),
+        ("AAAA", "64:ff9b::1.1.1.1", False),
+        ("HTTPS", "1 . alpn=h2 ipv4hint=1.1.1.1,10.0.0.1", True),
+        ("SVCB", "1 . ipv6hint=fe80::1", True),
+        ("HTTPS", "1 . alpn=h2 ipv4hint=1.1.1.1 ipv6hint=2606:4700::1111", False),
+    ],
+)
+def test_private_addresses_may_be_refused(rdtype: str, data: str, is_private: bool) -> None:
     def rebinding(query: dns.message.Message, _is_stream: bool) -> list[bytes]:
-        return [answer(query, "www.example.com. 300 A 10.0.0.1")]
+        return [answer(query, f"www.example.com. 300 {rdtype} {data}")]
 
     async def work() -> None:
+        asked = question(rdtype=rdtype)
         with running(rebinding) as (other,):
-            assert (await forwarder(other, is_private=False).resolve(question())).rcode == 2
-            assert texts(await forwarder(other).resolve(question()))[0].endswith("10.0.0.1")
+            filtered = await forwarder(other, is_private=False).resolve(asked)
+            assert filtered.rcode == (Rcode.SERVFAIL if is_private else Rcode.NOERROR)
+            assert len(texts(filtered)) == (not is_private)
+            assert len(texts(await forwarder(other).resolve(asked))) == 1
+
+    run(work())
+
+
+def test_what_was_known_serves_while_too_much_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forwarding, "MAX_UNDER_WAY", 0)
+
+    async def work() -> None:
+        now = time.monotonic()
+        cache = Cache(100, 1000)
+        found = _records("www.example.com. 300 A 192.0.2.1")
+        known = [(found.name, found.to_rdataset())]
+        cache.put(key_of(question()), Known(Rcode.NOERROR, 0, known, (), now - 600, 300), now)
+        with running(plain) as (other,):
+            made = forwarder(other, cache=cache)
+            reply = await made.resolve(question())
+            assert texts(reply) == [f"www.example.com. {STALE_TTL} 192.0.2.1"]
+            assert (await made.resolve(question("other.example.com"))).rcode == Rcode.SERVFAIL
 
     run(work())
 

@@ -22,7 +22,7 @@ from nfv.services.dns.message import MAX_UDP, Query, Reply
 from nfv.services.dns.upstream import Unanswered, Upstream
 
 MAX_UNDER_WAY = 1024
-"""Questions that are asked at a time; beyond that, clients are told of failure."""
+"""Questions that are asked at a time; beyond that, clients are told what was, or of failure."""
 
 _PATIENCE = 1.8  # seconds (RFC 8767, section 5)
 
@@ -72,7 +72,8 @@ class Forwarder:
         if task is None:
             rule = self.rule_of(query.name)
             if rule is None or len(self._under_way) >= MAX_UNDER_WAY:
-                return Reply(Rcode.SERVFAIL, Flag.RA)
+                known = stale.reply(time.monotonic()) if stale else Reply(Rcode.SERVFAIL, Flag.RA)
+                return _told(query, known)
             task = asyncio.get_running_loop().create_task(self._ask(query, key, rule))
             self._under_way[key] = task
             task.add_done_callback(lambda _: self._under_way.pop(key))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
+from typing import Any
 
 import dns.message
 from dns.flags import Flag
@@ -16,6 +17,7 @@ from dns.name import Name
 from dns.rcode import Rcode
 from dns.rdataset import Rdataset
 from dns.rdatatype import RdataType
+from dns.rdtypes.svcbbase import ParamKey
 
 from nfv.services.dns.authority import MAX_CHAIN
 from nfv.services.dns.cache import Known
@@ -24,6 +26,9 @@ from nfv.services.dns.message import Query, Records
 _USABLE = frozenset({Rcode.NOERROR, Rcode.NXDOMAIN})
 _PROOFS = frozenset({RdataType.NSEC, RdataType.NSEC3, RdataType.RRSIG})
 _ADDRESSES = frozenset({RdataType.A, RdataType.AAAA})
+_SERVICES = frozenset({RdataType.SVCB, RdataType.HTTPS})
+_HINTS = (ParamKey.IPV4HINT, ParamKey.IPV6HINT)
+_TRANSLATED = ip_network("64:ff9b::/96")  # the well-known prefix of RFC 6052, section 2.1
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,25 @@ def _denial(query: Query, answer: dns.message.Message) -> Iterator[Records]:
 def has_private_address(known: Known) -> bool:
     """Whether an answer leads to an address that is not of the public internet (rebinding)."""
     return any(
-        not ip_address(rdata.address).is_global
+        not is_public(address)
         for _, found in known.answer
-        if found.rdtype in _ADDRESSES
         for rdata in found
+        for address in _addresses(rdata)
     )
+
+
+def is_public(text: str) -> bool:
+    """Whether an address is one of the public internet, the one in it too (RFC 6052)."""
+    address = ip_address(text)
+    if address in _TRANSLATED:
+        address = ip_address(int(address) & 0xFFFFFFFF)
+    return address.is_global
+
+
+def _addresses(rdata: Any) -> Iterator[str]:
+    """Those that a client would connect to, also by the hints of RFC 9460, section 7.3."""
+    if rdata.rdtype in _ADDRESSES:
+        yield rdata.address
+    elif rdata.rdtype in _SERVICES:
+        for hint in map(rdata.params.get, _HINTS):
+            yield from hint.addresses if hint else ()
