@@ -249,6 +249,16 @@ def test_other_names_are_asked_for_by_tls(tmp_path: Path) -> None:
             wrong = made.run("lan", "dig +time=3 +tries=1 @10.0.1.53 www.other.test").stdout
             assert "SERVFAIL" in wrong
 
+            other = tmp_path / "other"
+            other.mkdir()
+            oracle.certificate(other, "right.test")
+            trusted = tmp_path / "tls.pem"
+            own = trusted.read_text()
+            for ca, answers in (((other / "tls.pem").read_text(), []), (own, ["198.51.100.80"])):
+                trusted.write_text(ca)
+                assert nfvctl("apply", str(file)).returncode == 0
+                assert dig(made, "lan", "@10.0.1.53 www.world.test") == answers
+
 
 def test_certificates_that_are_none_are_refused(tmp_path: Path) -> None:
     text = example("dns").replace("{to: 192.0.2.10}", "{to: 192.0.2.10#a.test, ca: lab.yaml}")

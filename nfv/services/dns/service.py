@@ -61,7 +61,7 @@ class DnsService(Service):
         self._views: list[tuple[Sequence[Network], Responder]] = []  # the first counts
         self._divided: list[Mapping[Name, Zone]] = []  # zones of each view
         self._recursion: Recursion | None = None
-        self._forward: ForwardConfig | None = None  # that the recursion was made for
+        self._forward: tuple[ForwardConfig | None, str | None] | None = None  # and certificates
         self._queries = 0
         self._topology: Topology | None = None
         self._hosts = Hosts()
@@ -250,7 +250,7 @@ class DnsService(Service):
     def _set_up_recursion(self, topology: Topology, function: Dns) -> None:
         """Have a forwarder, which keeps what it knows as long as its configuration is the same."""
         assert self._stack is not None
-        forward = function.config.forward
+        forward = function.config.forward, function.certificates
         if self._recursion is not None and forward == self._forward:
             self._recursion = replace(self._recursion, clients=clients(topology, function))
             return
