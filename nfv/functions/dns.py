@@ -43,6 +43,7 @@ quickest first; one that falls silent is asked last for 10 seconds.
 | stale answers | for 30 seconds each, when nobody answers within 1.8 seconds (RFC 8767) |
 | failures | remembered for 5 seconds (RFC 9520) |
 | equal queries at the same time | asked once |
+| questions under way | 1,024, of which 128 of one client (of IPv6, one /64) |
 | DNSSEC | DO, CD and AD pass through; signatures are not validated here |
 | by TLS (`192.0.2.53#dns.example.net`) | RFC 7858, RFC 8310 (strict), queries padded (RFC 8467) |
 | private reverse zones, `localhost` | answered here unless in a domain (RFC 6303, RFC 6761) |

@@ -394,6 +394,40 @@ def test_what_was_known_serves_while_too_much_is_asked(monkeypatch: pytest.Monke
     run(work())
 
 
+@pytest.mark.parametrize(
+    ("greedy", "same", "other"),
+    [
+        ("10.0.0.1", "10.0.0.1", "10.0.0.2"),
+        ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1"),
+    ],
+)
+def test_a_client_that_asks_for_much_leaves_room_for_others(
+    greedy: str, same: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarding, "MAX_OF_CLIENT", 5)
+    monkeypatch.setattr(upstream, "TIMEOUT", 0.5)
+
+    def picky(query: dns.message.Message, is_stream: bool) -> list[bytes]:
+        is_known = query.question[0].name == NAME
+        return plain(query, is_stream) if is_known else []
+
+    async def work() -> None:
+        with running(picky) as (server,):
+            made = forwarder(server)
+            names = [question(f"n{number}.example.com") for number in range(5)]
+            waiting = [asyncio.create_task(made.resolve(name, greedy)) for name in names]
+            await asyncio.sleep(0)  # they have begun
+            assert (await made.resolve(question(), same)).rcode == Rcode.SERVFAIL
+            assert not any(task.done() for task in waiting)
+            assert texts(await made.resolve(question(), other)) == [
+                "www.example.com. 300 192.0.2.1"
+            ]
+            assert {reply.rcode for reply in await asyncio.gather(*waiting)} == {Rcode.SERVFAIL}
+            assert (await made.resolve(question(), same)).rcode == Rcode.NOERROR
+
+    run(work())
+
+
 def test_dnssec_passes_through() -> None:
     signature = (
         "www.example.com. 300 RRSIG A 13 3 300 20300101000000 20200101000000 1 example.com. AAAA"

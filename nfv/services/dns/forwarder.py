@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Network
 
 import dns.message
 from dns.flags import Flag
@@ -24,7 +26,11 @@ from nfv.services.dns.upstream import Unanswered, Upstream
 MAX_UNDER_WAY = 1024
 """Questions that are asked at a time; beyond that, clients are told what was, or of failure."""
 
+MAX_OF_CLIENT = 128
+"""Those of them that one client has begun: names at random leave room for others."""
+
 _PATIENCE = 1.8  # seconds (RFC 8767, section 5)
+_SITE = 64  # bits of an IPv6 address that a host cannot choose (RFC 4291, section 2.5.1)
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Forwarder:
         self._cache = cache
         self._bounds = bounds
         self._under_way: dict[Key, asyncio.Task[Known]] = {}
+        self._begun: Counter[str] = Counter()  # of them, by client
         self._failed: dict[Key, float] = {}  # when, of those with a stale answer
 
     def rule_of(self, name: Name) -> Rule | None:
@@ -62,21 +69,25 @@ class Forwarder:
             return None
         return _told(query, found.reply(now))
 
-    async def resolve(self, query: Query) -> Reply:
-        """The answer, whatever it takes; of servers that all fail, SERVFAIL."""
+    async def resolve(self, query: Query, client: str = "") -> Reply:
+        """The answer, whatever it takes; of servers that all fail, SERVFAIL.
+
+        `client` is the address of who asks, all that ask without one being the same.
+        """
         key = key_of(query)
         stale = self._stale(key)
         if stale and time.monotonic() < self._failed.get(key, 0.0) + FAILURE_TTL:
             return _told(query, stale.reply(time.monotonic()))
         task = self._under_way.get(key)
         if task is None:
-            rule = self.rule_of(query.name)
-            if rule is None or len(self._under_way) >= MAX_UNDER_WAY:
+            rule, site = self.rule_of(query.name), _site(client)
+            if rule is None or self._is_too_much(site):
                 known = stale.reply(time.monotonic()) if stale else Reply(Rcode.SERVFAIL, Flag.RA)
                 return _told(query, known)
             task = asyncio.get_running_loop().create_task(self._ask(query, key, rule))
             self._under_way[key] = task
-            task.add_done_callback(lambda _: self._under_way.pop(key))
+            self._begun[site] += 1
+            task.add_done_callback(lambda _: self._end(key, site))
         done, _ = await asyncio.wait({task}, timeout=_PATIENCE if stale else None)
         now = time.monotonic()
         if done and (stale is None or task.result().rcode != Rcode.SERVFAIL):
@@ -102,6 +113,17 @@ class Forwarder:
         for rule in self._rules.values():
             for upstream in rule.upstreams:
                 upstream.close()
+
+    def _is_too_much(self, site: str) -> bool:
+        """Whether so much is asked already that a client has to wait with another question."""
+        return len(self._under_way) >= MAX_UNDER_WAY or self._begun[site] >= MAX_OF_CLIENT
+
+    def _end(self, key: Key, site: str) -> None:
+        """A question is no longer under way."""
+        del self._under_way[key]
+        self._begun[site] -= 1
+        if not self._begun[site]:
+            del self._begun[site]
 
     def _stale(self, key: Key) -> Known | None:
         """What was known; a failure is no knowledge."""
@@ -131,6 +153,13 @@ class Forwarder:
             self._failed.clear()
         self._failed[key] = now
         return failure
+
+
+def _site(client: str) -> str:
+    """What stands for a client: its address, of IPv6 without what it may choose by itself."""
+    if ":" not in client:
+        return client
+    return str(IPv6Network((client.partition("%")[0], _SITE), strict=False))
 
 
 def _question(query: Query) -> dns.message.Message:

@@ -92,10 +92,10 @@ class Responder:
             recursion = None
         reply = self._authority.answer(query)
         if reply is None:
-            return self._elsewhere(query, recursion)
+            return self._elsewhere(query, recursion, client)
         target = self._authority.leads_to(query, reply)
         if target is not None and recursion is not None:
-            return self._follow(query, reply, target, recursion)
+            return self._follow(query, reply, target, recursion, client)
         return self._tell(wire, query, reply)
 
     def _transfer(self, query: Query, client: str) -> Answer:
@@ -129,12 +129,12 @@ class Responder:
         assert self._secret is not None
         return cookies.answer(part, client, self._secret, cookies.now())
 
-    def _elsewhere(self, query: Query, recursion: Recursion | None) -> Answer:
+    def _elsewhere(self, query: Query, recursion: Recursion | None, client: str) -> Answer:
         if recursion is None:
             return render(query, Reply(Rcode.REFUSED, self._authority.flags))
         known = recursion.forwarder.known(query)
         if known is None:
-            return self._resolve(query, recursion)
+            return self._resolve(query, recursion, client)
         answer = render(query, known)
         is_plain = not (query.wants_dnssec or query.disables_checking or known.flags & Flag.AD)
         is_common = _is_for_all(query) and self._authority.is_common(query, known)
@@ -142,14 +142,14 @@ class Responder:
             self._keep(query, answer, False)
         return answer
 
-    async def _resolve(self, query: Query, recursion: Recursion) -> bytes:
-        return render(query, await recursion.forwarder.resolve(query))
+    async def _resolve(self, query: Query, recursion: Recursion, client: str) -> bytes:
+        return render(query, await recursion.forwarder.resolve(query, client))
 
     async def _follow(
-        self, query: Query, reply: Reply, target: Name, recursion: Recursion
+        self, query: Query, reply: Reply, target: Name, recursion: Recursion, client: str
     ) -> bytes:
         """Our aliases, and what they lead to."""
-        rest = await recursion.forwarder.resolve(replace(query, name=target))
+        rest = await recursion.forwarder.resolve(replace(query, name=target), client)
         reply.rcode = rest.rcode
         reply.answer += rest.answer
         reply.authority += rest.authority
