@@ -10,6 +10,7 @@
 #include "matcher.h"
 #include "traits.h"
 #include "quoted.h"
+#include "tcpflags.h"
 
 /* Stateless: every packet is matched against the rules, none is remembered. */
 #ifndef SELF_STATELESS

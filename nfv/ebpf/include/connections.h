@@ -7,7 +7,6 @@
 #include "parse.h"
 #include "quoted.h"
 #include "datagrams.h"
-#include "tcpflags.h"
 
 enum self_state {
 	SELF_STATE_NEW = 0,         /* one direction seen */
