@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 
 from nfv.chain.rule import Rule
 
+ACCEPTED = "known connections are always accepted"
+DROPPED = "what belongs to no connection is dropped before the rules"
+"""Why a rule that asks for a state of connections does not map: tracking decides otherwise."""
+
 Keys = dict[str, object]
 """Keys of a rule, as they stand in a topology file."""
 

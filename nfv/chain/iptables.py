@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 
-from nfv.chain.imported import Imported, Keys, Missing, NoRuleError, check, named
+from nfv.chain.imported import ACCEPTED, DROPPED, Imported, Keys, Missing, NoRuleError, check, named
 from nfv.errors import InputError
 
 _POLICIES = {"ACCEPT": "accept", "DROP": "drop"}
@@ -182,9 +182,9 @@ def _state(reader: _Reader) -> None:
     if reader.negated:
         raise NoRuleError("! with states of connections")
     if states <= _TRACKED:
-        reader.done = "accept", "known connections are always accepted"
+        reader.done = "accept", ACCEPTED
     elif states <= _UNTRACKED:
-        reader.done = "drop", "what belongs to no connection is dropped before the rules"
+        reader.done = "drop", DROPPED
     elif "NEW" not in states:
         raise NoRuleError("known connections are accepted before the rules, others dropped")
 

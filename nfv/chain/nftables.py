@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nfv.chain.imported import Imported, Keys, Missing, NoRuleError, check, named
+from nfv.chain.imported import ACCEPTED, DROPPED, Imported, Keys, Missing, NoRuleError, check, named
 from nfv.chain.nftmatch import FAMILIES, Conditions, prefixes
 from nfv.errors import InputError
 
@@ -179,9 +179,9 @@ class _Reader:
 
 def _check_tracking(action: str, conditions: Conditions) -> None:
     if conditions.is_tracked and action != "accept":
-        raise NoRuleError("known connections are always accepted")
+        raise NoRuleError(ACCEPTED)
     if conditions.is_invalid and action != "drop":
-        raise NoRuleError("what belongs to no connection is dropped before the rules")
+        raise NoRuleError(DROPPED)
 
 
 def _tidy(conditions: Conditions) -> Keys:
