@@ -18,7 +18,6 @@ from dns.flags import Flag
 from dns.name import from_text
 from dns.rcode import Rcode
 
-from nfv.dataplane.kernel import netns
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import Lab, applied, example
 from tests.services import oracle
@@ -106,11 +105,7 @@ _numbers = count()
 def _ask(net: Lab, server: str, wire: bytes) -> bytes | None:
     """The answer; None if that to a query behind it comes instead."""
     last = dns.message.make_query(f"none{next(_numbers)}.odd.test", "HINFO", id=1)
-    with netns.entered(net.netns("lan")):
-        asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with asked:
-        asked.settimeout(traffic.PATIENCE)
-        asked.connect((server, 53))
+    with traffic.asking(net.netns("lan"), server) as asked:
         asked.send(wire)
         asked.send(last.to_wire())
         found = asked.recv(65535)

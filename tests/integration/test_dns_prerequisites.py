@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from dns.rdataclass import RdataClass
 from dns.rdatatype import RdataType
 from dns.rdtypes.ANY.TSIG import TSIG
 
-from nfv.dataplane.kernel import netns
 from tests.integration.helpers import traffic
 from tests.integration.helpers.lab import Lab, applied, example
 from tests.services import oracle
@@ -114,11 +112,7 @@ def knot(net: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def _ask(net: Lab, server: str, wire: bytes) -> Rcode:
-    with netns.entered(net.netns("lan")):
-        asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with asked:
-        asked.settimeout(traffic.PATIENCE)
-        asked.connect((server, 53))
+    with traffic.asking(net.netns("lan"), server) as asked:
         asked.send(wire)
         return Rcode(asked.recv(4096)[3] & 0xF)
 

@@ -140,3 +140,12 @@ def alone() -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def asking(place: str, server: str) -> socket.socket:
+    """A socket of a namespace for datagrams to a name server, and from it alone."""
+    with netns.entered(place):
+        asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asked.settimeout(PATIENCE)
+    asked.connect((server, 53))
+    return asked
