@@ -103,11 +103,7 @@ def test_everything_else_passes(net: Lab) -> None:
 
 
 def _ask(place: str, server: str, wire: bytes) -> bytes:
-    with netns.entered(place):
-        asked = socket.socket(traffic.family(server), socket.SOCK_DGRAM)
-    with asked:
-        asked.settimeout(traffic.PATIENCE)
-        asked.connect((server, 53))
+    with traffic.asking(place, server) as asked:
         asked.send(wire)
         return asked.recv(65535)
 

@@ -145,7 +145,7 @@ def alone() -> Iterator[None]:
 def asking(place: str, server: str) -> socket.socket:
     """A socket of a namespace for datagrams to a name server, and from it alone."""
     with netns.entered(place):
-        asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        asked = socket.socket(family(server), socket.SOCK_DGRAM)
     asked.settimeout(PATIENCE)
     asked.connect((server, 53))
     return asked
